@@ -1,0 +1,313 @@
+/* Configuration. Format: INI as read by inih; keys and defaults are conf_keys.h's table. */
+#include "conf.h"
+
+#include <ini.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+enum conf_type { TYPE_str, TYPE_size, TYPE_num, TYPE_ms, TYPE_flag };
+
+struct key {
+	const char *section;
+	const char *name;
+	enum conf_type type;
+	size_t offset;
+	const char *def;
+	const char *help;
+};
+
+#define KEY_ROW(section, key, type, def, help)                                                     \
+	{ #section, #key, TYPE_##type, offsetof(struct ff3_conf, section.key), def, help },
+#define SECTION_ROWS(section) FF3_CONF_KEYS_##section(KEY_ROW)
+static const struct key keys[] = { FF3_CONF_SECTIONS(SECTION_ROWS) };
+
+#define SECTION_NAME(section) #section,
+static const char *const sections[] = { FF3_CONF_SECTIONS(SECTION_NAME) };
+
+/* Every string a configuration holds, so that it can be freed: a chain of allocations. */
+struct string {
+	struct string *next;
+	char text[];
+};
+
+static int set_error(struct ff3_conf *conf, int r, const char *format, ...) PRINTF_LIKE(3, 4);
+static int set_error(struct ff3_conf *conf, int r, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(conf->error, sizeof conf->error, format, ap);
+	va_end(ap);
+	return r;
+}
+
+static int parse_scaled(const char *s, const char *const units[], const double factors[], size_t n,
+			uint64_t *ret)
+{
+	char *end;
+	double v;
+
+	errno = 0;
+	v = strtod(s, &end);
+	if (end == s || errno || !(v >= 0))
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(end, units[i]) == 0) {
+			if (v * factors[i] >= 0x1p64)
+				return -ERANGE;
+			*ret = (uint64_t)(v * factors[i] + 0.5);
+			return 0;
+		}
+	return -EINVAL;
+}
+
+int ff3_parse_size(const char *s, uint64_t *ret)
+{
+	static const char *const units[] = { "", "B", "K", "KiB", "M", "MiB", "G", "GiB", "T", "TiB" };
+	static const double factors[] = { 1, 1, 0x1p10, 0x1p10, 0x1p20, 0x1p20, 0x1p30, 0x1p30,
+					  0x1p40, 0x1p40 };
+
+	return parse_scaled(s, units, factors, ARRAY_SIZE(units), ret);
+}
+
+static int parse_ms(const char *s, uint64_t *ret)
+{
+	static const char *const units[] = { "", "ms", "s", "m" };
+	static const double factors[] = { 1, 1, 1000, 60000 };
+
+	return parse_scaled(s, units, factors, ARRAY_SIZE(units), ret);
+}
+
+static int parse_flag(const char *s, bool *ret)
+{
+	static const char *const yes[] = { "yes", "true", "on", "1" };
+	static const char *const no[] = { "no", "false", "off", "0" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+		if (strcasecmp(s, yes[i]) == 0)
+			return *ret = true, 0;
+		if (strcasecmp(s, no[i]) == 0)
+			return *ret = false, 0;
+	}
+	return -EINVAL;
+}
+
+static int set_key(struct ff3_conf *conf, const struct key *k, const char *value)
+{
+	void *field = (char *)conf + k->offset;
+	struct string *s;
+
+	switch (k->type) {
+	case TYPE_str:
+		s = malloc(sizeof *s + strlen(value) + 1);
+		if (!s)
+			return -ENOMEM;
+		strcpy(s->text, value);
+		s->next = conf->strings;
+		conf->strings = s;
+		*(ff3_conf_str *)field = s->text;
+		return 0;
+	case TYPE_size:
+	case TYPE_num:
+		return ff3_parse_size(value, field);
+	case TYPE_ms:
+		return parse_ms(value, field);
+	case TYPE_flag:
+		return parse_flag(value, field);
+	}
+	return -EINVAL;
+}
+
+static const char *type_text(enum conf_type type)
+{
+	static const char *const texts[] = {
+		[TYPE_str] = "a text",
+		[TYPE_size] = "a size such as 64M",
+		[TYPE_num] = "a number",
+		[TYPE_ms] = "a time such as 500ms or 30s",
+		[TYPE_flag] = "yes or no",
+	};
+
+	return texts[type];
+}
+
+/* Levenshtein distance, for "did you mean"; names are short. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= ARRAY_SIZE(row))
+		return SIZE_MAX;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 0; a[i]; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i + 1;
+		for (size_t j = 0; j < n; j++) {
+			size_t change = diagonal + (a[i] != b[j]);
+
+			diagonal = row[j + 1];
+			row[j + 1] = MIN(MIN(row[j], row[j + 1]) + 1, change);
+		}
+	}
+	return row[n];
+}
+
+static const char *nearest_key(const char *section, const char *name)
+{
+	const char *best = NULL;
+	size_t best_distance = 4;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		size_t d = distance(name, keys[i].name);
+
+		if (strcmp(keys[i].section, section) == 0 && d < best_distance) {
+			best = keys[i].name;
+			best_distance = d;
+		}
+	}
+	return best;
+}
+
+static bool section_exists(const char *section)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
+		if (strcmp(sections[i], section) == 0)
+			return true;
+	return false;
+}
+
+struct file_state {
+	struct ff3_conf *conf;
+	const char *file;
+	int result;
+};
+
+static int on_ini_line(void *arg, const char *section, const char *name, const char *value)
+{
+	struct file_state *state = arg;
+	const char *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
+			continue;
+		if (set_key(state->conf, &keys[i], value) == 0)
+			return 1;
+		state->result = set_error(state->conf, -EINVAL, "%s: [%s] %s = %s: expected %s",
+					  state->file, section, name, value,
+					  type_text(keys[i].type));
+		return 0;
+	}
+	near = nearest_key(section, name);
+	if (!section_exists(section))
+		state->result = set_error(state->conf, -EINVAL, "%s: unknown section [%s]",
+					  state->file, section);
+	else if (near)
+		state->result = set_error(state->conf, -EINVAL,
+					  "%s: unknown key '%s' in [%s] (did you mean '%s'?)",
+					  state->file, name, section, near);
+	else
+		state->result = set_error(state->conf, -EINVAL, "%s: unknown key '%s' in [%s]",
+					  state->file, name, section);
+	return 0;
+}
+
+static int load_file(struct ff3_conf *conf, const char *file, bool must_exist)
+{
+	struct file_state state = { conf, file, 0 };
+	FILE *f = fopen(file, "re");
+	int r;
+
+	if (!f) {
+		r = -errno;
+		if (!must_exist && (r == -ENOENT || r == -ENOTDIR || r == -EACCES))
+			return 0;
+		return set_error(conf, r, "cannot read %s: %s", file, strerror(-r));
+	}
+	r = ini_parse_file(f, on_ini_line, &state);
+	fclose(f);
+	if (state.result < 0)
+		return state.result;
+	if (r > 0)
+		return set_error(conf, -EINVAL, "%s:%d: not a 'key = value' line", file, r);
+	return r < 0 ? set_error(conf, -EIO, "cannot read %s", file) : 0;
+}
+
+static int load_environment(struct ff3_conf *conf)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		char name[64];
+		const char *value;
+
+		snprintf(name, sizeof name, "FF3FS_%s_%s", keys[i].section, keys[i].name);
+		for (char *p = name; *p; p++)
+			if (*p >= 'a' && *p <= 'z')
+				*p = (char)(*p - 'a' + 'A');
+		value = getenv(name);
+		if (value && set_key(conf, &keys[i], value) < 0)
+			return set_error(conf, -EINVAL, "environment: %s=%s: expected %s", name, value,
+					 type_text(keys[i].type));
+	}
+	return 0;
+}
+
+static int load_files(struct ff3_conf *conf, const char *file)
+{
+	const char *home = getenv("HOME");
+	char path[4096];
+	int r;
+
+	if (!file)
+		file = getenv("FF3FS_CONF");
+	if (file && *file)
+		return load_file(conf, file, true);
+	r = load_file(conf, SYSCONFDIR "/ff3fs/ff3fs.conf", false);
+	if (r < 0 || !home || snprintf(path, sizeof path, "%s/.config/ff3fs/ff3fs.conf", home) >=
+				      (int)sizeof path)
+		return r;
+	return load_file(conf, path, false);
+}
+
+int ff3_conf_load(struct ff3_conf *conf, const char *file)
+{
+	const char *prefix = getenv("FF3FS_PREFIX");
+	int r;
+
+	*conf = (struct ff3_conf){ 0 };
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		r = set_key(conf, &keys[i], keys[i].def);
+		if (r < 0)
+			return set_error(conf, r, "default of %s: %s", keys[i].name, strerror(-r));
+	}
+	r = load_files(conf, file);
+	if (r >= 0)
+		r = load_environment(conf);
+	/* The short name, which the shim reads too. */
+	if (r >= 0 && prefix && *prefix)
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			if (keys[i].offset == offsetof(struct ff3_conf, client.prefix))
+				r = set_key(conf, &keys[i], prefix);
+	return r;
+}
+
+void ff3_conf_done(struct ff3_conf *conf)
+{
+	for (struct string *s = conf->strings, *next; s; s = next) {
+		next = s->next;
+		free(s);
+	}
+	conf->strings = NULL;
+}
+
+void ff3_conf_print(FILE *out)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (strcmp(section, keys[i].section) != 0)
+			fprintf(out, "%s[%s]\n", *section ? "\n" : "", keys[i].section);
+		section = keys[i].section;
+		fprintf(out, "# %s\n#%s = %s\n", keys[i].help, keys[i].name, keys[i].def);
+	}
+}

@@ -1,0 +1,37 @@
+/* Configuration: defaults, then the file, then the environment, from the one table conf_keys.h.
+ * Not thread-safe against setenv; a loaded struct is read-only. */
+#pragma once
+
+#include <stdio.h>
+
+#include "base.h"
+#include "conf_keys.h"
+
+typedef const char *ff3_conf_str;
+typedef uint64_t ff3_conf_size;
+typedef uint64_t ff3_conf_num;
+typedef uint64_t ff3_conf_ms;
+typedef bool ff3_conf_flag;
+
+#define FF3_CONF_FIELD(section, key, type, def, help) ff3_conf_##type key;
+#define FF3_CONF_SECTION(section)                                                                  \
+	struct {                                                                                   \
+		FF3_CONF_KEYS_##section(FF3_CONF_FIELD)                                            \
+	} section;
+
+struct ff3_conf {
+	FF3_CONF_SECTIONS(FF3_CONF_SECTION)
+	char error[512]; /* of a failed load: "FILE:LINE: unknown key 'lisen' (did you mean 'listen'?)" */
+	void *strings;   /* conf.c's */
+};
+
+/* file: NULL looks at $FF3FS_CONF, ~/.config/ff3fs/ff3fs.conf, /etc/ff3fs/ff3fs.conf (each may be
+ * absent, except a named one; user over system). 0; -EINVAL with conf->error set; -ENOENT, -EACCES
+ * for a named file, with error set. */
+int ff3_conf_load(struct ff3_conf *conf, const char *file);
+void ff3_conf_done(struct ff3_conf *conf);
+/* Writes every key with its default and meaning, as a commented INI file. */
+void ff3_conf_print(FILE *out);
+
+/* "64M", "1.5G", "4096". -EINVAL. */
+int ff3_parse_size(const char *s, uint64_t *ret);

@@ -1,0 +1,38 @@
+/* The one table of configuration keys.
+ *
+ *   K(section, key, type, default, help)
+ *
+ * A key is `[section] key = value` in ff3fs.conf, FF3FS_<SECTION>_<KEY> in the environment, and
+ * conf.<section>.<key> in the program; the environment overrides the file. Types: str, size
+ * (bytes, with K M G T suffixes, powers of 1024), num, ms (milliseconds, or with s/ms suffix),
+ * flag (yes/no). ff3fs.conf(5) is checked against this table. */
+#pragma once
+
+#define FF3_CONF_SECTIONS(S) S(client) S(metad) S(chunkd)
+
+#define FF3_CONF_KEYS_client(K)                                                                    \
+	K(client, prefix, str, "/ff3fs", "path prefixes that are served, separated by colons")     \
+	K(client, metad, str, "127.0.0.1:9734", "metadata server, host:port")                      \
+	K(client, connections, num, "4", "connections to one daemon at most")                      \
+	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
+	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
+	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")
+
+#define FF3_CONF_KEYS_metad(K)                                                                     \
+	K(metad, dir, str, "/var/lib/ff3fs/metad", "where the log and the database live")          \
+	K(metad, listen, str, "127.0.0.1:9734", "address for clients and chunk daemons")           \
+	K(metad, admin, str, "127.0.0.1:9733", "address of the HTTP endpoint")                     \
+	K(metad, memory, size, "256M", "memory for database pages")                                \
+	K(metad, chunk_size, size, "1M", "chunk size of the root directory's layout")              \
+	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
+	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")
+
+#define FF3_CONF_KEYS_chunkd(K)                                                                    \
+	K(chunkd, targets, str, "/var/lib/ff3fs/chunkd", "one directory per disk, separated by colons") \
+	K(chunkd, listen, str, "127.0.0.1:0", "address for clients; port 0: a free one")           \
+	K(chunkd, advertise, str, "", "address to tell clients, if another one than listen")       \
+	K(chunkd, admin, str, "127.0.0.1:0", "address of the HTTP endpoint")                       \
+	K(chunkd, metad, str, "127.0.0.1:9734", "metadata server to register with")                \
+	K(chunkd, memory, size, "1G", "memory tier of all targets together")                       \
+	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
+	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")

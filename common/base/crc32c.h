@@ -1,0 +1,8 @@
+/* CRC32C (Castagnoli), the checksum of every block, frame and log record: the usual reflected
+ * form, initial and final inversion included, so that crc32c("123456789") is 0xe3069283. */
+#pragma once
+
+#include "base.h"
+
+/* Continues crc (0 to begin) over len bytes. Thread-safe. len may be 0 and then data NULL. */
+uint32_t ff3_crc32c(uint32_t crc, const void *data, size_t len);

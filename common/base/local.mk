@@ -1,0 +1,10 @@
+noinst_LTLIBRARIES += libff3base.la
+libff3base_la_SOURCES = \
+	%D%/base.c %D%/base.h \
+	%D%/conf.c %D%/conf.h %D%/conf_keys.h \
+	%D%/crc32c.c %D%/crc32c.h \
+	%D%/err.c %D%/err.h %D%/err_codes.h \
+	%D%/log.c %D%/log.h \
+	common/wire/wire.c common/wire/wire.h common/wire/wire_ops.h
+libff3base_la_CFLAGS = $(AM_CFLAGS) $(INIH_CFLAGS) $(ISAL_CFLAGS)
+libff3base_la_LIBADD = $(INIH_LIBS) $(ISAL_LIBS)

@@ -1,0 +1,227 @@
+/* libff3fs: files on an ff3fs cluster, without a mount.
+ *
+ * Conventions. Functions return 0 or a count on success and a negative errno on failure, and then
+ * leave their outputs untouched; errno itself is not set. Sizes and offsets are bytes, times are
+ * struct timespec of the wall clock. Objects are named by (dir, path): path is resolved from the
+ * directory inode dir, FF3FS_ROOT for the file system's root; leading slashes are ignored; an
+ * empty path is dir itself. Final symbolic links are followed unless FF3FS_NOFOLLOW is given.
+ *
+ * -FF3FS_REDIRECT is returned where a symbolic link or ".." leads out of the file system;
+ * ff3fs_redirect() then tells where to, for the calling thread.
+ *
+ * Threads: every call is thread-safe. Calls on one file may run in parallel; a batch belongs to
+ * one thread at a time. The library starts one thread of its own, at the first buffered write.
+ * Fork: a child may use everything it inherited; it speaks on connections of its own. Buffered
+ * writes are flushed before the fork. Between vfork and exec nothing may be called.
+ * Signals: not async-signal-safe. A call from a handler that interrupted another call returns
+ * -EDEADLK where it would hang.
+ *
+ * Failure: while a daemon is away, calls retry until client.timeout (default 30 s) has passed and
+ * then return -EIO or -ETIMEDOUT. A completed write is seen by every later read anywhere, except
+ * small sequential writes that are still gathering (at most 100 ms). ff3fs_fsync and ff3fs_close
+ * of a written file return 0 only if every byte is durable. */
+#ifndef FF3FS_H
+#define FF3FS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FF3FS_API_VERSION 1
+
+#define FF3FS_ROOT ((uint64_t)1)
+#define FF3FS_REDIRECT 4103
+
+/* Flags of calls that take (dir, path). */
+#define FF3FS_NOFOLLOW 1u
+
+struct ff3fs;       /* a client of one cluster */
+struct ff3fs_file;  /* an open file */
+struct ff3fs_dir;   /* an open directory listing */
+struct ff3fs_batch; /* many reads and writes at once */
+
+struct ff3fs_attr {
+	uint64_t ino;
+	uint64_t generation;
+	uint64_t size;
+	uint32_t mode;
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t nlink;
+	struct timespec atime, mtime, ctime, btime;
+};
+
+struct ff3fs_dirent {
+	uint64_t ino;
+	uint64_t cookie; /* continues after this entry */
+	uint32_t type;   /* DT_* */
+	char name[256];
+	struct ff3fs_attr attr; /* zeros unless the listing was opened with attributes */
+};
+
+struct ff3fs_statfs {
+	uint64_t capacity, used, free; /* bytes */
+	uint64_t inodes;
+	uint64_t fsid;
+};
+
+struct ff3fs_layout {
+	uint32_t chunk_size;
+	uint32_t n_stripe;
+	uint32_t seed;
+	int own;               /* a directory's: set on itself, not inherited */
+	uint32_t chains[1024]; /* the first n_stripe are valid */
+};
+
+/* FF3FS_API_VERSION of the library. */
+int ff3fs_api_version(void);
+
+/* conf: a configuration file, or NULL for the usual ones (ff3fs.conf(5)); the environment
+ * (FF3FS_CLIENT_*) overrides it. Connects on first use, so success does not mean that the cluster
+ * answers. -EINVAL: the configuration is wrong; ff3fs_conf_error() has the line. */
+int ff3fs_new(const char *conf, struct ff3fs **ret);
+/* Why the calling thread's last ff3fs_new failed. Never NULL. */
+const char *ff3fs_conf_error(void);
+/* No file may be open. Accepts NULL. */
+void ff3fs_free(struct ff3fs *fs);
+/* Colon-separated absolute path prefixes from the configuration. */
+const char *ff3fs_prefix(const struct ff3fs *fs);
+/* Where the calling thread's last -FF3FS_REDIRECT led: absolute, or relative to the directory
+ * that holds the prefix. */
+const char *ff3fs_redirect(void);
+/* "stale"-style text for a negative result, including ff3fs's own causes. */
+const char *ff3fs_strerror(int r);
+/* Why the calling thread's last call failed, in one line for a person ("cannot reach metad at
+ * 127.0.0.1:9734: Connection refused"), or "" if there is no more to say than the errno. */
+const char *ff3fs_last_error(void);
+
+/* --- Files --------------------------------------------------------------------------------- */
+
+/* flags and mode as open(2): O_RDONLY … O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW,
+ * O_DIRECTORY, O_TMPFILE, O_SYNC, O_DSYNC, O_DIRECT; the umask must have been applied. Unknown
+ * flags are ignored. Directories open read-only. */
+int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flags, mode_t mode,
+	       struct ff3fs_file **ret);
+/* An inode that an ancestor process had open: after exec. flags as it was opened with. */
+int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff3fs_file **ret);
+/* Flushes, makes durable if it was written, and frees file in any case. The result is that of the
+ * flush: -EIO, -ENOSPC, … */
+int ff3fs_close(struct ff3fs_file *file);
+/* Takes another reference; ff3fs_close drops one and does its flushing each time. */
+struct ff3fs_file *ff3fs_file_ref(struct ff3fs_file *file);
+uint64_t ff3fs_file_ino(const struct ff3fs_file *file);
+int ff3fs_file_flags(const struct ff3fs_file *file);
+/* O_APPEND, O_DIRECT, O_SYNC can be changed, as by fcntl(F_SETFL). */
+void ff3fs_file_set_flags(struct ff3fs_file *file, int flags);
+
+/* Count read; 0 at the end of the file; short only there. -EFAULT for bad buffers. */
+ssize_t ff3fs_pread(struct ff3fs_file *file, void *buf, size_t len, off_t offset);
+ssize_t ff3fs_preadv(struct ff3fs_file *file, const struct iovec *iov, int n, off_t offset);
+/* Count written, which is all of it, or an error with an unknown part written. */
+ssize_t ff3fs_pwrite(struct ff3fs_file *file, const void *buf, size_t len, off_t offset);
+ssize_t ff3fs_pwritev(struct ff3fs_file *file, const struct iovec *iov, int n, off_t offset);
+/* At the end of the file, atomically among all clients. ret_offset (may be NULL): where. */
+ssize_t ff3fs_append(struct ff3fs_file *file, const struct iovec *iov, int n, off_t *ret_offset);
+/* Sends what write-behind still gathers, so that everybody sees it. Not durable yet. */
+int ff3fs_flush(struct ff3fs_file *file);
+/* ff3fs_flush of every open file: before exec and exit. */
+int ff3fs_flush_all(struct ff3fs *fs);
+/* Durable: data, size and times. */
+int ff3fs_fsync(struct ff3fs_file *file);
+int ff3fs_ftruncate(struct ff3fs_file *file, off_t size);
+/* What a path-based stat would say now, write-behind included. */
+int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret);
+
+/* --- Batches ------------------------------------------------------------------------------- */
+
+struct ff3fs_completion {
+	void *user;
+	ssize_t result; /* as ff3fs_pread or ff3fs_pwrite */
+};
+
+/* room: how many operations may be outstanding. */
+int ff3fs_batch_new(struct ff3fs *fs, unsigned room, struct ff3fs_batch **ret);
+/* Outstanding operations are waited for. Accepts NULL. */
+void ff3fs_batch_free(struct ff3fs_batch *batch);
+/* Queues one operation; buf must live until it is reaped. -EAGAIN: no room, reap first. */
+int ff3fs_batch_read(struct ff3fs_batch *batch, struct ff3fs_file *file, void *buf, size_t len,
+		     off_t offset, void *user);
+int ff3fs_batch_write(struct ff3fs_batch *batch, struct ff3fs_file *file, const void *buf,
+		      size_t len, off_t offset, void *user);
+/* Sends what was queued. Returns how many operations are outstanding. */
+int ff3fs_batch_submit(struct ff3fs_batch *batch);
+/* Submits, then reaps between min and max completions, in order of completion; waits at most
+ * timeout (NULL: for ever). Returns how many, perhaps fewer than min on timeout. */
+int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *ret, unsigned min,
+		     unsigned max, const struct timespec *timeout);
+
+/* --- Names --------------------------------------------------------------------------------- */
+
+int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned flags,
+	       struct ff3fs_attr *ret);
+/* mask: R_OK | W_OK | X_OK, or F_OK. */
+int ff3fs_access(struct ff3fs *fs, uint64_t dir, const char *path, int mask, unsigned flags);
+int ff3fs_mkdir(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode);
+int ff3fs_rmdir(struct ff3fs *fs, uint64_t dir, const char *path);
+int ff3fs_unlink(struct ff3fs *fs, uint64_t dir, const char *path);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */
+int ff3fs_rename(struct ff3fs *fs, uint64_t from_dir, const char *from, uint64_t to_dir,
+		 const char *to, unsigned flags);
+/* flags: FF3FS_NOFOLLOW links a symbolic link itself. */
+int ff3fs_link(struct ff3fs *fs, uint64_t from_dir, const char *from, uint64_t to_dir,
+	       const char *to, unsigned flags);
+int ff3fs_symlink(struct ff3fs *fs, const char *target, uint64_t dir, const char *path);
+/* Bytes stored, not NUL-terminated, cut to size, as readlink(2). */
+ssize_t ff3fs_readlink(struct ff3fs *fs, uint64_t dir, const char *path, char *buf, size_t size);
+int ff3fs_truncate(struct ff3fs *fs, uint64_t dir, const char *path, off_t size);
+int ff3fs_chmod(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode, unsigned flags);
+/* (uid_t)-1 or (gid_t)-1: unchanged. */
+int ff3fs_chown(struct ff3fs *fs, uint64_t dir, const char *path, uid_t uid, gid_t gid,
+		unsigned flags);
+/* times as utimensat(2), UTIME_NOW and UTIME_OMIT included; NULL: both now. */
+int ff3fs_utimens(struct ff3fs *fs, uint64_t dir, const char *path, const struct timespec times[2],
+		  unsigned flags);
+int ff3fs_statfs(struct ff3fs *fs, struct ff3fs_statfs *ret);
+/* The absolute path of an inode from the root ("/a/b"), for getcwd. -ERANGE if size is short. */
+int ff3fs_get_path(struct ff3fs *fs, uint64_t ino, char *buf, size_t size);
+
+ssize_t ff3fs_getxattr(struct ff3fs *fs, uint64_t dir, const char *path, const char *name,
+		       void *value, size_t size, unsigned flags);
+int ff3fs_setxattr(struct ff3fs *fs, uint64_t dir, const char *path, const char *name,
+		   const void *value, size_t size, int xattr_flags, unsigned flags);
+ssize_t ff3fs_listxattr(struct ff3fs *fs, uint64_t dir, const char *path, char *list, size_t size,
+			unsigned flags);
+int ff3fs_removexattr(struct ff3fs *fs, uint64_t dir, const char *path, const char *name,
+		      unsigned flags);
+
+/* of a file: its own; of a directory: what files made in it get. */
+int ff3fs_get_layout(struct ff3fs *fs, uint64_t dir, const char *path, struct ff3fs_layout *ret);
+/* Of a directory, for files made from now on. 0 and 0: inherit again. */
+int ff3fs_set_layout(struct ff3fs *fs, uint64_t dir, const char *path, uint32_t chunk_size,
+		     uint32_t n_stripe);
+
+/* --- Directories --------------------------------------------------------------------------- */
+
+/* with_attr: entries carry attributes, in the same round trips. */
+int ff3fs_opendir(struct ff3fs *fs, uint64_t dir, const char *path, int with_attr,
+		  struct ff3fs_dir **ret);
+/* The directory inode of an open listing. */
+uint64_t ff3fs_dir_ino(const struct ff3fs_dir *d);
+/* 1 and the next entry, "." and ".." first; 0 at the end; negative errno. The entry stays valid
+ * until the next call on d. */
+int ff3fs_readdir(struct ff3fs_dir *d, const struct ff3fs_dirent **ret);
+/* Continues after the entry with this cookie; 0: from the beginning, with fresh contents. */
+void ff3fs_seekdir(struct ff3fs_dir *d, uint64_t cookie);
+void ff3fs_closedir(struct ff3fs_dir *d);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

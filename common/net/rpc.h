@@ -1,0 +1,101 @@
+/* The calling side of the frame protocol: blocking, thread-safe, without threads of its own.
+ *
+ * A peer is one daemon address (and, for chunkd, one target of it) with up to max_connections
+ * connections, opened when needed. A call is sent by the calling thread; whoever waits first on a
+ * connection reads replies for everybody, straight into each caller's buffer, and hands the
+ * reading on when its own have come. So a single request costs one send and one receive, and
+ * many can be outstanding on one connection.
+ *
+ * Threads: everything may be called from any thread; a call belongs to the thread that waits.
+ * Fork: ff3_rpc_after_fork in the child closes the inherited sockets' descriptors without
+ * speaking on them; calls under way in other threads of the parent do not exist in the child.
+ * Signals: not async-signal-safe; EINTR is handled inside.
+ *
+ * Failure: a lost connection fails its outstanding calls with -ECONNRESET (or the cause);
+ * retrying is the caller's decision, since it knows what the request does. */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "../wire/wire.h"
+
+struct ff3_rpc_peer;
+
+struct ff3_rpc_identity {
+	uint64_t cluster; /* 0 until known */
+	uint64_t session;
+	uint32_t role;
+	uint32_t uid;
+	uint32_t gid;
+	const uint32_t *groups;
+	uint32_t n_groups;
+	struct ff3_blob credential;
+};
+
+struct ff3_rpc_options {
+	unsigned max_connections;    /* 0: 4 */
+	uint32_t connect_timeout_ms; /* 0: 2000 */
+	uint64_t target;             /* for chunkd */
+};
+
+/* address: "host:port". identity is copied, its pointers are kept. Does not connect. */
+int ff3_rpc_peer_new(const char *address, const struct ff3_rpc_identity *identity,
+		     const struct ff3_rpc_options *options, struct ff3_rpc_peer **ret);
+/* No call may be outstanding. Accepts NULL. */
+void ff3_rpc_peer_free(struct ff3_rpc_peer *peer);
+/* Instance id of the daemon last connected to; 0 before the first connection. */
+uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer);
+/* Lease and cluster from its last hello. */
+uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer);
+uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer);
+/* In a forked child, before anything else is done with the peer: drops connections and takes the
+ * child's new session. */
+void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
+/* Closes connections that have been idle for idle_ns. */
+void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
+
+/* One request and its reply. Zero-initialise, fill the upper part, start, wait. Memory that it
+ * names must live until it is done. */
+struct ff3_rpc_call {
+	uint16_t op;
+	bool one_way;
+	const void *body;
+	size_t body_len;
+	const struct iovec *payload; /* to send; may be NULL */
+	int n_payload;
+	const struct iovec *into; /* where the reply's payload goes; may be NULL */
+	int n_into;
+	void *reply; /* where the reply's body goes */
+	size_t reply_size;
+
+	/* Results, valid after waiting. */
+	int status; /* 0, the peer's code, or -errno of the transport; -E2BIG: reply_size too small */
+	size_t reply_len;
+	size_t payload_len; /* of the reply; never more than into holds, else -E2BIG */
+	uint64_t instance;  /* of the daemon that answered */
+
+	/* Called by whichever thread read the reply, before the waiter is woken. May be NULL;
+	 * must not call into rpc. */
+	void (*done)(struct ff3_rpc_call *call);
+	void *user;
+
+	/* The transport's own. */
+	uint32_t state;
+	uint64_t request_id;
+	struct ff3_rpc_conn *conn;
+	struct ff3_rpc_call *next;
+};
+
+/* Sends call (connecting if need be) and returns 0, or -errno with nothing outstanding. A one-way
+ * call is done when this returns. */
+int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call);
+/* Waits for every call of calls[0..n) to be done, or until deadline_ns (CLOCK_BOOTTIME; 0: no
+ * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
+ * written to their memory any more. The calls may be on different peers. */
+int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* Waits until at least one more of the calls is done than when it began, or deadline. */
+int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+bool ff3_rpc_is_done(const struct ff3_rpc_call *call);
+
+/* start + wait of one call. Returns its status. */
+int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns);

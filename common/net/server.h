@@ -1,0 +1,89 @@
+/* The serving side of the frame protocol (wire.h) over TCP, on a loop: listening, the hello,
+ * requests in, replies out, backpressure.
+ *
+ * Threads: a listener and its connections belong to one loop each. ff3_server_adopt moves an
+ * accepted socket to a server on another loop. Fork: daemons do not fork after start.
+ *
+ * Life of a request: header and body arrive in the connection's receive buffer; if there is a
+ * payload, ops->payload says where it goes and the rest is received straight into it; then
+ * ops->request runs with a struct ff3_request that stays valid until exactly one of
+ * ff3_request_reply* was called with it, at once or later. Body and fields decoded from it are
+ * valid only until ops->request returns, unless ff3_request_keep_body was called. */
+#pragma once
+
+#include "loop.h"
+#include "../wire/wire.h"
+
+struct ff3_server;
+struct ff3_conn;
+
+struct ff3_request {
+	struct ff3_conn *conn;
+	struct ff3_header header;
+	const void *body;      /* header.body_len bytes, CRC already checked */
+	void *payload;         /* header.payload_len bytes, where ops->payload said; or NULL */
+	void *payload_context; /* what ops->payload set */
+	uint64_t received_ns;  /* CLOCK_BOOTTIME; for latency metrics */
+	void *user;            /* the handler's */
+};
+
+struct ff3_server_ops {
+	/* The peer's hello arrived on server. Return 0 with *reply filled (its strings stay valid
+	 * until the next turn) and optionally *conn_user; or a negative code, sent to the peer
+	 * before the connection is closed. To serve the connection on another loop, set *move_to:
+	 * the hello is then answered from there, by that server's hello callback. */
+	int (*hello)(struct ff3_server *server, const struct ff3_req_hello *hello,
+		     struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to);
+	/* Where the payload of r goes: r->header and r->body are valid. Set r->payload to
+	 * header.payload_len bytes, and r->payload_context. NULL in r->payload with return 0:
+	 * no room now; the connection stops receiving until ff3_conn_resume. A negative code
+	 * discards the payload and answers with it. */
+	int (*payload)(struct ff3_server *server, struct ff3_request *r);
+	/* A payload that was begun will never be complete: the connection died. */
+	void (*payload_abort)(struct ff3_server *server, struct ff3_request *r);
+	void (*request)(struct ff3_server *server, struct ff3_request *r);
+	/* The connection is gone; its unanswered requests must still be replied to (into nothing)
+	 * so that they are freed. Called once per connection whose hello was accepted. */
+	void (*closed)(struct ff3_server *server, struct ff3_conn *conn, void *conn_user);
+};
+
+/* user: returned by ff3_server_user. */
+int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void *user,
+		   struct ff3_server **ret);
+void ff3_server_free(struct ff3_server *server);
+void *ff3_server_user(const struct ff3_server *server);
+struct ff3_loop *ff3_server_loop(const struct ff3_server *server);
+
+/* address: "host:port", port 0 for a free one; "[::1]:0" for IPv6. ret_port: the real port. */
+int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *ret_port);
+
+void *ff3_conn_user(const struct ff3_conn *conn);
+/* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
+void ff3_server_resume(struct ff3_server *server);
+/* Closes after what was queued is sent. */
+void ff3_conn_close(struct ff3_conn *conn);
+/* The name of the peer, "127.0.0.1:4711", for logs. */
+const char *ff3_conn_peer(const struct ff3_conn *conn);
+
+/* Copies the body so that it lives as long as the request. -ENOMEM. */
+int ff3_request_keep_body(struct ff3_request *r);
+
+/* Every reply consumes r. One-way requests are replied to as well; nothing is sent then.
+ * body may be a stack buffer: it is copied. status: 0 or a negative code. */
+void ff3_request_reply(struct ff3_request *r, int status, const void *body, size_t body_len);
+/* Also sends payload, without copying it; release(arg) is called once when its memory may change
+ * again (possibly before this call returns). */
+void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t body_len,
+			       const void *payload, size_t payload_len,
+			       void (*release)(void *arg), void *arg);
+static inline void ff3_request_fail(struct ff3_request *r, int status)
+{
+	ff3_request_reply(r, status, NULL, 0);
+}
+/* Encodes struct ff3_rep_<op> *m, which must fit FF3_BODY_MAX, and replies. */
+#define FF3_REQUEST_REPLY(r, op, m)                                                                \
+	ff3_request_reply_encoded((r),                                                             \
+				  (size_t(*)(void *, size_t, const void *))ff3_encode_rep_##op, (m))
+void ff3_request_reply_encoded(struct ff3_request *r,
+			       size_t (*encode)(void *buf, size_t size, const void *m),
+			       const void *m);

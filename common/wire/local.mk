@@ -1,0 +1,1 @@
+# wire.c is part of libff3base (common/base/local.mk).

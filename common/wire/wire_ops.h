@@ -1,0 +1,418 @@
+/* The one list of everything that travels: structs, requests, replies.
+ *
+ *   S(struct)                           FF3_STRUCT_<struct>(F)
+ *   OP(number, name, daemon, traits)    FF3_REQ_<name>(F) and FF3_REP_<name>(F)
+ *
+ * F(type, field) is a field in wire order. Scalars u8 u16 u32 u64 are little-endian; `str` is a
+ * u32 length and bytes without NUL; `blob` is the same for opaque bytes or for a packed
+ * sequence of structs (the comment names which); any S() above the user may be a field type.
+ * Operation numbers are never reused. daemon: both, metad, chunkd. traits: what the server
+ * must do with it:
+ *   READ     answers from state, changes nothing
+ *   MUTATE   goes through metad's log; carries (seq, acked) so that a retry applies once
+ *   SESSION  changes only what metad holds in memory for a connected client
+ *   DATA     moves chunk bytes
+ * Adding an operation: a row with its two field lists here, a handler in the daemon's table, a
+ * caller, a test. The codec, the names, the dispatch and the round-trip tests follow by
+ * themselves. Limits stand at the end. */
+#pragma once
+
+#define FF3_STRUCTS(S)                                                                             \
+	S(time)                                                                                    \
+	S(layout)                                                                                  \
+	S(attr)                                                                                    \
+	S(dirent)                                                                                  \
+	S(node)                                                                                    \
+	S(target)                                                                                  \
+	S(chain)                                                                                   \
+	S(path)                                                                                    \
+	S(redirect)                                                                                \
+	S(tag)
+
+#define FF3_STRUCT_time(F)                                                                         \
+	F(u64, sec) /* two's complement */                                                         \
+	F(u32, nsec)
+
+/* Chunk i of a file lies on chain stripe[(i + seed) % n_stripe]. */
+#define FF3_STRUCT_layout(F)                                                                       \
+	F(u32, chunk_size) /* bytes, a power of two */                                             \
+	F(u32, seed)                                                                               \
+	F(blob, stripe) /* u32 chain ids */
+
+#define FF3_STRUCT_attr(F)                                                                         \
+	F(u64, ino)                                                                                \
+	F(u64, generation) /* raised by every change of size downwards and of mode or owner */     \
+	F(u32, mode)       /* S_IFMT and permission bits */                                        \
+	F(u32, uid)                                                                                \
+	F(u32, gid)                                                                                \
+	F(u32, nlink)                                                                              \
+	F(u64, size)                                                                               \
+	F(time, atime)                                                                             \
+	F(time, mtime)                                                                             \
+	F(time, ctime)                                                                             \
+	F(time, btime)
+
+/* cookie orders a directory and continues a listing after this entry; 0 is before the first. */
+#define FF3_STRUCT_dirent(F)                                                                       \
+	F(u64, cookie)                                                                             \
+	F(u64, ino)                                                                                \
+	F(u32, type) /* DT_* */                                                                    \
+	F(str, name)                                                                               \
+	F(blob, attr) /* one attr if asked for, else empty */
+
+#define FF3_STRUCT_node(F)                                                                         \
+	F(u64, node)                                                                               \
+	F(str, address) /* host:port for data */                                                   \
+	F(str, admin)   /* host:port of its HTTP endpoint, or empty */                             \
+	F(u64, seen_ms) /* milliseconds since its last heartbeat; all ones: never */
+
+#define FF3_STRUCT_target(F)                                                                       \
+	F(u64, target)                                                                             \
+	F(u64, node)                                                                               \
+	F(u32, state) /* enum ff3_target_state */                                                  \
+	F(u64, capacity)                                                                           \
+	F(u64, used)
+
+#define FF3_STRUCT_chain(F)                                                                        \
+	F(u32, chain)                                                                              \
+	F(u64, version)                                                                            \
+	F(blob, members) /* u64 target ids, head first */
+
+/* Names an object: path is resolved from directory dir; an empty path is dir itself. */
+#define FF3_STRUCT_path(F)                                                                         \
+	F(u64, dir)                                                                                \
+	F(u32, flags) /* FF3_PATH_* */                                                             \
+	F(str, path)
+
+/* The body of a reply with status REDIRECT: where the path goes on, outside the file system. An
+ * absolute path, or one relative to the directory above the file system's root. */
+#define FF3_STRUCT_redirect(F) F(str, path)
+
+/* Makes a mutation apply once: seq counts a session's mutations from 1, every seq below acked
+ * has been answered. */
+#define FF3_STRUCT_tag(F)                                                                          \
+	F(u64, seq)                                                                                \
+	F(u64, acked)
+
+#define FF3_OPS(OP)                                                                                \
+	OP(1, hello, both, SESSION)                                                                \
+	OP(2, ping, both, READ)                                                                    \
+	OP(16, lookup, metad, READ)                                                                \
+	OP(17, open, metad, MUTATE)                                                                \
+	OP(18, release, metad, SESSION)                                                            \
+	OP(19, reopen, metad, SESSION)                                                             \
+	OP(20, extend, metad, SESSION)                                                             \
+	OP(21, append_lock, metad, SESSION)                                                        \
+	OP(22, commit, metad, MUTATE)                                                              \
+	OP(23, setattr, metad, MUTATE)                                                             \
+	OP(24, truncate, metad, MUTATE)                                                            \
+	OP(25, access, metad, READ)                                                                \
+	OP(26, readdir, metad, READ)                                                               \
+	OP(27, readlink, metad, READ)                                                              \
+	OP(28, mkdir, metad, MUTATE)                                                               \
+	OP(29, rmdir, metad, MUTATE)                                                               \
+	OP(30, unlink, metad, MUTATE)                                                              \
+	OP(31, rename, metad, MUTATE)                                                              \
+	OP(32, link, metad, MUTATE)                                                                \
+	OP(33, symlink, metad, MUTATE)                                                             \
+	OP(34, statfs, metad, READ)                                                                \
+	OP(35, getxattr, metad, READ)                                                              \
+	OP(36, setxattr, metad, MUTATE)                                                            \
+	OP(37, listxattr, metad, READ)                                                             \
+	OP(38, removexattr, metad, MUTATE)                                                         \
+	OP(39, get_layout, metad, READ)                                                            \
+	OP(40, set_layout, metad, MUTATE)                                                          \
+	OP(41, routes, metad, READ)                                                                \
+	OP(42, get_path, metad, READ)                                                              \
+	OP(48, register_node, metad, MUTATE)                                                       \
+	OP(49, heartbeat, metad, SESSION)                                                          \
+	OP(64, chunk_read, chunkd, DATA)                                                           \
+	OP(65, chunk_write, chunkd, DATA)                                                          \
+	OP(66, chunk_sync, chunkd, DATA)                                                           \
+	OP(67, chunk_truncate, chunkd, DATA)                                                       \
+	OP(68, chunk_remove, chunkd, DATA)
+
+/* First message of every connection, both ways. A client process chooses its session id once
+ * and keeps it over reconnects; a forked child chooses another. */
+#define FF3_REQ_hello(F)                                                                           \
+	F(u64, cluster) /* 0: whichever the server has */                                          \
+	F(u64, session)                                                                            \
+	F(u32, role) /* enum ff3_role */                                                           \
+	F(u32, uid)                                                                                \
+	F(u32, gid)                                                                                \
+	F(blob, groups) /* u32 supplementary group ids */                                          \
+	F(u64, target)  /* chunkd: the target this connection is for; metad: 0 */                  \
+	F(u32, pid)                                                                                \
+	F(str, host)                                                                               \
+	F(blob, credential)
+#define FF3_REP_hello(F)                                                                           \
+	F(u64, cluster)                                                                            \
+	F(u64, instance) /* new at every start of the daemon */                                    \
+	F(u64, node)                                                                               \
+	F(u32, lease_ms) /* how long the session outlives its connection */                        \
+	F(str, software)
+
+#define FF3_REQ_ping(F) F(u64, cookie)
+#define FF3_REP_ping(F) F(u64, cookie)
+
+#define FF3_REQ_lookup(F) F(path, at)
+#define FF3_REP_lookup(F) F(attr, attr)
+
+/* flags: FF3_OPEN_*. Registers one open of the inode by the session. */
+#define FF3_REQ_open(F)                                                                            \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u32, flags)                                                                              \
+	F(u32, mode) /* umask already applied */
+#define FF3_REP_open(F)                                                                            \
+	F(attr, attr)                                                                              \
+	F(layout, layout)                                                                          \
+	F(u8, created)
+
+/* Drops n opens of ino. One-way: sent with FF3_FRAME_ONE_WAY, never answered. */
+#define FF3_REQ_release(F)                                                                         \
+	F(u64, ino)                                                                                \
+	F(u32, n)
+#define FF3_REP_release(F)
+
+/* Registers an open of a known inode: after fork, exec or reconnect. Fails with ESTALE when the
+ * inode is gone. Asks for no permission: the session (or its ancestor) was granted it by open. */
+#define FF3_REQ_reopen(F)                                                                          \
+	F(u64, ino)                                                                                \
+	F(u32, flags)
+#define FF3_REP_reopen(F)                                                                          \
+	F(attr, attr)                                                                              \
+	F(layout, layout)
+
+/* The file now reaches at least to end, and was modified. Held in memory, seen by everyone at
+ * once, logged by commit, by release or when the session dies. unlock ends an append_lock. */
+#define FF3_REQ_extend(F)                                                                          \
+	F(u64, ino)                                                                                \
+	F(u64, end)                                                                                \
+	F(u8, unlock)
+#define FF3_REP_extend(F) F(u64, size)
+
+/* Waits for the exclusive right to append and answers the end of the file. */
+#define FF3_REQ_append_lock(F) F(u64, ino)
+#define FF3_REP_append_lock(F) F(u64, size)
+
+/* Makes size and times durable. end (0: none) repeats an extend that a restarted metad lost. */
+#define FF3_REQ_commit(F)                                                                          \
+	F(tag, tag)                                                                                \
+	F(u64, ino)                                                                                \
+	F(u64, end)
+#define FF3_REP_commit(F) F(attr, attr)
+
+/* valid: FF3_SET_*. */
+#define FF3_REQ_setattr(F)                                                                         \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u32, valid)                                                                              \
+	F(u32, mode)                                                                               \
+	F(u32, uid)                                                                                \
+	F(u32, gid)                                                                                \
+	F(time, atime)                                                                             \
+	F(time, mtime)
+#define FF3_REP_setattr(F) F(attr, attr)
+
+/* Answers when the chunks beyond size are durably gone, so that growing again reads zeros.
+ * by_open: through a descriptor that is open for writing, so no permission is asked again. */
+#define FF3_REQ_truncate(F)                                                                        \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u64, size)                                                                               \
+	F(u8, by_open)
+#define FF3_REP_truncate(F) F(attr, attr)
+
+#define FF3_REQ_access(F)                                                                          \
+	F(path, at)                                                                                \
+	F(u32, mask) /* R_OK | W_OK | X_OK */
+#define FF3_REP_access(F)
+
+/* Entries after cookie, at most max_bytes of them; "." and ".." are not listed. */
+#define FF3_REQ_readdir(F)                                                                         \
+	F(u64, ino)                                                                                \
+	F(u64, cookie)                                                                             \
+	F(u32, max_bytes)                                                                          \
+	F(u8, with_attr)
+#define FF3_REP_readdir(F)                                                                         \
+	F(u64, parent)                                                                             \
+	F(u8, end) /* nothing follows */                                                           \
+	F(blob, entries) /* dirent */
+
+#define FF3_REQ_readlink(F) F(path, at)
+#define FF3_REP_readlink(F) F(str, target)
+
+#define FF3_REQ_mkdir(F)                                                                           \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u32, mode)
+#define FF3_REP_mkdir(F) F(attr, attr)
+
+#define FF3_REQ_rmdir(F)                                                                           \
+	F(tag, tag)                                                                                \
+	F(path, at)
+#define FF3_REP_rmdir(F)
+
+#define FF3_REQ_unlink(F)                                                                          \
+	F(tag, tag)                                                                                \
+	F(path, at)
+#define FF3_REP_unlink(F)
+
+#define FF3_REQ_rename(F)                                                                          \
+	F(tag, tag)                                                                                \
+	F(path, from)                                                                              \
+	F(path, to)                                                                                \
+	F(u32, flags) /* RENAME_NOREPLACE 1, RENAME_EXCHANGE 2 */
+#define FF3_REP_rename(F)
+
+#define FF3_REQ_link(F)                                                                            \
+	F(tag, tag)                                                                                \
+	F(path, from)                                                                              \
+	F(path, to)
+#define FF3_REP_link(F) F(attr, attr)
+
+#define FF3_REQ_symlink(F)                                                                         \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(str, target)
+#define FF3_REP_symlink(F) F(attr, attr)
+
+#define FF3_REQ_statfs(F)
+#define FF3_REP_statfs(F)                                                                          \
+	F(u64, capacity)                                                                           \
+	F(u64, used)                                                                               \
+	F(u64, free)                                                                               \
+	F(u64, inodes)                                                                             \
+	F(u64, fsid)
+
+#define FF3_REQ_getxattr(F)                                                                        \
+	F(path, at)                                                                                \
+	F(str, name)
+#define FF3_REP_getxattr(F) F(blob, value)
+
+#define FF3_REQ_setxattr(F)                                                                        \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(str, name)                                                                               \
+	F(blob, value)                                                                             \
+	F(u32, flags) /* XATTR_CREATE 1, XATTR_REPLACE 2 */
+#define FF3_REP_setxattr(F)
+
+#define FF3_REQ_listxattr(F) F(path, at)
+#define FF3_REP_listxattr(F) F(blob, names) /* each ends with NUL */
+
+#define FF3_REQ_removexattr(F)                                                                     \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(str, name)
+#define FF3_REP_removexattr(F)
+
+/* A directory's layout is what files made in it inherit; own tells whether it was set there. */
+#define FF3_REQ_get_layout(F) F(path, at)
+#define FF3_REP_get_layout(F)                                                                      \
+	F(attr, attr)                                                                              \
+	F(layout, layout)                                                                          \
+	F(u8, own)
+
+/* chunk_size 0 and stripe width 0: back to what is inherited. */
+#define FF3_REQ_set_layout(F)                                                                      \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u32, chunk_size)                                                                         \
+	F(u32, stripe) /* chains a file is spread over */
+#define FF3_REP_set_layout(F)
+
+/* The routing table, whole, unless the caller has that version already. */
+#define FF3_REQ_routes(F) F(u64, version)
+#define FF3_REP_routes(F)                                                                          \
+	F(u64, version)                                                                            \
+	F(blob, nodes)   /* node */                                                                \
+	F(blob, targets) /* target */                                                              \
+	F(blob, chains)  /* chain */
+
+/* The path of a directory or file from the root, for getcwd and /proc-like names. */
+#define FF3_REQ_get_path(F) F(u64, ino)
+#define FF3_REP_get_path(F) F(str, path)
+
+/* A chunk daemon says who it is. Metad knows it by node (chosen by the daemon when its first
+ * target was made) and gives every new target a chain. */
+#define FF3_REQ_register_node(F)                                                                   \
+	F(tag, tag)                                                                                \
+	F(u64, node)                                                                               \
+	F(str, address)                                                                            \
+	F(str, admin)                                                                              \
+	F(blob, targets) /* target */
+#define FF3_REP_register_node(F)                                                                   \
+	F(u64, cluster)                                                                            \
+	F(u64, version)
+
+#define FF3_REQ_heartbeat(F)                                                                       \
+	F(u64, node)                                                                               \
+	F(blob, targets) /* target */
+#define FF3_REP_heartbeat(F) F(u64, version)
+
+/* Bytes [offset, offset + length) of chunk {ino, index}. The payload is what exists of them;
+ * it ends early where the chunk ends. crcs has one u32 CRC32C for each piece that the chunk's
+ * 4 KiB blocks cut the payload into. chunk_size is the chunk's length, 0 if there is none. */
+#define FF3_REQ_chunk_read(F)                                                                      \
+	F(u64, ino)                                                                                \
+	F(u32, index)                                                                              \
+	F(u32, chain)                                                                              \
+	F(u64, chain_version)                                                                      \
+	F(u32, offset)                                                                             \
+	F(u32, length)                                                                             \
+	F(u32, flags)
+#define FF3_REP_chunk_read(F)                                                                      \
+	F(u32, chunk_size)                                                                         \
+	F(u64, version)                                                                            \
+	F(blob, crcs)
+
+/* The payload goes to offset; a gap between the chunk's end and offset becomes zeros. crcs as
+ * above. A repeated tag (session, seq) is answered again without being applied. */
+#define FF3_REQ_chunk_write(F)                                                                     \
+	F(u64, ino)                                                                                \
+	F(u32, index)                                                                              \
+	F(u32, chain)                                                                              \
+	F(u64, chain_version)                                                                      \
+	F(u32, offset)                                                                             \
+	F(u32, flags) /* FF3_WRITE_* */                                                            \
+	F(u64, session)                                                                            \
+	F(u64, seq)                                                                                \
+	F(blob, crcs)
+#define FF3_REP_chunk_write(F)                                                                     \
+	F(u32, chunk_size)                                                                         \
+	F(u64, version)                                                                            \
+	F(u64, instance)
+
+/* Everything this target holds of ino is durable. instance: of the daemon that accepted the
+ * caller's unsynced writes; another one answers INSTANCE, because they are lost. */
+#define FF3_REQ_chunk_sync(F)                                                                      \
+	F(u64, ino)                                                                                \
+	F(u64, instance)
+#define FF3_REP_chunk_sync(F)
+
+/* Durably removes chunks index > last and cuts chunk last to last_size (0 removes it). */
+#define FF3_REQ_chunk_truncate(F)                                                                  \
+	F(u64, ino)                                                                                \
+	F(u32, last)                                                                               \
+	F(u32, last_size)
+#define FF3_REP_chunk_truncate(F)
+
+/* Durably removes every chunk of these inodes. */
+#define FF3_REQ_chunk_remove(F) F(blob, inos) /* u64 */
+#define FF3_REP_chunk_remove(F) F(u64, n_removed)
+
+/* Limits, in bytes unless said otherwise. */
+#define FF3_NAME_MAX 255u
+#define FF3_PATH_MAX 4096u
+#define FF3_XATTR_NAME_MAX 255u
+#define FF3_XATTR_SIZE_MAX 65536u
+#define FF3_GROUPS_MAX 1024u /* entries */
+#define FF3_BODY_MAX (1024u * 1024u)
+#define FF3_PAYLOAD_MAX (4u * 1024u * 1024u)
+#define FF3_CHUNK_SIZE_MIN (64u * 1024u)
+#define FF3_CHUNK_SIZE_MAX (16u * 1024u * 1024u)
+#define FF3_CHUNK_SIZE_DEFAULT (1024u * 1024u)
+#define FF3_FILE_SIZE_MAX ((uint64_t)1 << 47) /* so that a chunk's index fits 32 bits */
+#define FF3_READDIR_MAX (512u * 1024u)
