@@ -1,1 +1,14 @@
-# Built in this folder:
+noinst_LTLIBRARIES += libff3admin.la
+libff3admin_la_SOURCES = \
+	%D%/httpd.c %D%/httpd.h \
+	%D%/loop_call.c %D%/loop_call.h \
+	%D%/metrics.c %D%/metrics.h
+libff3admin_la_CFLAGS = $(AM_CFLAGS) $(MICROHTTPD_CFLAGS) $(JANSSON_CFLAGS)
+libff3admin_la_LIBADD = $(MICROHTTPD_LIBS) $(JANSSON_LIBS) -lpthread
+
+check_PROGRAMS += tests/unit-metrics tests/unit-httpd
+TESTS += tests/unit-metrics tests/unit-httpd
+tests_unit_metrics_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_metrics_LDADD = libff3admin.la libff3base.la $(CHECK_LIBS)
+tests_unit_httpd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_httpd_LDADD = libff3admin.la libff3base.la $(JANSSON_LIBS) $(CHECK_LIBS)

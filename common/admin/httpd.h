@@ -1,0 +1,59 @@
+/* The HTTP JSON endpoint of a daemon: a small server over libmicrohttpd.
+ *
+ * Threads: handlers run one at a time on the server's one thread, never on a loop of the daemon;
+ * loop_call.h takes a snapshot from a loop. Start and free belong to one thread.
+ * Fork: the server exists in the parent only; a daemon does not fork while it serves. */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "../base/base.h"
+
+struct ff3_httpd;
+
+struct ff3_http_request {
+	const char *method; /* "GET" also for a HEAD request */
+	const char *path;   /* decoded, without the query */
+	const char *rest;   /* what {path} of the route's pattern matched, without leading slashes */
+	json_t *body;       /* of a request that had one; borrowed, may be NULL */
+	void *connection;   /* for ff3_http_query */
+};
+
+/* Answers request with an HTTP status and a document in ret (a new reference; may be left NULL).
+ * For a status of 400 and above the document is a problem: see ff3_http_problem. */
+typedef int ff3_http_json_fn(void *ctx, const struct ff3_http_request *request, json_t **ret);
+/* Answers with text/plain written to out; the HTTP status. */
+typedef int ff3_http_text_fn(void *ctx, const struct ff3_http_request *request, FILE *out);
+
+/* One of json and text is set. pattern is a whole path, "/v1/status", or ends in "{path}", which
+ * matches any rest, the empty one included: "/v1/layouts/{path}". The first that matches wins.
+ * A GET route answers HEAD too. */
+struct ff3_http_route {
+	const char *method;
+	const char *pattern;
+	ff3_http_json_fn *json;
+	ff3_http_text_fn *text;
+};
+
+/* Serves routes (kept, not copied) on address, "127.0.0.1:9733", "localhost:0" or "[::1]:0".
+ * Only loopback addresses: -EACCES for another one. -EINVAL: not an address. -EADDRINUSE … */
+int ff3_httpd_new(const char *address, const struct ff3_http_route *routes, size_t n_routes,
+		  void *ctx, struct ff3_httpd **ret);
+/* Waits for the handler that is running. Accepts NULL. */
+void ff3_httpd_free(struct ff3_httpd *httpd);
+/* "127.0.0.1:9733": where it listens in fact. */
+const char *ff3_httpd_address(const struct ff3_httpd *httpd);
+
+/* The value of a query parameter; NULL if it is absent, "" for "?name". */
+const char *ff3_http_query(const struct ff3_http_request *request, const char *name);
+
+/* Makes an application/problem+json document and returns status, for `return ff3_http_problem(…)`.
+ * code: a word for programs ("ENOENT"); hint: what the caller can do, or NULL. */
+int ff3_http_problem(json_t **ret, int status, const char *code, const char *hint,
+		     const char *format, ...) PRINTF_LIKE(5, 6);
+/* The same for a negative errno or code of err.h: "what: No such file or directory". */
+int ff3_http_problem_errno(json_t **ret, int r, const char *what);
+
+/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. NULL without memory. */
+json_t *ff3_json_bytes(const char *p, size_t len);
