@@ -1,0 +1,228 @@
+# Sourced by every shell test:  . "${srcdir:-.}/tests/functions.sh"
+#
+# It gives a temporary directory ($tmp) that goes away with the test, the built programs on PATH,
+# daemons on free loopback ports, and a few words to write tests with. Nothing here sleeps: a
+# daemon is ready when it has said so on its --ready-fd, and it is gone when wait has returned.
+#
+# Every daemon is started with --exit-with-parent and its pid is recorded; the cleanup ends those
+# pids and nothing else. When a test fails, the daemons' logs are printed.
+#
+# A test also runs by hand from the build directory:  bash ../tests/e2e-x.sh
+# KEEP=1 keeps $tmp.  VERBOSE=1 makes daemons log more.
+
+set -u
+srcdir=$(cd "${srcdir:-$(dirname "${BASH_SOURCE[0]}")/..}" && pwd) || exit 99
+builddir=$(cd "${builddir:-.}" && pwd) || exit 99
+test_name=$(basename "$0" .sh)
+
+# $tmp is a real disk where there is one: chunk daemons use direct I/O.
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/ff3fs-$test_name.XXXXXX") || exit 99
+[ -f "$builddir/Makefile" ] || { echo "$test_name: run me in the build directory"; exit 99; }
+
+# --- The built programs -------------------------------------------------------------------------
+
+# The path of a built program or library: a libtool program is a script, its ELF file is in .libs.
+find_built() {
+	local d
+	for d in "$builddir" "$builddir"/tools "$builddir"/metad "$builddir"/chunkd \
+		"$builddir"/preload "$builddir"/common/client "$builddir"/tests; do
+		if [ -f "$d/.libs/$1" ]; then echo "$d/.libs/$1"; return 0; fi
+		if [ -f "$d/$1" ]; then echo "$d/$1"; return 0; fi
+	done
+	return 1
+}
+
+mkdir "$tmp/bin"
+for program in ff3fs-metad ff3fs-chunkd ff3fs ff3fs-put ff3fs-get ff3fs-admin; do
+	if built=$(find_built "$program"); then ln -s "$built" "$tmp/bin/$program"; fi
+done
+PATH=$tmp/bin:$PATH
+shim=$(find_built libff3fs_preload.so)
+if library=$(find_built libff3fs.so); then
+	export LD_LIBRARY_PATH=${library%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
+: >"$tmp/empty.conf"
+export FF3FS_CONF=$tmp/empty.conf # nobody's own configuration
+
+# --- The end of a test --------------------------------------------------------------------------
+
+pids=()        # of daemons that were started and not waited for
+cleanup_fns=() # run in reverse order, before the daemons are ended
+
+cleanup_fn() { cleanup_fns=("$*" "${cleanup_fns[@]}"); }
+
+finish() {
+	local status=$? fn pid log
+	trap - EXIT
+	for fn in "${cleanup_fns[@]}"; do eval "$fn"; done
+	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
+	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
+		for log in "$tmp"/*.log; do
+			[ -s "$log" ] || continue
+			echo "--- ${log##*/} (last 40 lines)"
+			tail -n 40 "$log"
+		done
+	fi
+	if [ -n "${KEEP:-}" ]; then echo "kept: $tmp"; else rm -rf "$tmp"; fi
+	exit $status
+}
+trap finish EXIT
+trap 'exit 143' TERM
+trap 'exit 130' INT
+
+# --- Words --------------------------------------------------------------------------------------
+
+say() { echo "$test_name: $*"; }
+die() { echo "$test_name: FAILED: $*"; exit 1; }
+skip() { echo "$test_name: skipped: $*"; exit 77; }
+
+# requires PROGRAM…: skips the test where one is missing.
+requires() {
+	local p
+	for p; do command -v "$p" >/dev/null || skip "no $p on this machine"; done
+}
+requires_root() { [ "$(id -u)" -eq 0 ] || skip "needs root"; }
+requires_python() { # requires_python MODULE…: of Debian's python3
+	local m
+	[ -x /usr/bin/python3 ] || skip "no /usr/bin/python3"
+	for m; do
+		/usr/bin/python3 -c "import $m" 2>/dev/null || skip "no python3 module $m"
+	done
+}
+
+# check WHAT COMMAND…: the command must succeed. Its output is shown if it does not.
+check() {
+	local what=$1 r
+	shift
+	"$@" >"$tmp/check.out" 2>&1
+	r=$?
+	if [ $r -ne 0 ]; then
+		tail -n 30 "$tmp/check.out"
+		die "$what: exit $r of: $*"
+	fi
+	say "ok: $what"
+}
+# fails WHAT STATUS COMMAND…: the command must exit with exactly this status; output in $tmp/out
+# and $tmp/err.
+fails() {
+	local what=$1 want=$2 r
+	shift 2
+	"$@" >"$tmp/out" 2>"$tmp/err"
+	r=$?
+	if [ $r -ne "$want" ]; then
+		cat "$tmp/out" "$tmp/err"
+		die "$what: exit $r, not $want, of: $*"
+	fi
+	say "ok: $what"
+}
+equal() { # equal WHAT WANT GOT
+	[ "$2" = "$3" ] || die "$1: want [$2], got [$3]"
+	say "ok: $1"
+}
+
+# --- Daemons ------------------------------------------------------------------------------------
+
+# start_daemon NAME PROGRAM [ARGUMENT…]: starts it with a --ready-fd and waits for its READY line.
+# Sets $started_pid, $started_listen and $started_admin. Its log is $tmp/NAME.log. Returns 1 when
+# it ends without having got ready.
+start_daemon() {
+	local name=$1 program=$2 fifo=$tmp/$1.ready line='' word
+	shift 2
+	command -v "$program" >/dev/null || die "$program is not built"
+	rm -f "$fifo"
+	mkfifo "$fifo" || die "mkfifo"
+	"$program" --ready-fd 9 --exit-with-parent ${VERBOSE:+-v} "$@" \
+		9>"$fifo" >>"$tmp/$name.log" 2>&1 </dev/null &
+	started_pid=$!
+	read -r -t "${START_LIMIT:-60}" line <"$fifo"
+	rm -f "$fifo"
+	started_listen='' started_admin=''
+	for word in $line; do
+		case $word in
+		listen=*) started_listen=${word#listen=} ;;
+		admin=*) started_admin=${word#admin=} ;;
+		esac
+	done
+	case $line in
+	READY*) pids+=("$started_pid") ;;
+	*)
+		kill -KILL "$started_pid" 2>/dev/null
+		wait "$started_pid" 2>/dev/null
+		return 1
+		;;
+	esac
+}
+
+# start_metad [ARGUMENT…]: the metadata server, data in $tmp/metad. Sets metad_pid, metad_addr,
+# metad_admin. Started again it takes the address it had before. Further settings come from the
+# environment: FF3FS_METAD_LEASE=2s start_metad
+start_metad() {
+	mkdir -p "$tmp/metad"
+	FF3FS_METAD_DIR=${FF3FS_METAD_DIR:-$tmp/metad} \
+	FF3FS_METAD_LISTEN=${metad_addr:-127.0.0.1:0} \
+	FF3FS_METAD_ADMIN=${metad_admin:-127.0.0.1:0} \
+	FF3FS_METAD_MEMORY=${FF3FS_METAD_MEMORY:-64M} \
+		start_daemon metad ff3fs-metad "$@" || die "metad did not get ready"
+	metad_pid=$started_pid metad_addr=$started_listen metad_admin=$started_admin
+}
+
+declare -A chunkd_pid chunkd_addr chunkd_admin
+
+# start_chunkd [N [ARGUMENT…]]: chunk daemon N (1 if not given), one target in $tmp/chunkd.N unless
+# FF3FS_CHUNKD_TARGETS says otherwise. Sets chunkd_pid[N], chunkd_addr[N], chunkd_admin[N].
+start_chunkd() {
+	local n=${1:-1}
+	[ $# -gt 0 ] && shift
+	mkdir -p "$tmp/chunkd.$n"
+	FF3FS_CHUNKD_TARGETS=${FF3FS_CHUNKD_TARGETS:-$tmp/chunkd.$n} \
+	FF3FS_CHUNKD_LISTEN=${chunkd_addr[$n]:-127.0.0.1:0} \
+	FF3FS_CHUNKD_ADMIN=${chunkd_admin[$n]:-127.0.0.1:0} \
+	FF3FS_CHUNKD_METAD=$metad_addr \
+	FF3FS_CHUNKD_MEMORY=${FF3FS_CHUNKD_MEMORY:-64M} \
+	FF3FS_CHUNKD_CAPACITY=${FF3FS_CHUNKD_CAPACITY:-4G} \
+		start_daemon "chunkd.$n" ff3fs-chunkd "$@" || die "chunkd $n did not get ready"
+	chunkd_pid[$n]=$started_pid chunkd_addr[$n]=$started_listen chunkd_admin[$n]=$started_admin
+}
+
+# kill_daemon PID [SIGNAL]: ends a daemon that start_* started (KILL if no signal is named) and
+# waits until it is gone. Sets $killed_status.
+kill_daemon() {
+	local pid=$1 p rest=() known=
+	for p in "${pids[@]}"; do
+		if [ "$p" = "$pid" ]; then known=1; else rest+=("$p"); fi
+	done
+	[ -n "$known" ] || die "kill_daemon: $pid is not a daemon of this test"
+	kill -"${2:-KILL}" "$pid"
+	wait "$pid" 2>/dev/null
+	killed_status=$?
+	pids=("${rest[@]}")
+}
+
+# start_cluster [CHUNKDS]: metad and chunk daemons 1..CHUNKDS (3), and the client's environment.
+start_cluster() {
+	local i
+	start_metad
+	for ((i = 1; i <= ${1:-3}; i++)); do start_chunkd "$i"; done
+	cluster_env
+}
+
+# cluster_env: what a client needs. The prefix does not exist on the machine.
+prefix=/ff3fs-test
+cluster_env() {
+	export FF3FS_CLIENT_METAD=$metad_addr FF3FS_CLIENT_PREFIX=$prefix
+}
+
+# on COMMAND…: runs it with the shim preloaded.
+on() {
+	LD_PRELOAD=${sanitizer_runtime:+$sanitizer_runtime:}$shim "$@"
+}
+# The sanitizers' runtime must be the first library of a process.
+sanitizer_runtime=
+case ${SANITIZE_FLAGS:-} in
+*address*) sanitizer_runtime=$(gcc -print-file-name=libasan.so) ;;
+*thread*) sanitizer_runtime=$(gcc -print-file-name=libtsan.so) ;;
+esac
+
+# rss_mib PID: resident memory.
+rss_mib() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"; }
+peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
