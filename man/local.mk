@@ -1,1 +1,2 @@
 # Built in this folder:
+dist_man_MANS += %D%/ff3fs.7 %D%/ff3fs-protocol.7

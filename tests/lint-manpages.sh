@@ -6,7 +6,7 @@
 requires mandoc
 
 lint() {
-	local root=$1 page name
+	local root=$1 page name number
 	for page in "$root"/man/*.[1-8]; do
 		[ -f "$page" ] || continue
 		mandoc -T lint -W warning "$page" 2>&1 | sed "s,^mandoc: ,," | sed "s,$root/,,"
@@ -23,6 +23,11 @@ lint() {
 	[ "$(wc -l <"$tmp/header")" -gt 100 ] || echo "wire_ops.h: its lists were not understood"
 	diff "$tmp/header" "$tmp/page" | sed -n \
 		-e 's/^< /ff3fs-protocol.7 lacks: /p' -e 's/^> /ff3fs-protocol.7 only: /p'
+	sed -n 's/^\tE(\(4[0-9][0-9][0-9]\), \([A-Z_]*\),.*/\1 \2/p' "$root/common/base/err_codes.h" |
+		while read -r number name; do
+			grep -q "^$number  $name " "$root/man/ff3fs-protocol.7" ||
+				echo "ff3fs-protocol.7 lacks the status $number $name"
+		done
 	if [ -f "$root/man/ff3fs.conf.5" ]; then
 		sed -n 's/^\tK([a-z]*, \([a-z_]*\),.*/\1/p' "$root/common/base/conf_keys.h" |
 			sort -u | while read -r name; do
@@ -46,3 +51,6 @@ plant
 sed -i 's/^#define FF3_REQ_ping(F) F(u64, cookie)/#define FF3_REQ_ping(F) F(u32, cookie)/' \
 	"$copy/common/wire/wire_ops.h"
 caught 'a field of another type' 'ff3fs-protocol.7 lacks: request 2 ping: u32 cookie'
+plant
+sed -i 's/^4100  NO_TARGET /4100  NOTARGET /' "$copy/man/ff3fs-protocol.7"
+caught 'a status that the page does not have' 'ff3fs-protocol.7 lacks the status 4100 NO_TARGET'

@@ -14,6 +14,7 @@ AM_TESTS_ENVIRONMENT = \
 TESTS += \
 	%D%/lint-includes.sh \
 	%D%/lint-size.sh \
+	%D%/lint-manpages.sh \
 	%D%/lint-headers.sh \
 	%D%/lint-text.sh
 
