@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "../base/base.h"
+#include "json_bytes.h"
 
 struct ff3_httpd;
 
@@ -54,6 +55,3 @@ int ff3_http_problem(json_t **ret, int status, const char *code, const char *hin
 		     const char *format, ...) PRINTF_LIKE(5, 6);
 /* The same for a negative errno or code of err.h: "what: No such file or directory". */
 int ff3_http_problem_errno(json_t **ret, int r, const char *what);
-
-/* A JSON string of any bytes: what is not UTF-8 becomes U+FFFD. NULL without memory. */
-json_t *ff3_json_bytes(const char *p, size_t len);

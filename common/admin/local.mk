@@ -1,6 +1,7 @@
 noinst_LTLIBRARIES += libff3admin.la
 libff3admin_la_SOURCES = \
 	%D%/httpd.c %D%/httpd.h \
+	%D%/json_bytes.c %D%/json_bytes.h \
 	%D%/loop_call.c %D%/loop_call.h \
 	%D%/metrics.c %D%/metrics.h
 libff3admin_la_CFLAGS = $(AM_CFLAGS) $(MICROHTTPD_CFLAGS) $(JANSSON_CFLAGS)
