@@ -27,3 +27,4 @@ EXTRA_DIST += \
 	%D%/with-limit.sh \
 	%D%/install-packages.sh \
 	%D%/run.sh
+EXTRA_DIST += tools/try.sh tools/try_train.py .ci/run
