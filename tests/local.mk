@@ -26,5 +26,6 @@ EXTRA_DIST += \
 	%D%/prepare.sh \
 	%D%/with-limit.sh \
 	%D%/install-packages.sh \
+	%D%/proof-bare.sh \
 	%D%/run.sh
 EXTRA_DIST += tools/try.sh tools/try_train.py .ci/run
