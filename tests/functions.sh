@@ -226,3 +226,21 @@ esac
 # rss_mib PID: resident memory.
 rss_mib() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"; }
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
+
+# refuses WHAT PATTERN COMMAND…: the command must fail by its own decision (not by a signal or a
+# time limit), print nothing on stdout, and say why in one line that matches PATTERN.
+refuses() {
+	local what=$1 pattern=$2 r
+	shift 2
+	timeout -k 5 60 "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+	r=$?
+	if [ $r -eq 0 ] || [ $r -ge 124 ]; then
+		cat "$tmp/err"
+		die "$what: exit $r of: $*"
+	fi
+	[ ! -s "$tmp/out" ] || { cat "$tmp/out"; die "$what: failed, and yet wrote to stdout"; }
+	[ "$(wc -l <"$tmp/err")" -eq 1 ] || { cat "$tmp/err"; die "$what: not one line of error"; }
+	grep -q -i -E -- "$pattern" "$tmp/err" || { cat "$tmp/err"; die "$what: does not say $pattern"; }
+	refused_status=$r
+	say "ok: $what: exit $r, $(cut -c1-160 "$tmp/err")"
+}

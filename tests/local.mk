@@ -12,6 +12,12 @@ AM_TESTS_ENVIRONMENT = \
 	export srcdir builddir CC SANITIZE_FLAGS LC_ALL;
 
 TESTS += \
+	%D%/e2e-train.sh \
+	%D%/e2e-scale.sh \
+	%D%/fault-start.sh \
+	%D%/fault-errors.sh \
+	%D%/fault-full.sh \
+	%D%/crash-kill.sh \
 	%D%/lint-includes.sh \
 	%D%/lint-size.sh \
 	%D%/lint-manpages.sh \
@@ -20,6 +26,8 @@ TESTS += \
 
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
+	%D%/crash_load.py \
+	%D%/scale_files.py \
 	%D%/functions.sh \
 	%D%/lint.sh \
 	%D%/ops-table.awk \
@@ -29,3 +37,8 @@ EXTRA_DIST += \
 	%D%/proof-bare.sh \
 	%D%/run.sh
 EXTRA_DIST += tools/try.sh tools/try_train.py .ci/run
+
+# Frames that no client sends.
+check_PROGRAMS += %D%/send-frame
+%C%_send_frame_SOURCES = %D%/send-frame.c
+%C%_send_frame_LDADD = libff3base.la

@@ -49,6 +49,8 @@ if [ ! -x "$bare/usr/bin/apt-get" ]; then
 		grep -q -E 'Proxy|Acquire::Check|CaInfo' "$file" && cp "$file" "$bare/etc/apt/apt.conf.d/"
 	done
 	cp /etc/resolv.conf "$bare/etc/resolv.conf"
+	# Written by every installer and container engine, only not by debootstrap.
+	echo '127.0.0.1 localhost' >"$bare/etc/hosts"
 fi
 echo "== packages in it before: $(chroot "$bare" dpkg-query -W | wc -l)"
 
