@@ -18,6 +18,7 @@ TESTS += \
 	%D%/fault-errors.sh \
 	%D%/fault-full.sh \
 	%D%/crash-kill.sh \
+	%D%/power-cut.sh \
 	%D%/lint-includes.sh \
 	%D%/lint-size.sh \
 	%D%/lint-manpages.sh \
@@ -26,6 +27,8 @@ TESTS += \
 
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
+	%D%/nbd_volatile.c \
+	%D%/power_load.py \
 	%D%/crash_load.py \
 	%D%/scale_files.py \
 	%D%/functions.sh \
