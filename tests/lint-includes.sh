@@ -34,7 +34,6 @@ lint() {
 		door["curl/curl.h"] = "^tools/"
 		door["jansson.h"] = "^common/admin/|^tools/|^(metad|chunkd)/[a-z_]*admin\\.c$"
 		door["microhttpd.h"] = "^common/admin/"
-		door["ini.h"] = "^common/base/conf\\.c$"
 		door["isa-l.h"] = "^common/base/crc32c\\.c$"
 		door["isa-l/crc.h"] = "^common/base/crc32c\\.c$"
 		door["check.h"] = "^$"

@@ -45,3 +45,12 @@ EXTRA_DIST += tools/try.sh tools/try_train.py .ci/run
 check_PROGRAMS += %D%/send-frame
 %C%_send_frame_SOURCES = %D%/send-frame.c
 %C%_send_frame_LDADD = libff3base.la
+
+check_PROGRAMS += %D%/unit-base %D%/unit-wire
+TESTS += %D%/unit-base %D%/unit-wire
+%C%_unit_base_SOURCES = %D%/unit-base.c
+%C%_unit_base_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+%C%_unit_base_LDADD = libff3base.la $(CHECK_LIBS)
+%C%_unit_wire_SOURCES = %D%/unit-wire.c
+%C%_unit_wire_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+%C%_unit_wire_LDADD = libff3base.la $(CHECK_LIBS)

@@ -1,7 +1,9 @@
-/* Configuration. Format: INI as read by inih; keys and defaults are conf_keys.h's table. */
+/* Configuration. Format: lines `[section]` and `key = value`; a comment begins with # or ; at the
+ * start of a line, or with ; after a space. Lines may be long: a target list of many disks is one.
+ * Keys and defaults are conf_keys.h's table. */
 #include "conf.h"
 
-#include <ini.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
@@ -178,44 +180,101 @@ static bool section_exists(const char *section)
 	return false;
 }
 
-struct file_state {
-	struct ff3_conf *conf;
-	const char *file;
-	int result;
-};
-
-static int on_ini_line(void *arg, const char *section, const char *name, const char *value)
+/* One `key = value` of a file. The error has no place in it yet. */
+static int set_by_name(struct ff3_conf *conf, const char *section, const char *name,
+		       const char *value)
 {
-	struct file_state *state = arg;
 	const char *near;
+	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
 			continue;
-		if (set_key(state->conf, &keys[i], value) == 0)
-			return 1;
-		state->result = set_error(state->conf, -EINVAL, "%s: [%s] %s = %s: expected %s",
-					  state->file, section, name, value,
-					  type_text(keys[i].type));
-		return 0;
+		r = set_key(conf, &keys[i], value);
+		return r < 0 ? set_error(conf, r, "[%s] %s = %s: expected %s", section, name, value,
+					 type_text(keys[i].type)) :
+			       0;
 	}
 	near = nearest_key(section, name);
 	if (!section_exists(section))
-		state->result = set_error(state->conf, -EINVAL, "%s: unknown section [%s]",
-					  state->file, section);
-	else if (near)
-		state->result = set_error(state->conf, -EINVAL,
-					  "%s: unknown key '%s' in [%s] (did you mean '%s'?)",
-					  state->file, name, section, near);
-	else
-		state->result = set_error(state->conf, -EINVAL, "%s: unknown key '%s' in [%s]",
-					  state->file, name, section);
+		return set_error(conf, -EINVAL, "unknown section [%s]", section);
+	if (near)
+		return set_error(conf, -EINVAL, "unknown key '%s' in [%s] (did you mean '%s'?)", name,
+				 section, near);
+	return set_error(conf, -EINVAL, "unknown key '%s' in [%s]", name, section);
+}
+
+/* Cuts space at both ends. */
+static char *trim(char *s)
+{
+	size_t len;
+
+	while (isspace((unsigned char)*s))
+		s++;
+	len = strlen(s);
+	while (len > 0 && isspace((unsigned char)s[len - 1]))
+		s[--len] = '\0';
+	return s;
+}
+
+static void cut_comment(char *line)
+{
+	for (char *p = line; *p; p++)
+		if (*p == ';' && p > line && isspace((unsigned char)p[-1])) {
+			*p = '\0';
+			return;
+		}
+}
+
+/* section: room for its name; a line may change it. */
+static int parse_line(struct ff3_conf *conf, char *line, char section[64])
+{
+	char *end, *value;
+
+	cut_comment(line);
+	line = trim(line);
+	if (*line == '\0' || *line == '#' || *line == ';')
+		return 0;
+	if (*line == '[') {
+		end = strchr(line, ']');
+		if (!end || end[1] != '\0')
+			return set_error(conf, -EINVAL, "not a [section] line");
+		*end = '\0';
+		if ((size_t)(end - line) > 64)
+			return set_error(conf, -EINVAL, "unknown section [%s]", line + 1);
+		strcpy(section, line + 1);
+		return 0;
+	}
+	value = strchr(line, '=');
+	if (!value)
+		return set_error(conf, -EINVAL, "not a 'key = value' line");
+	*value++ = '\0';
+	return set_by_name(conf, section, trim(line), trim(value));
+}
+
+static int parse_file(struct ff3_conf *conf, FILE *f, const char *file)
+{
+	_cleanup_free_ char *line = NULL;
+	char section[64] = "", why[sizeof conf->error];
+	size_t size = 0;
+	int r;
+
+	for (unsigned number = 1; getline(&line, &size, f) >= 0; number++) {
+		r = parse_line(conf, line, section);
+		if (r < 0) {
+			memcpy(why, conf->error, sizeof why);
+			return set_error(conf, r, "%s:%u: %.400s", file, number, why);
+		}
+	}
+	if (ferror(f)) {
+		r = -errno;
+		return set_error(conf, r, "cannot read %s: %s", file, strerror(-r));
+	}
 	return 0;
 }
 
 static int load_file(struct ff3_conf *conf, const char *file, bool must_exist)
 {
-	struct file_state state = { conf, file, 0 };
 	FILE *f = fopen(file, "re");
 	int r;
 
@@ -225,13 +284,9 @@ static int load_file(struct ff3_conf *conf, const char *file, bool must_exist)
 			return 0;
 		return set_error(conf, r, "cannot read %s: %s", file, strerror(-r));
 	}
-	r = ini_parse_file(f, on_ini_line, &state);
+	r = parse_file(conf, f, file);
 	fclose(f);
-	if (state.result < 0)
-		return state.result;
-	if (r > 0)
-		return set_error(conf, -EINVAL, "%s:%d: not a 'key = value' line", file, r);
-	return r < 0 ? set_error(conf, -EIO, "cannot read %s", file) : 0;
+	return r;
 }
 
 static int load_environment(struct ff3_conf *conf)
