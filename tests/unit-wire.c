@@ -21,12 +21,14 @@ FILL_SCALAR(u64)
 
 static void fill_blob(struct ff3_blob *v)
 {
-	*v = (struct ff3_blob){ bytes + next % 8, (uint32_t)(++next % 48 + 1) };
+	next++;
+	*v = (struct ff3_blob){ bytes + next % 8, (uint32_t)(next % 48 + 1) };
 }
 
 static void fill_str(struct ff3_str *v)
 {
-	*v = (struct ff3_str){ bytes + next % 8, (uint32_t)(++next % 48 + 1) };
+	next++;
+	*v = (struct ff3_str){ bytes + next % 8, (uint32_t)(next % 48 + 1) };
 }
 
 #define SAME_SCALAR(type)                                                                          \
