@@ -1,1 +1,20 @@
-# Built in this folder:
+# The calling side; part of libff3fs.so, so it may not need liburing.
+noinst_LTLIBRARIES += libff3rpc.la
+libff3rpc_la_SOURCES = \
+	%D%/addr.c %D%/addr.h \
+	%D%/rpc.c %D%/rpc.h %D%/rpc_priv.h \
+	%D%/rpc_connect.c %D%/rpc_recv.c %D%/rpc_wait.c
+
+# Daemons: loop and server, and the calling side with them.
+noinst_LTLIBRARIES += libff3server.la
+libff3server_la_SOURCES = \
+	%D%/loop.c %D%/loop.h %D%/loop_priv.h \
+	%D%/server.c %D%/server.h %D%/server_priv.h %D%/conn.c %D%/reply.c
+libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
+libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS)
+
+check_PROGRAMS += tests/unit-net
+TESTS += tests/unit-net
+tests_unit_net_SOURCES = tests/unit-net.c
+tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread

@@ -15,8 +15,7 @@ struct ff3_loop;
  * a negative errno. */
 struct ff3_io {
 	void (*fn)(struct ff3_io *io, int res);
-	int res;
-	struct ff3_io *next; /* the loop's own */
+	uint32_t cqe_flags; /* IORING_CQE_F_*, valid in fn */
 };
 
 struct ff3_timer {
@@ -25,7 +24,7 @@ struct ff3_timer {
 	struct ff3_timer *prev, *next;
 };
 
-/* Work from another thread: embedded, alive until fn was called. */
+/* Work from another thread, or for later in this one: embedded, alive until fn was called. */
 struct ff3_work {
 	void (*fn)(struct ff3_work *w);
 	struct ff3_work *next;
@@ -33,9 +32,11 @@ struct ff3_work {
 
 /* entries: submission queue size, 0 for a default. -errno as io_uring_queue_init. */
 int ff3_loop_new(unsigned entries, struct ff3_loop **ret);
-/* After ff3_loop_run has returned, or before it was called. Accepts NULL. */
+/* After ff3_loop_run has returned, or before it was called. Operations still under way are
+ * dropped: their fn is not called. Accepts NULL. */
 void ff3_loop_free(struct ff3_loop *loop);
-/* Runs until ff3_loop_stop. 0, or -errno when the ring itself fails. */
+/* Runs until ff3_loop_stop. 0, or -errno when the ring itself fails. The first thread that runs a
+ * loop owns it from then on; until then any one thread may prepare it (listen, register, arm). */
 int ff3_loop_run(struct ff3_loop *loop);
 /* Thread-safe and async-signal-safe. */
 void ff3_loop_stop(struct ff3_loop *loop);

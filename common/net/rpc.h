@@ -34,7 +34,7 @@ struct ff3_rpc_identity {
 
 struct ff3_rpc_options {
 	unsigned max_connections;    /* 0: 4 */
-	uint32_t connect_timeout_ms; /* 0: 2000 */
+	uint32_t connect_timeout_ms; /* for the connection and the hello each; 0: 2000 */
 	uint64_t target;             /* for chunkd */
 };
 
@@ -67,6 +67,11 @@ struct ff3_rpc_call {
 	int n_into;
 	void *reply; /* where the reply's body goes */
 	size_t reply_size;
+	/* The reply body's length if the payload fills into (0: unknown). A right guess lets the
+	 * payload arrive in into by the system call that brings its header; a wrong one costs a
+	 * copy. */
+	size_t reply_expected;
+	uint64_t deadline_ns; /* for sending and connecting (CLOCK_BOOTTIME; 0: none of its own) */
 
 	/* Results, valid after waiting. */
 	int status; /* 0, the peer's code, or -errno of the transport; -E2BIG: reply_size too small */
@@ -81,13 +86,17 @@ struct ff3_rpc_call {
 
 	/* The transport's own. */
 	uint32_t state;
+	uint32_t epoch;
 	uint64_t request_id;
 	struct ff3_rpc_conn *conn;
-	struct ff3_rpc_call *next;
+	struct ff3_rpc_call *next, *prev;
+	struct ff3_rpc_waiter *waiter;
+	bool exposed;
 };
 
-/* Sends call (connecting if need be) and returns 0, or -errno with nothing outstanding. A one-way
- * call is done when this returns. */
+/* Sends call (connecting if need be) and returns 0, or -errno with nothing outstanding (call->status
+ * is the same then). A one-way call is done when this returns. -EFAULT: body or payload cannot be
+ * read. -ETIMEDOUT: call->deadline_ns passed, or a daemon took nothing for 30 s. */
 int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call);
 /* Waits for every call of calls[0..n) to be done, or until deadline_ns (CLOCK_BOOTTIME; 0: no
  * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
@@ -97,5 +106,5 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 bool ff3_rpc_is_done(const struct ff3_rpc_call *call);
 
-/* start + wait of one call. Returns its status. */
+/* start + wait of one call. Returns its status; deadline_ns is for both. */
 int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns);

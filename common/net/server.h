@@ -1,8 +1,8 @@
 /* The serving side of the frame protocol (wire.h) over TCP, on a loop: listening, the hello,
  * requests in, replies out, backpressure.
  *
- * Threads: a listener and its connections belong to one loop each. ff3_server_adopt moves an
- * accepted socket to a server on another loop. Fork: daemons do not fork after start.
+ * Threads: a server and its connections belong to one loop. ops->hello may hand a connection over
+ * to a server on another loop, which must outlive the hand-over. Fork: daemons do not fork.
  *
  * Life of a request: header and body arrive in the connection's receive buffer; if there is a
  * payload, ops->payload says where it goes and the rest is received straight into it; then
@@ -50,6 +50,10 @@ struct ff3_server_ops {
 /* user: returned by ff3_server_user. */
 int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void *user,
 		   struct ff3_server **ret);
+/* Closes the listener and every connection, calling ops->closed for each; payloads under way are
+ * aborted. While the loop runs, that happens in its next turns and ops must stay valid until then;
+ * otherwise it is over on return. Requests not yet replied to stay valid until they are. Accepts
+ * NULL. */
 void ff3_server_free(struct ff3_server *server);
 void *ff3_server_user(const struct ff3_server *server);
 struct ff3_loop *ff3_server_loop(const struct ff3_server *server);

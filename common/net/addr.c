@@ -1,0 +1,75 @@
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "addr.h"
+
+/* Cuts address into host and port inside copy. */
+static int split(char *copy, char **ret_host, char **ret_port)
+{
+	char *colon = strrchr(copy, ':'), *host = copy;
+
+	if (!colon || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+		return -EINVAL;
+	*colon = '\0';
+	if (host[0] == '[') {
+		if (colon - copy < 2 || colon[-1] != ']')
+			return -EINVAL;
+		colon[-1] = '\0';
+		host++;
+	} else if (strchr(host, ':')) {
+		return -EINVAL;
+	}
+	if (strtoul(colon + 1, NULL, 10) > UINT16_MAX)
+		return -EINVAL;
+	*ret_host = host;
+	*ret_port = colon + 1;
+	return 0;
+}
+
+static int from_eai(int eai)
+{
+	switch (eai) {
+	case EAI_AGAIN:
+		return -EAGAIN;
+	case EAI_MEMORY:
+		return -ENOMEM;
+	case EAI_SYSTEM:
+		return -errno;
+	default:
+		return -EHOSTUNREACH;
+	}
+}
+
+int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+				  .ai_flags = flags | AI_NUMERICSERV | AI_NUMERICHOST };
+	_cleanup_free_ char *copy = strdup(address);
+	char *host, *port;
+	int r;
+
+	if (!copy)
+		return -ENOMEM;
+	r = split(copy, &host, &port);
+	if (r < 0)
+		return r;
+	if (host[0] == '\0')
+		host = NULL;
+	r = getaddrinfo(host, port, &hints, ret);
+	if (r == EAI_NONAME) {
+		hints.ai_flags &= ~AI_NUMERICHOST;
+		r = getaddrinfo(host, port, &hints, ret);
+	}
+	return r == 0 ? 0 : from_eai(r);
+}
+
+void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text)
+{
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	if (getnameinfo(addr, len, host, sizeof host, port, sizeof port,
+			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		snprintf(text, FF3_ADDR_TEXT, "unknown");
+	else
+		snprintf(text, FF3_ADDR_TEXT, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}

@@ -1,0 +1,280 @@
+/* Purpose: the receiving side of a connection: frames out of a byte stream, the hello, payloads
+ * received straight to where the daemon wants them, and the conditions under which a connection
+ * is not received from.
+ *
+ * buf[buf_start, buf_end) holds what was received and not consumed. A request's body stays where
+ * it arrived in buf; so while a payload is being received (incoming), buf does not move.
+ *
+ * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
+#include "../base/crc32c.h"
+#include "server_priv.h"
+
+static size_t available(const struct ff3_conn *conn)
+{
+	return conn->buf_end - conn->buf_start;
+}
+
+/* Makes room for a frame of size bytes that begins at buf_start. */
+static int reserve(struct ff3_conn *conn, size_t size)
+{
+	uint8_t *p;
+
+	size = MAX(size, (size_t)FF3_CONN_BUFFER);
+	if (conn->buf_start > 0) {
+		if (available(conn) > 0)
+			memmove(conn->buf, conn->buf + conn->buf_start, available(conn));
+		conn->buf_end -= conn->buf_start;
+		conn->buf_start = 0;
+	}
+	/* Back to the usual size after a large body. */
+	if (size == conn->buf_size || (size < conn->buf_size && available(conn) > 0))
+		return 0;
+	p = realloc(conn->buf, size);
+	if (!p)
+		return -ENOMEM;
+	conn->buf = p;
+	conn->buf_size = size;
+	return 0;
+}
+
+static bool is_full(const struct ff3_conn *conn)
+{
+	return conn->out_bytes > FF3_CONN_UNSENT_MAX || conn->n_requests >= FF3_CONN_REQUESTS_MAX;
+}
+
+static void deliver(struct ff3_conn *conn, struct ff3_frame *f)
+{
+	conn->server->ops->request(conn->server, &f->request);
+}
+
+static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
+{
+	struct ff3_req_hello hello;
+	struct ff3_rep_hello reply = { 0 };
+	struct ff3_server *move_to = NULL;
+	void *user = NULL;
+	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello);
+
+	if (result == 0)
+		result = conn->server->ops->hello(conn->server, &hello, &reply, &user, &move_to);
+	if (result < 0) {
+		ff3_request_fail(r, result);
+		ff3_conn_close(conn);
+	} else if (move_to && move_to != conn->server) {
+		conn->move_to = move_to;
+		ff3_frame_free(conn, CONTAINER_OF(r, struct ff3_frame, request));
+		ff3_conn_queue_end(conn);
+	} else {
+		conn->user = user;
+		conn->greeted = true;
+		ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
+		FF3_REQUEST_REPLY(r, hello, &reply);
+	}
+}
+
+/* Asks the daemon where the payload goes and takes what is here of it. False: no room, or the
+ * rest is to be received. */
+static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
+{
+	size_t frame = FF3_HEADER_SIZE + f->request.header.body_len;
+	size_t len = f->request.header.payload_len, have;
+	int r = -EOPNOTSUPP;
+
+	if (conn->server->ops->payload)
+		r = conn->server->ops->payload(conn->server, &f->request);
+	if (r < 0) {
+		conn->buf_start += frame;
+		conn->skip = len;
+		ff3_request_fail(&f->request, r);
+		return true;
+	}
+	if (!f->request.payload) {
+		conn->no_room = true;
+		ff3_frame_free(conn, f);
+		return false;
+	}
+	conn->buf_start += frame;
+	have = MIN(len, available(conn));
+	memcpy(f->request.payload, conn->buf + conn->buf_start, have);
+	conn->buf_start += have;
+	if (have == len) {
+		deliver(conn, f);
+		return true;
+	}
+	conn->incoming = f;
+	conn->payload_have = have;
+	return false;
+}
+
+/* The complete header and body h at buf_start. */
+static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
+{
+	const uint8_t *body = conn->buf + conn->buf_start + FF3_HEADER_SIZE;
+	struct ff3_frame *f;
+
+	if (ff3_crc32c(0, body, h->body_len) != h->body_crc || (h->flags & FF3_FRAME_REPLY) ||
+	    h->status != 0 || (h->op == FF3_OP_hello) == conn->greeted ||
+	    (h->op == FF3_OP_hello && h->payload_len > 0)) {
+		ff3_conn_kill(conn);
+		return false;
+	}
+	f = ff3_frame_new(conn);
+	if (!f) {
+		ff3_conn_kill(conn);
+		return false;
+	}
+	f->request.header = *h;
+	f->request.body = body;
+	f->request.received_ns = conn->received_ns;
+	if (h->op == FF3_OP_hello) {
+		reply_hello(&f->request, conn);
+		if (!conn->move_to)
+			conn->buf_start += FF3_HEADER_SIZE + h->body_len;
+		return true;
+	}
+	if (h->payload_len > 0)
+		return begin_payload(conn, f);
+	conn->buf_start += FF3_HEADER_SIZE + h->body_len;
+	deliver(conn, f);
+	return true;
+}
+
+/* A peer of another version learns ours from this header, and that it is the version. */
+static void answer_version(struct ff3_conn *conn)
+{
+	struct ff3_frame *f = ff3_frame_new(conn);
+
+	if (!f) {
+		ff3_conn_kill(conn);
+		return;
+	}
+	ff3_request_fail(&f->request, FF3_E_VERSION);
+	ff3_conn_close(conn);
+}
+
+/* Takes one thing out of the buffer. False: that is all for now. */
+static bool parse_one(struct ff3_conn *conn)
+{
+	struct ff3_header h;
+	size_t n;
+	int r;
+
+	if (conn->dead || conn->closing || conn->move_to || conn->no_room || conn->incoming)
+		return false;
+	if (conn->skip > 0) {
+		n = (size_t)MIN(conn->skip, (uint64_t)available(conn));
+		conn->skip -= n;
+		conn->buf_start += n;
+		return n > 0;
+	}
+	conn->full = is_full(conn);
+	if (conn->full || available(conn) < FF3_HEADER_SIZE)
+		return false;
+	r = ff3_header_decode(conn->buf + conn->buf_start, &h);
+	if (r == FF3_E_VERSION) {
+		answer_version(conn);
+		return false;
+	}
+	n = FF3_HEADER_SIZE + (r < 0 ? 0 : (size_t)h.body_len);
+	if (r < 0 || (n > available(conn) && reserve(conn, n) < 0)) {
+		ff3_conn_kill(conn);
+		return false;
+	}
+	return n <= available(conn) && take_frame(conn, &h);
+}
+
+void ff3_conn_parse(struct ff3_conn *conn)
+{
+	if (conn->parsing)
+		return;
+	conn->parsing = true;
+	conn->n_pinned++;
+	while (parse_one(conn))
+		;
+	conn->parsing = false;
+	ff3_conn_send(conn);
+	ff3_conn_receive(conn);
+	ff3_conn_unpin(conn);
+}
+
+static void on_parse(struct ff3_work *w)
+{
+	struct ff3_conn *conn = CONTAINER_OF(w, struct ff3_conn, parse_work);
+
+	conn->parse_queued = false;
+	ff3_conn_parse(conn);
+	ff3_conn_unpin(conn);
+}
+
+void ff3_conn_queue_parse(struct ff3_conn *conn)
+{
+	if (conn->parse_queued || conn->dead)
+		return;
+	conn->parse_queued = true;
+	conn->n_pinned++;
+	conn->parse_work.fn = on_parse;
+	ff3_loop_defer(conn->loop, &conn->parse_work);
+}
+
+void ff3_conn_receive(struct ff3_conn *conn)
+{
+	struct io_uring_sqe *sqe;
+
+	if (conn->receiving || conn->dead || conn->closing || conn->move_to)
+		return;
+	if (!conn->incoming && (conn->full || conn->no_room))
+		return;
+	if (!conn->incoming && (conn->buf_start > 0 || !conn->buf) && reserve(conn, 0) < 0) {
+		ff3_conn_kill(conn);
+		return;
+	}
+	sqe = ff3_loop_sqe(conn->loop);
+	if (conn->incoming)
+		io_uring_prep_recv(sqe, conn->fd,
+				   (char *)conn->incoming->request.payload + conn->payload_have,
+				   conn->incoming->request.header.payload_len - conn->payload_have,
+				   MSG_WAITALL);
+	else
+		io_uring_prep_recv(sqe, conn->fd, conn->buf + conn->buf_end,
+				   conn->buf_size - conn->buf_end, 0);
+	if (conn->drained)
+		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	ff3_loop_sqe_done(sqe, &conn->recv_io);
+	conn->receiving = true;
+	conn->n_pinned++;
+}
+
+static void payload_arrived(struct ff3_conn *conn, size_t n)
+{
+	struct ff3_frame *f = conn->incoming;
+
+	conn->payload_have += n;
+	if (conn->payload_have < f->request.header.payload_len)
+		return;
+	conn->incoming = NULL;
+	conn->parsing = true;
+	deliver(conn, f);
+	conn->parsing = false;
+}
+
+void ff3_conn_on_recv(struct ff3_io *io, int res)
+{
+	struct ff3_conn *conn = CONTAINER_OF(io, struct ff3_conn, recv_io);
+	bool again = res == -EINTR || res == -EAGAIN || res == -ENOBUFS || res == -ENOMEM;
+
+	conn->receiving = false;
+	conn->drained = !(io->cqe_flags & IORING_CQE_F_SOCK_NONEMPTY);
+	if (res > 0 && !conn->dead) {
+		conn->received_ns = ff3_boottime_ns();
+		if (conn->incoming)
+			payload_arrived(conn, (size_t)res);
+		else
+			conn->buf_end += (size_t)res;
+		ff3_conn_parse(conn);
+	} else if (again) {
+		ff3_conn_receive(conn);
+	} else {
+		ff3_conn_kill(conn);
+	}
+	ff3_conn_unpin(conn);
+}

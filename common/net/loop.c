@@ -1,0 +1,571 @@
+/* Purpose: the event loop of loop.h over one io_uring.
+ *
+ * A turn: completions, work posted by other threads, timers, deferred work, the idle hook, work for
+ * the end of the turn; then one system call submits everything and waits. The ring is made
+ * disabled, so that one thread can prepare a loop which another will run, and still be
+ * SINGLE_ISSUER: the kernel takes the thread that enables it as the only issuer. Operations
+ * prepared before that sit in the submission queue.
+ *
+ * Threads: see loop.h. `posted` and `stop` are the only members that other threads touch; posted
+ * is a lock-free stack, emptied whole and reversed, and the eventfd is written only by the thread
+ * that found it empty.
+ * Fork/signal: not to be used in a forked child. ff3_loop_stop is async-signal-safe. */
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#include "loop_priv.h"
+
+#define DEFAULT_ENTRIES 512u
+#define CQ_FACTOR 4u
+#define N_FILES 1024u
+/* The kernel's limit for one registered buffer. */
+#define PIECE_SHIFT 30
+#define IO_MAX 0x7ffff000u
+
+struct work_list {
+	struct ff3_work *first, **last;
+};
+
+struct ff3_loop {
+	struct io_uring ring;
+	bool disabled;
+	bool running;
+	uint64_t turns;
+
+	/* Entries that found the submission queue full, oldest first. */
+	struct io_uring_sqe *backlog;
+	size_t n_backlog, backlog_size;
+
+	int event_fd;
+	uint64_t event_value;
+	struct ff3_io event_io;
+	_Atomic(struct ff3_work *) posted;
+	atomic_bool stop;
+
+	struct ff3_timer timers; /* ring of armed timers, earliest first */
+	struct work_list deferred, at_end;
+	void (*idle)(void *arg);
+	void *idle_arg;
+
+	char *memory;
+	size_t memory_size;
+	bool files_registered;
+	int *slot_of_fd; /* -1: none */
+	size_t n_slot_of_fd;
+	int fd_of_slot[N_FILES];
+};
+
+static void work_list_init(struct work_list *l)
+{
+	l->first = NULL;
+	l->last = &l->first;
+}
+
+static void work_list_add(struct work_list *l, struct ff3_work *w)
+{
+	w->next = NULL;
+	*l->last = w;
+	l->last = &w->next;
+}
+
+/* Runs what is in the list now; what is added meanwhile stays. */
+static void work_list_run(struct work_list *l)
+{
+	struct ff3_work *w = l->first, *next;
+
+	work_list_init(l);
+	for (; w; w = next) {
+		next = w->next;
+		w->fn(w);
+	}
+}
+
+static int ring_init(struct ff3_loop *loop, unsigned entries)
+{
+	static const unsigned modes[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED,
+		IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	int r = -EINVAL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes) && r == -EINVAL; i++) {
+		struct io_uring_params p = {
+			.flags = modes[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+			.cq_entries = entries * CQ_FACTOR,
+		};
+
+		r = io_uring_queue_init_params(entries, &loop->ring, &p);
+		loop->disabled = r == 0 && (modes[i] & IORING_SETUP_R_DISABLED);
+	}
+	if (r < 0)
+		return r;
+	if (!(loop->ring.features & IORING_FEAT_EXT_ARG)) {
+		io_uring_queue_exit(&loop->ring);
+		return -EOPNOTSUPP;
+	}
+	io_uring_ring_dontfork(&loop->ring);
+	return 0;
+}
+
+static void arm_event(struct ff3_loop *loop)
+{
+	ff3_loop_read(loop, loop->event_fd, &loop->event_value, sizeof loop->event_value, 0,
+		      &loop->event_io);
+}
+
+static void on_event(struct ff3_io *io, int res)
+{
+	/* What was posted is run by every turn; the event only ends the sleep. */
+	arm_event(CONTAINER_OF(io, struct ff3_loop, event_io));
+}
+
+int ff3_loop_new(unsigned entries, struct ff3_loop **ret)
+{
+	_cleanup_close_ int event_fd = eventfd(0, EFD_CLOEXEC);
+	_cleanup_free_ struct ff3_loop *loop = calloc(1, sizeof *loop);
+	int r;
+
+	if (event_fd < 0)
+		return -errno;
+	if (!loop)
+		return -ENOMEM;
+	r = ring_init(loop, entries ? entries : DEFAULT_ENTRIES);
+	if (r < 0)
+		return r;
+	loop->event_fd = TAKE_FD(event_fd);
+	loop->event_io.fn = on_event;
+	loop->timers.next = loop->timers.prev = &loop->timers;
+	work_list_init(&loop->deferred);
+	work_list_init(&loop->at_end);
+	arm_event(loop);
+	*ret = TAKE_PTR(loop);
+	return 0;
+}
+
+void ff3_loop_free(struct ff3_loop *loop)
+{
+	if (!loop)
+		return;
+	io_uring_queue_exit(&loop->ring);
+	close(loop->event_fd);
+	free(loop->slot_of_fd);
+	free(loop->backlog);
+	free(loop);
+}
+
+uint64_t ff3_loop_turns(const struct ff3_loop *loop)
+{
+	return loop->turns;
+}
+
+bool ff3_loop_is_running(const struct ff3_loop *loop)
+{
+	return loop->running;
+}
+
+void ff3_loop_set_idle(struct ff3_loop *loop, void (*hook)(void *arg), void *arg)
+{
+	loop->idle = hook;
+	loop->idle_arg = arg;
+}
+
+/* --- Work ---------------------------------------------------------------------------------- */
+
+static void wake(struct ff3_loop *loop)
+{
+	static const uint64_t one = 1;
+	int saved = errno;
+
+	/* Fails only with EAGAIN, when the counter is full: then it is awake anyway. */
+	(void)!write(loop->event_fd, &one, sizeof one);
+	errno = saved;
+}
+
+void ff3_loop_stop(struct ff3_loop *loop)
+{
+	atomic_store(&loop->stop, true);
+	wake(loop);
+}
+
+void ff3_loop_post(struct ff3_loop *loop, struct ff3_work *w)
+{
+	struct ff3_work *head = atomic_load_explicit(&loop->posted, memory_order_relaxed);
+
+	do
+		w->next = head;
+	while (!atomic_compare_exchange_weak(&loop->posted, &head, w));
+	if (!head)
+		wake(loop);
+}
+
+static void run_posted(struct ff3_loop *loop)
+{
+	struct ff3_work *stack, *fifo = NULL, *next;
+
+	if (!atomic_load_explicit(&loop->posted, memory_order_relaxed))
+		return;
+	stack = atomic_exchange(&loop->posted, NULL);
+	for (; stack; stack = next) {
+		next = stack->next;
+		stack->next = fifo;
+		fifo = stack;
+	}
+	for (; fifo; fifo = next) {
+		next = fifo->next;
+		fifo->fn(fifo);
+	}
+}
+
+void ff3_loop_defer(struct ff3_loop *loop, struct ff3_work *w)
+{
+	work_list_add(&loop->deferred, w);
+}
+
+void ff3_loop_defer_end(struct ff3_loop *loop, struct ff3_work *w)
+{
+	work_list_add(&loop->at_end, w);
+}
+
+/* --- Timers -------------------------------------------------------------------------------- */
+
+void ff3_loop_timer_cancel(struct ff3_loop *loop, struct ff3_timer *t)
+{
+	if (t->due_ns == 0)
+		return;
+	t->prev->next = t->next;
+	t->next->prev = t->prev;
+	t->due_ns = 0;
+}
+
+void ff3_loop_timer_arm(struct ff3_loop *loop, struct ff3_timer *t, uint64_t delay_ns)
+{
+	struct ff3_timer *after = loop->timers.prev;
+
+	ff3_loop_timer_cancel(loop, t);
+	t->due_ns = ff3_boottime_ns() + delay_ns;
+	/* Most timers are armed with similar delays: the place is near the end. */
+	while (after != &loop->timers && after->due_ns > t->due_ns)
+		after = after->prev;
+	t->prev = after;
+	t->next = after->next;
+	after->next->prev = t;
+	after->next = t;
+}
+
+static void run_timers(struct ff3_loop *loop)
+{
+	uint64_t now;
+
+	if (loop->timers.next == &loop->timers)
+		return;
+	now = ff3_boottime_ns();
+	while (loop->timers.next != &loop->timers && loop->timers.next->due_ns <= now) {
+		struct ff3_timer *t = loop->timers.next;
+
+		ff3_loop_timer_cancel(loop, t);
+		t->fn(t);
+	}
+}
+
+/* How long the loop may sleep; NULL: until something happens. */
+static struct __kernel_timespec *sleep_time(struct ff3_loop *loop, struct __kernel_timespec *ts)
+{
+	uint64_t now, due;
+
+	if (loop->timers.next == &loop->timers)
+		return NULL;
+	now = ff3_boottime_ns();
+	due = MAX(loop->timers.next->due_ns, now) - now;
+	*ts = (struct __kernel_timespec){ .tv_sec = (int64_t)(due / FF3_NSEC_PER_SEC),
+					  .tv_nsec = (long long)(due % FF3_NSEC_PER_SEC) };
+	return ts;
+}
+
+/* --- Submitting and completing ------------------------------------------------------------- */
+
+static void flush_backlog(struct ff3_loop *loop)
+{
+	size_t n = 0;
+	struct io_uring_sqe *sqe;
+
+	while (n < loop->n_backlog && (sqe = io_uring_get_sqe(&loop->ring)))
+		*sqe = loop->backlog[n++];
+	if (n == 0)
+		return;
+	loop->n_backlog -= n;
+	memmove(loop->backlog, loop->backlog + n, loop->n_backlog * sizeof *loop->backlog);
+}
+
+struct io_uring_sqe *ff3_loop_sqe(struct ff3_loop *loop)
+{
+	struct io_uring_sqe *sqe = NULL;
+
+	if (loop->n_backlog == 0) {
+		sqe = io_uring_get_sqe(&loop->ring);
+		if (!sqe && !loop->disabled && io_uring_submit(&loop->ring) > 0)
+			sqe = io_uring_get_sqe(&loop->ring);
+	}
+	if (sqe)
+		return sqe;
+	if (loop->n_backlog == loop->backlog_size) {
+		size_t size = MAX(loop->backlog_size * 2, (size_t)64);
+		void *p = realloc(loop->backlog, size * sizeof *loop->backlog);
+
+		/* An operation may not be lost, and there is nobody to tell: callers have no error. */
+		if (!p)
+			abort();
+		loop->backlog = p;
+		loop->backlog_size = size;
+	}
+	return &loop->backlog[loop->n_backlog++];
+}
+
+static void run_completions(struct ff3_loop *loop)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, n = 0;
+
+	io_uring_for_each_cqe(&loop->ring, head, cqe) {
+		struct ff3_io *io = io_uring_cqe_get_data(cqe);
+
+		n++;
+		if (!io)
+			continue;
+		io->cqe_flags = cqe->flags;
+		io->fn(io, cqe->res);
+	}
+	io_uring_cq_advance(&loop->ring, n);
+}
+
+static int submit(struct ff3_loop *loop, bool wait)
+{
+	struct __kernel_timespec ts;
+	struct io_uring_cqe *cqe;
+	int r;
+
+	flush_backlog(loop);
+	if (loop->n_backlog > 0)
+		wait = false;
+	loop->turns++;
+	if (wait)
+		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, sleep_time(loop, &ts), NULL);
+	else
+		r = io_uring_submit_and_get_events(&loop->ring);
+	/* EBUSY, EAGAIN: the kernel is short of memory or the completion queue overflowed; what
+	 * was not taken stays in the queue and is submitted again by the next turn. */
+	return r == -ETIME || r == -EINTR || r == -EBUSY || r == -EAGAIN ? 0 : MIN(r, 0);
+}
+
+static void turn(struct ff3_loop *loop, bool idle)
+{
+	run_completions(loop);
+	run_posted(loop);
+	run_timers(loop);
+	work_list_run(&loop->deferred);
+	if (idle && loop->idle)
+		loop->idle(loop->idle_arg);
+	work_list_run(&loop->at_end);
+}
+
+static bool may_sleep(struct ff3_loop *loop)
+{
+	return !loop->deferred.first && !loop->at_end.first && !atomic_load(&loop->posted) &&
+	       !atomic_load(&loop->stop);
+}
+
+static int enable(struct ff3_loop *loop)
+{
+	if (!loop->disabled)
+		return 0;
+	/* liburing 2.3 declares io_uring_enable_rings but does not export it. */
+	if (syscall(SYS_io_uring_register, loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+		    0) < 0)
+		return -errno;
+	loop->disabled = false;
+	return 0;
+}
+
+int ff3_loop_step(struct ff3_loop *loop, bool wait)
+{
+	int r = enable(loop);
+
+	if (r < 0)
+		return r;
+	r = submit(loop, wait && may_sleep(loop));
+	if (r < 0)
+		return r;
+	turn(loop, false);
+	return 0;
+}
+
+int ff3_loop_run(struct ff3_loop *loop)
+{
+	int r = enable(loop);
+
+	if (r < 0)
+		return r;
+	loop->running = true;
+	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed) && r == 0) {
+		turn(loop, true);
+		r = submit(loop, may_sleep(loop));
+	}
+	loop->running = false;
+	atomic_store(&loop->stop, false);
+	return r;
+}
+
+/* --- Files --------------------------------------------------------------------------------- */
+
+int ff3_loop_register_memory(struct ff3_loop *loop, void *base, size_t size)
+{
+	size_t n = (size + ((size_t)1 << PIECE_SHIFT) - 1) >> PIECE_SHIFT;
+	_cleanup_free_ struct iovec *iov = calloc(n, sizeof *iov);
+	int r;
+
+	if (!iov)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		size_t start = i << PIECE_SHIFT;
+
+		iov[i].iov_base = (char *)base + start;
+		iov[i].iov_len = MIN(size - start, (size_t)1 << PIECE_SHIFT);
+	}
+	r = io_uring_register_buffers(&loop->ring, iov, (unsigned)n);
+	if (r == -EFAULT || r == -EINVAL)
+		return r;
+	if (r == 0) {
+		loop->memory = base;
+		loop->memory_size = size;
+	}
+	return 0;
+}
+
+/* The registered buffer that holds [buf, buf + len), or -1. */
+static int buffer_index(const struct ff3_loop *loop, const void *buf, size_t len)
+{
+	size_t offset = (size_t)((const char *)buf - loop->memory);
+
+	if (!loop->memory || (const char *)buf < loop->memory || offset >= loop->memory_size ||
+	    len > loop->memory_size - offset || len == 0 ||
+	    offset >> PIECE_SHIFT != (offset + len - 1) >> PIECE_SHIFT)
+		return -1;
+	return (int)(offset >> PIECE_SHIFT);
+}
+
+static int grow_slots(struct ff3_loop *loop, int fd)
+{
+	size_t n = MAX((size_t)fd + 1, loop->n_slot_of_fd * 2);
+	int *p;
+
+	if ((size_t)fd < loop->n_slot_of_fd)
+		return 0;
+	p = realloc(loop->slot_of_fd, n * sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	for (size_t i = loop->n_slot_of_fd; i < n; i++)
+		p[i] = -1;
+	loop->slot_of_fd = p;
+	loop->n_slot_of_fd = n;
+	return 0;
+}
+
+int ff3_loop_register_file(struct ff3_loop *loop, int fd)
+{
+	int r;
+
+	if (!loop->files_registered) {
+		r = io_uring_register_files_sparse(&loop->ring, N_FILES);
+		if (r < 0)
+			return r;
+		loop->files_registered = true;
+		for (size_t i = 0; i < N_FILES; i++)
+			loop->fd_of_slot[i] = -1;
+	}
+	r = grow_slots(loop, fd);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < N_FILES; i++) {
+		if (loop->fd_of_slot[i] >= 0)
+			continue;
+		r = io_uring_register_files_update(&loop->ring, i, &fd, 1);
+		if (r < 0)
+			return r;
+		loop->fd_of_slot[i] = fd;
+		loop->slot_of_fd[fd] = (int)i;
+		return 0;
+	}
+	return -EMFILE;
+}
+
+void ff3_loop_unregister_file(struct ff3_loop *loop, int fd)
+{
+	int none = -1, slot;
+
+	if (fd < 0 || (size_t)fd >= loop->n_slot_of_fd || loop->slot_of_fd[fd] < 0)
+		return;
+	slot = loop->slot_of_fd[fd];
+	loop->slot_of_fd[fd] = -1;
+	/* Entries that name the slot must reach the kernel while it is still this file. */
+	if (!loop->disabled)
+		io_uring_submit(&loop->ring);
+	if (io_uring_register_files_update(&loop->ring, (unsigned)slot, &none, 1) >= 0)
+		loop->fd_of_slot[slot] = -1;
+}
+
+static void use_slot(struct ff3_loop *loop, struct io_uring_sqe *sqe, int fd)
+{
+	if ((size_t)fd < loop->n_slot_of_fd && loop->slot_of_fd[fd] >= 0) {
+		sqe->fd = loop->slot_of_fd[fd];
+		sqe->flags |= IOSQE_FIXED_FILE;
+	}
+}
+
+void ff3_loop_read(struct ff3_loop *loop, int fd, void *buf, size_t len, uint64_t offset,
+		   struct ff3_io *io)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
+	unsigned n = (unsigned)MIN(len, (size_t)IO_MAX);
+	int index = buffer_index(loop, buf, n);
+
+	if (index >= 0)
+		io_uring_prep_read_fixed(sqe, fd, buf, n, offset, index);
+	else
+		io_uring_prep_read(sqe, fd, buf, n, offset);
+	use_slot(loop, sqe, fd);
+	ff3_loop_sqe_done(sqe, io);
+}
+
+void ff3_loop_write(struct ff3_loop *loop, int fd, const void *buf, size_t len, uint64_t offset,
+		    struct ff3_io *io)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
+	unsigned n = (unsigned)MIN(len, (size_t)IO_MAX);
+	int index = buffer_index(loop, buf, n);
+
+	if (index >= 0)
+		io_uring_prep_write_fixed(sqe, fd, buf, n, offset, index);
+	else
+		io_uring_prep_write(sqe, fd, buf, n, offset);
+	use_slot(loop, sqe, fd);
+	ff3_loop_sqe_done(sqe, io);
+}
+
+void ff3_loop_fdatasync(struct ff3_loop *loop, int fd, struct ff3_io *io)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
+
+	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	use_slot(loop, sqe, fd);
+	ff3_loop_sqe_done(sqe, io);
+}
+
+void ff3_loop_poll(struct ff3_loop *loop, int fd, struct ff3_io *io)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
+
+	io_uring_prep_poll_add(sqe, fd, POLLIN);
+	ff3_loop_sqe_done(sqe, io);
+}

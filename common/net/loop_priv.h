@@ -1,0 +1,26 @@
+/* What server.c needs of the loop beyond loop.h. Only common/net includes this; only files that
+ * include it (and loop.c) know that the loop is liburing. */
+#pragma once
+
+#include <liburing.h>
+
+#include "loop.h"
+
+/* A submission entry whose completion calls io->fn. Never NULL: where the queue is full, the entry
+ * waits in the loop's own backlog. Fill it with io_uring_prep_* and then call ff3_loop_sqe_done. */
+struct io_uring_sqe *ff3_loop_sqe(struct ff3_loop *loop);
+static inline void ff3_loop_sqe_done(struct io_uring_sqe *sqe, struct ff3_io *io)
+{
+	io_uring_sqe_set_data(sqe, io);
+}
+
+/* Calls w->fn on this thread, in this turn before the idle hook if that has not run yet, else in
+ * the next turn, which then does not sleep. */
+void ff3_loop_defer(struct ff3_loop *loop, struct ff3_work *w);
+/* Calls w->fn at the very end of this turn, after the idle hook. */
+void ff3_loop_defer_end(struct ff3_loop *loop, struct ff3_work *w);
+/* Whether ff3_loop_run is on the stack. */
+bool ff3_loop_is_running(const struct ff3_loop *loop);
+/* One turn without the idle hook, for tearing down while the loop does not run. wait: sleep until
+ * something completes. -errno: this thread may not run the loop, or it is broken. */
+int ff3_loop_step(struct ff3_loop *loop, bool wait);

@@ -1,0 +1,520 @@
+/* Purpose: peers, the choice of a connection, sending, and what becomes of calls when a connection
+ * breaks. The structure and its locks are described in rpc_priv.h.
+ *
+ * Fork: ff3_rpc_after_fork rebuilds the locks, which another thread of the parent may have held.
+ * Signals: not async-signal-safe. */
+#include <netinet/in.h>
+#include <poll.h>
+
+#include "../base/crc32c.h"
+#include "rpc_priv.h"
+
+#define SEND_IOV 64
+
+/* --- Peers --------------------------------------------------------------------------------- */
+
+static void init_locks(struct ff3_rpc_peer *peer)
+{
+	pthread_mutex_init(&peer->lock, NULL);
+	pthread_cond_init(&peer->changed, NULL);
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		pthread_mutex_init(&peer->conns[i].send_lock, NULL);
+		pthread_mutex_init(&peer->conns[i].lock, NULL);
+	}
+}
+
+int ff3_rpc_peer_new(const char *address, const struct ff3_rpc_identity *identity,
+		     const struct ff3_rpc_options *options, struct ff3_rpc_peer **ret)
+{
+	unsigned n = options && options->max_connections ? options->max_connections : 4;
+	struct ff3_rpc_peer *peer;
+
+	n = MIN(n, FF3_RPC_CONNECTIONS_MAX);
+	peer = calloc(1, sizeof *peer + n * sizeof peer->conns[0]);
+	if (!peer)
+		return -ENOMEM;
+	peer->address = strdup(address);
+	if (!peer->address) {
+		free(peer);
+		return -ENOMEM;
+	}
+	peer->identity = *identity;
+	if (options)
+		peer->options = *options;
+	peer->options.max_connections = n;
+	if (peer->options.connect_timeout_ms == 0)
+		peer->options.connect_timeout_ms = 2000;
+	for (unsigned i = 0; i < n; i++) {
+		peer->conns[i].peer = peer;
+		peer->conns[i].fd = -1;
+	}
+	init_locks(peer);
+	*ret = peer;
+	return 0;
+}
+
+void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
+{
+	if (!peer)
+		return;
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+
+		if (conn->fd >= 0)
+			close(conn->fd);
+		free(conn->rx.buf);
+		pthread_mutex_destroy(&conn->send_lock);
+		pthread_mutex_destroy(&conn->lock);
+	}
+	pthread_cond_destroy(&peer->changed);
+	pthread_mutex_destroy(&peer->lock);
+	free(peer->address);
+	free(peer);
+}
+
+uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->instance);
+}
+
+uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->lease_ms);
+}
+
+uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->cluster);
+}
+
+void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
+{
+	peer->identity.session = session;
+	init_locks(peer);
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+
+		if (conn->fd >= 0)
+			close(TAKE_FD(conn->fd));
+		/* Calls that were under way notice by their epoch. */
+		conn->epoch++;
+		atomic_store(&conn->state, FF3_CONN_EMPTY);
+		conn->reader = false;
+		conn->n_users = 0;
+		atomic_store(&conn->n_calls, 0);
+		conn->first = conn->last = NULL;
+		conn->sender = NULL;
+		ff3_rpc_rx_reset(&conn->rx);
+	}
+	ff3_rpc_waiters_after_fork();
+}
+
+void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns)
+{
+	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+
+	pthread_mutex_lock(&peer->lock);
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+
+		pthread_mutex_lock(&conn->lock);
+		if (conn->state == FF3_CONN_UP && conn->n_calls == 0 && conn->n_users == 0 &&
+		    now - conn->used_ns >= idle_ns) {
+			conn->state = FF3_CONN_EMPTY;
+			conn->epoch++;
+			close(TAKE_FD(conn->fd));
+			ff3_rpc_rx_reset(&conn->rx);
+		}
+		pthread_mutex_unlock(&conn->lock);
+	}
+	pthread_mutex_unlock(&peer->lock);
+}
+
+/* --- The end of calls and connections ------------------------------------------------------ */
+
+void ff3_rpc_end_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int status,
+		      struct ff3_rpc_call **done)
+{
+	if (call->prev)
+		call->prev->next = call->next;
+	else
+		conn->first = call->next;
+	if (call->next)
+		call->next->prev = call->prev;
+	else
+		conn->last = call->prev;
+	if (!conn->first)
+		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+	atomic_fetch_sub(&conn->n_calls, 1);
+	call->status = status;
+	call->exposed = false;
+	call->instance = conn->instance;
+	__atomic_store_n(&call->state, FF3_CALL_ENDING, __ATOMIC_RELAXED);
+	call->prev = NULL;
+	call->next = *done;
+	*done = call;
+}
+
+void ff3_rpc_finish_calls(struct ff3_rpc_call *done)
+{
+	struct ff3_rpc_call *next;
+
+	for (; done; done = next) {
+		struct ff3_rpc_waiter *w = done->waiter;
+
+		next = done->next;
+		if (done->done)
+			done->done(done);
+		/* From here on the call is its owner's again. */
+		__atomic_store_n(&done->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
+		if (w)
+			ff3_rpc_wake(w);
+	}
+}
+
+void ff3_rpc_break(struct ff3_rpc_conn *conn, int cause, struct ff3_rpc_call **done)
+{
+	if (conn->state == FF3_CONN_UP) {
+		conn->state = FF3_CONN_BROKEN;
+		conn->cause = cause;
+		shutdown(conn->fd, SHUT_RDWR);
+	}
+	for (struct ff3_rpc_call *call = conn->first, *next; call; call = next) {
+		next = call->next;
+		if (!call->exposed)
+			ff3_rpc_end_call(conn, call, conn->cause, done);
+	}
+	if (conn->sender)
+		ff3_rpc_wake(conn->sender);
+}
+
+void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn)
+{
+	bool emptied = --conn->n_users == 0 && conn->state == FF3_CONN_BROKEN;
+
+	if (emptied) {
+		close(TAKE_FD(conn->fd));
+		conn->epoch++;
+		ff3_rpc_rx_reset(&conn->rx);
+		conn->state = FF3_CONN_EMPTY;
+	}
+	pthread_mutex_unlock(&conn->lock);
+	if (emptied) {
+		pthread_mutex_lock(&conn->peer->lock);
+		pthread_cond_broadcast(&conn->peer->changed);
+		pthread_mutex_unlock(&conn->peer->lock);
+	}
+}
+
+/* --- The choice of a connection ------------------------------------------------------------ */
+
+struct choice {
+	struct ff3_rpc_conn *idle, *empty, *loaded;
+};
+
+static struct choice look(struct ff3_rpc_peer *peer)
+{
+	struct choice c = { NULL, NULL, NULL };
+	unsigned least = UINT32_MAX;
+
+	for (unsigned i = 0; i < peer->options.max_connections && !c.idle; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+		unsigned n = conn->n_calls;
+
+		switch (conn->state) {
+		case FF3_CONN_UP:
+			if (n == 0)
+				c.idle = conn;
+			if (n < least) {
+				least = n;
+				c.loaded = conn;
+			}
+			break;
+		case FF3_CONN_EMPTY:
+			if (!c.empty)
+				c.empty = conn;
+			break;
+		default:
+			break;
+		}
+	}
+	return c;
+}
+
+/* peer->lock held, and released meanwhile. */
+static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn, uint64_t deadline_ns)
+{
+	uint64_t instance = 0;
+	int fd;
+
+	conn->state = FF3_CONN_CONNECTING;
+	pthread_mutex_unlock(&peer->lock);
+	fd = ff3_rpc_connect(peer, deadline_ns, &instance);
+	pthread_mutex_lock(&peer->lock);
+	pthread_mutex_lock(&conn->lock);
+	if (fd >= 0) {
+		conn->fd = fd;
+		conn->pid = getpid();
+		conn->instance = instance;
+		conn->next_id = 1;
+		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+	}
+	conn->state = fd >= 0 ? FF3_CONN_UP : FF3_CONN_EMPTY;
+	pthread_mutex_unlock(&conn->lock);
+	pthread_cond_broadcast(&peer->changed);
+	return MIN(fd, 0);
+}
+
+/* A connection that was up a moment ago, with n_calls raised. */
+static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rpc_conn **ret)
+{
+	struct ff3_rpc_conn *conn = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&peer->lock);
+	while (!conn && r == 0) {
+		struct choice c = look(peer);
+
+		conn = c.idle;
+		if (!conn && c.empty) {
+			r = open_slot(peer, c.empty, deadline_ns);
+			/* What cannot have one more connection shares those that are. */
+			if (r < 0 && (conn = look(peer).loaded))
+				r = 0;
+		} else if (!conn && c.loaded) {
+			conn = c.loaded;
+		} else if (!conn) {
+			pthread_cond_wait(&peer->changed, &peer->lock);
+		}
+	}
+	if (conn) {
+		atomic_fetch_add(&conn->n_calls, 1);
+		*ret = conn;
+	}
+	pthread_mutex_unlock(&peer->lock);
+	return r;
+}
+
+/* --- Sending ------------------------------------------------------------------------------- */
+
+/* The socket takes no more. Reads meanwhile if nobody else does: the peer may be unable to read
+ * because we do not. */
+static int wait_writable(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, uint64_t until_ns)
+{
+	struct pollfd p[2] = { { .fd = conn->fd, .events = POLLOUT },
+			       { .fd = w->event_fd, .events = POLLIN } };
+	uint64_t now = ff3_boottime_ns(), n;
+	bool mine;
+	int r;
+
+	if (now >= until_ns)
+		return -ETIMEDOUT;
+	pthread_mutex_lock(&conn->lock);
+	mine = !conn->reader;
+	if (mine)
+		conn->reader = true;
+	else
+		conn->sender = w;
+	r = conn->state == FF3_CONN_UP ? 0 : conn->cause;
+	pthread_mutex_unlock(&conn->lock);
+	if (mine && r == 0) {
+		p[0].events |= POLLIN;
+		r = ff3_rpc_receive(conn, false);
+	}
+	/* Interrupted or woken: the caller tries again. */
+	if (r == 0 && poll(p, 2, (int)((until_ns - now) / FF3_NSEC_PER_MSEC) + 1) > 0 &&
+	    (p[1].revents & POLLIN))
+		(void)!read(w->event_fd, &n, sizeof n);
+	pthread_mutex_lock(&conn->lock);
+	conn->sender = NULL;
+	if (mine)
+		ff3_rpc_reader_leave(conn);
+	pthread_mutex_unlock(&conn->lock);
+	return MIN(r, 0);
+}
+
+/* Sends it all. *ret_begun: the peer has a part of the frame. */
+static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
+		    uint64_t deadline_ns, bool *ret_begun)
+{
+	struct ff3_rpc_waiter *w = NULL;
+	uint64_t until = 0;
+	int r = 0;
+
+	while (len > 0 && r == 0) {
+		ssize_t n = sendmsg(conn->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EAGAIN) {
+			if (!w && !(w = ff3_rpc_waiter_get()))
+				r = -ENOMEM;
+			else if (w->event_fd < 0)
+				r = ff3_rpc_waiter_pollable(w);
+			if (until == 0)
+				until = ff3_boottime_ns() + FF3_RPC_SEND_STALL_NS;
+			if (deadline_ns)
+				until = MIN(until, deadline_ns);
+			if (r == 0)
+				r = wait_writable(conn, w, until);
+			continue;
+		}
+		if (n < 0) {
+			r = errno == EINTR ? 0 : -errno;
+			continue;
+		}
+		*ret_begun = true;
+		until = 0;
+		len -= (size_t)n;
+		while (n > 0 && (size_t)n >= msg->msg_iov->iov_len) {
+			n -= (ssize_t)msg->msg_iov->iov_len;
+			msg->msg_iov++;
+			msg->msg_iovlen--;
+		}
+		if (n > 0) {
+			msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
+			msg->msg_iov->iov_len -= (size_t)n;
+		}
+	}
+	if (w)
+		ff3_rpc_waiter_put(w);
+	return r;
+}
+
+static int send_frame(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
+{
+	struct iovec few[SEND_IOV], *iov = few;
+	_cleanup_free_ struct iovec *many = NULL;
+	uint8_t head[FF3_HEADER_SIZE];
+	size_t payload_len = 0;
+	struct msghdr msg;
+
+	if (call->n_payload + 2 > SEND_IOV) {
+		iov = many = malloc((size_t)(call->n_payload + 2) * sizeof *many);
+		if (!many)
+			return -ENOMEM;
+	}
+	for (int i = 0; i < call->n_payload; i++) {
+		iov[i + 2] = call->payload[i];
+		payload_len += call->payload[i].iov_len;
+	}
+	if (call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX)
+		return -E2BIG;
+	ff3_header_encode(head, &(struct ff3_header){
+					.op = call->op,
+					.flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
+					.request_id = call->request_id,
+					.body_len = (uint32_t)call->body_len,
+					.payload_len = (uint32_t)payload_len,
+					.body_crc = ff3_crc32c(0, call->body, call->body_len),
+				});
+	iov[0] = (struct iovec){ head, sizeof head };
+	iov[1] = (struct iovec){ (void *)call->body, call->body_len };
+	msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)call->n_payload + 2 };
+	return send_all(conn, &msg, sizeof head + call->body_len + payload_len, call->deadline_ns,
+			ret_begun);
+}
+
+static void append_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
+{
+	call->prev = conn->last;
+	call->next = NULL;
+	if (conn->last)
+		conn->last->next = call;
+	else
+		conn->first = call;
+	conn->last = call;
+	__atomic_store_n(&call->state, FF3_CALL_PENDING, __ATOMIC_RELAXED);
+}
+
+/* Sending call failed with r. True if the call is over; false if somebody else ends it. */
+static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r, bool begun,
+		    struct ff3_rpc_call **done)
+{
+	bool ours;
+
+	if (call->one_way) {
+		atomic_fetch_sub(&conn->n_calls, 1);
+		ours = true;
+	} else {
+		ours = call->state == FF3_CALL_PENDING && !call->exposed;
+		if (ours) {
+			struct ff3_rpc_call *alone = NULL;
+
+			if (conn->rx.call == call)
+				conn->rx.call = NULL;
+			ff3_rpc_end_call(conn, call, r, &alone);
+			call->state = FF3_CALL_DONE;
+		}
+	}
+	if (begun || !ours || (r != -EFAULT && r != -E2BIG && r != -ENOMEM))
+		ff3_rpc_break(conn, r == -EFAULT ? -ECONNRESET : r, done);
+	return ours;
+}
+
+/* 1: the connection broke before call was sent. */
+static int start_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
+{
+	struct ff3_rpc_call *done = NULL;
+	bool begun = false;
+	int r;
+
+	pthread_mutex_lock(&conn->send_lock);
+	pthread_mutex_lock(&conn->lock);
+	if (conn->state != FF3_CONN_UP) {
+		atomic_fetch_sub(&conn->n_calls, 1);
+		pthread_mutex_unlock(&conn->lock);
+		pthread_mutex_unlock(&conn->send_lock);
+		return 1;
+	}
+	call->conn = conn;
+	call->epoch = conn->epoch;
+	call->request_id = ++conn->next_id;
+	conn->n_users++;
+	if (!call->one_way)
+		append_call(conn, call);
+	pthread_mutex_unlock(&conn->lock);
+
+	r = send_frame(conn, call, &begun);
+
+	pthread_mutex_lock(&conn->lock);
+	if (r < 0)
+		r = retract(conn, call, r, begun, &done) ? r : 0;
+	else if (call->one_way)
+		atomic_fetch_sub(&conn->n_calls, 1);
+	ff3_rpc_leave_unlock(conn);
+	pthread_mutex_unlock(&conn->send_lock);
+	ff3_rpc_finish_calls(done);
+	return r;
+}
+
+int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
+{
+	struct ff3_rpc_conn *conn = NULL;
+	int r;
+
+	call->reply_len = call->payload_len = 0;
+	call->waiter = NULL;
+	call->exposed = false;
+	call->state = FF3_CALL_NEW;
+	do {
+		r = choose(peer, call->deadline_ns, &conn);
+		if (r == 0)
+			r = start_on(conn, call);
+	} while (r == 1);
+	if (r < 0 || call->one_way) {
+		call->status = r;
+		call->state = FF3_CALL_DONE;
+	}
+	return r;
+}
+
+int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns)
+{
+	int r;
+
+	call->deadline_ns = deadline_ns;
+	r = ff3_rpc_start(peer, call);
+	if (r < 0 || call->one_way)
+		return r;
+	ff3_rpc_wait(&call, 1, deadline_ns);
+	return call->status;
+}

@@ -1,0 +1,116 @@
+/* The inside of rpc.h, shared by rpc.c (peers, sending), rpc_connect.c, rpc_recv.c, rpc_wait.c.
+ *
+ * Connections are slots in their peer, reused and never freed before the peer, so that a pointer
+ * to one is always valid. A slot's epoch is raised when its socket dies; calls remember theirs.
+ *
+ *   EMPTY -> CONNECTING -> UP -> BROKEN -> EMPTY (when its last user left)
+ *
+ * Locks, in this order: peer->lock (choice of slots), conn->send_lock (one frame at a time on the
+ * socket), conn->lock (state, calls, the reader's role), waiters (rpc_wait.c).
+ *
+ * The reader's role: conn->reader is set by the one thread that receives. It alone touches conn->rx
+ * and, without a lock, the memory of calls that are `exposed`: those whose buffers it gave to the
+ * kernel. Completed calls leave the list under conn->lock; they are marked done, and their
+ * waiters woken, after it was released. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "rpc.h"
+
+#define FF3_RPC_CONNECTIONS_MAX 64u
+#define FF3_RPC_STAGING (64u * 1024u)
+#define FF3_RPC_SEND_STALL_NS (30 * FF3_NSEC_PER_SEC)
+/* Buffers and calls of one receive. */
+#define FF3_RPC_IOV 64
+#define FF3_RPC_AHEAD 8
+
+enum { FF3_CALL_NEW, FF3_CALL_PENDING, FF3_CALL_ENDING, FF3_CALL_DONE };
+
+enum ff3_rpc_conn_state { FF3_CONN_EMPTY, FF3_CONN_CONNECTING, FF3_CONN_UP, FF3_CONN_BROKEN };
+
+/* Where a thread sleeps that does not read itself. Never freed: a late wake-up is harmless. */
+struct ff3_rpc_waiter {
+	_Atomic uint32_t word;
+	_Atomic int event_fd; /* -1 unless it sleeps in poll */
+	atomic_bool used;
+	struct ff3_rpc_waiter *next; /* of all that exist */
+};
+
+/* Received bytes that were not consumed, and the payload that is arriving. */
+struct ff3_rpc_rx {
+	uint8_t *buf;
+	size_t size, start, end;
+	struct ff3_rpc_call *call; /* its payload arrives; NULL: it is thrown away */
+	size_t payload_len, payload_have; /* have < len: a payload is arriving */
+	int status;       /* of call, once its payload has passed; not 0: the payload is thrown away */
+	unsigned plain;   /* receives to go without guessing, after a wrong guess */
+};
+
+struct ff3_rpc_conn {
+	struct ff3_rpc_peer *peer;
+	pthread_mutex_t send_lock;
+	pthread_mutex_t lock;
+	_Atomic enum ff3_rpc_conn_state state; /* changes under lock */
+	int fd;
+	pid_t pid; /* of this process */
+	uint32_t epoch;
+	int cause; /* BROKEN: why */
+	bool reader;
+	unsigned n_users; /* threads that use fd outside of lock */
+	_Atomic unsigned n_calls; /* outstanding or about to be sent */
+	struct ff3_rpc_call *first, *last; /* in order of sending */
+	struct ff3_rpc_waiter *sender; /* waits for the socket to take more */
+	uint64_t next_id;
+	uint64_t instance;
+	_Atomic uint64_t used_ns; /* CLOCK_MONOTONIC_COARSE */
+	struct ff3_rpc_rx rx;
+};
+
+struct ff3_rpc_peer {
+	char *address;
+	struct ff3_rpc_identity identity;
+	struct ff3_rpc_options options;
+	_Atomic uint64_t instance, cluster;
+	_Atomic uint32_t lease_ms;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* a slot stopped CONNECTING */
+	struct ff3_rpc_conn conns[];
+};
+
+/* rpc.c */
+/* conn->lock held. Fails every call: they are moved to *done, except exposed ones, which the reader
+ * ends as soon as it is back from the kernel. The socket is shut down, and closed when nobody uses
+ * it any more. */
+void ff3_rpc_break(struct ff3_rpc_conn *conn, int cause, struct ff3_rpc_call **done);
+/* conn->lock held. Takes call off the list and puts it into *done with status. */
+void ff3_rpc_end_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int status,
+		      struct ff3_rpc_call **done);
+/* No lock held: runs callbacks, marks done, wakes. */
+void ff3_rpc_finish_calls(struct ff3_rpc_call *done);
+/* Ends a use of conn->fd (n_users was raised under conn->lock, which is held), and unlocks. */
+void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn);
+
+/* rpc_connect.c */
+/* Connects to peer and exchanges hellos. Returns a blocking socket, or a negative code. */
+int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *ret_instance);
+
+/* rpc_recv.c */
+/* The caller is conn's reader. Receives once and completes what became complete: 1; 0 if there was
+ * nothing (wait: within the socket's receive timeout, FF3_RPC_RECV_TICK_NS); negative: the
+ * connection broke, all calls have failed. */
+int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
+#define FF3_RPC_RECV_TICK_NS FF3_NSEC_PER_SEC
+void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx);
+
+/* rpc_wait.c */
+struct ff3_rpc_waiter *ff3_rpc_waiter_get(void);
+void ff3_rpc_waiter_put(struct ff3_rpc_waiter *w);
+void ff3_rpc_wake(struct ff3_rpc_waiter *w);
+/* conn->lock held. The reader stops; somebody who waits goes on. */
+void ff3_rpc_reader_leave(struct ff3_rpc_conn *conn);
+/* Makes w wakeable while it polls. -errno. */
+int ff3_rpc_waiter_pollable(struct ff3_rpc_waiter *w);
+void ff3_rpc_waiters_after_fork(void);

@@ -1,0 +1,398 @@
+/* Purpose: waiting for calls. A waiting thread becomes the reader of every connection that its calls
+ * are on and that has none; where another thread reads, it sleeps until that one completes a call
+ * of its own or leaves the reading to it.
+ *
+ * Sleeping: in recvmsg if there is one connection and we read it; in poll if we read one of
+ * several, with an eventfd for what other readers have to tell; else on a futex. The objects
+ * that others wake (struct ff3_rpc_waiter) are never freed, since a wake-up may come late.
+ *
+ * Threads: any. The list of waiters only grows; taking one is a compare-and-swap.
+ * Fork: the child marks all waiters unused and closes their eventfds, which the parent shares. */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#include "rpc_priv.h"
+
+#define WAIT_CONNS 64u
+
+/* --- Waiters ------------------------------------------------------------------------------- */
+
+static _Atomic(struct ff3_rpc_waiter *) all_waiters;
+
+struct ff3_rpc_waiter *ff3_rpc_waiter_get(void)
+{
+	struct ff3_rpc_waiter *w;
+
+	for (w = atomic_load(&all_waiters); w; w = w->next) {
+		bool unused = false;
+
+		if (atomic_compare_exchange_strong(&w->used, &unused, true))
+			return w;
+	}
+	w = calloc(1, sizeof *w);
+	if (!w)
+		return NULL;
+	atomic_init(&w->event_fd, -1);
+	atomic_init(&w->used, true);
+	w->next = atomic_load(&all_waiters);
+	while (!atomic_compare_exchange_weak(&all_waiters, &w->next, w))
+		;
+	return w;
+}
+
+void ff3_rpc_waiter_put(struct ff3_rpc_waiter *w)
+{
+	int fd = atomic_exchange(&w->event_fd, -1);
+
+	/* A descriptor is kept only while it is needed: programs count theirs. */
+	if (fd >= 0)
+		close(fd);
+	atomic_store(&w->used, false);
+}
+
+int ff3_rpc_waiter_pollable(struct ff3_rpc_waiter *w)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), high;
+
+	if (fd < 0)
+		return -errno;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+	if (high >= 0) {
+		close(fd);
+		fd = high;
+	}
+	atomic_store(&w->event_fd, fd);
+	return 0;
+}
+
+void ff3_rpc_waiters_after_fork(void)
+{
+	for (struct ff3_rpc_waiter *w = atomic_load(&all_waiters); w; w = w->next)
+		ff3_rpc_waiter_put(w);
+}
+
+void ff3_rpc_wake(struct ff3_rpc_waiter *w)
+{
+	static const uint64_t one = 1;
+	int fd;
+
+	atomic_fetch_add(&w->word, 1);
+	fd = atomic_load(&w->event_fd);
+	if (fd >= 0)
+		(void)!write(fd, &one, sizeof one);
+	syscall(SYS_futex, &w->word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static void futex_wait(struct ff3_rpc_waiter *w, uint32_t seen, uint64_t timeout_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / FF3_NSEC_PER_SEC),
+			       .tv_nsec = (long)(timeout_ns % FF3_NSEC_PER_SEC) };
+
+	syscall(SYS_futex, &w->word, FUTEX_WAIT_PRIVATE, seen, timeout_ns ? &ts : NULL, NULL, 0);
+}
+
+/* --- One wait ------------------------------------------------------------------------------ */
+
+struct wait {
+	struct ff3_rpc_call **calls;
+	size_t n;
+	size_t goal; /* so many shall be done */
+	uint64_t deadline_ns;
+	struct ff3_rpc_waiter *w; /* once it is needed */
+	uint32_t seen; /* w->word at the beginning of the round */
+	struct ff3_rpc_conn *conns[WAIT_CONNS]; /* of calls not done; the first n_mine we read */
+	unsigned n_conns, n_mine;
+};
+
+bool ff3_rpc_is_done(const struct ff3_rpc_call *call)
+{
+	uint32_t state = __atomic_load_n(&call->state, __ATOMIC_ACQUIRE);
+
+	return state == FF3_CALL_DONE || state == FF3_CALL_NEW;
+}
+
+static bool reached(const struct wait *wait)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < wait->n && n < wait->goal; i++)
+		n += ff3_rpc_is_done(wait->calls[i]);
+	return n >= wait->goal;
+}
+
+/* conn->lock held, no reader. */
+static void pass_on(struct ff3_rpc_conn *conn)
+{
+	for (struct ff3_rpc_call *call = conn->first; call; call = call->next)
+		if (call->waiter) {
+			ff3_rpc_wake(call->waiter);
+			return;
+		}
+	if (conn->sender)
+		ff3_rpc_wake(conn->sender);
+}
+
+void ff3_rpc_reader_leave(struct ff3_rpc_conn *conn)
+{
+	conn->reader = false;
+	pass_on(conn);
+}
+
+static bool knows(const struct wait *wait, const struct ff3_rpc_conn *conn)
+{
+	for (unsigned i = 0; i < wait->n_conns; i++)
+		if (wait->conns[i] == conn)
+			return true;
+	return false;
+}
+
+/* conn->lock held: registers for the calls on conn, or ends those that a fork left behind. */
+static void watch_calls(struct wait *wait, struct ff3_rpc_conn *conn)
+{
+	for (size_t i = 0; i < wait->n; i++) {
+		struct ff3_rpc_call *call = wait->calls[i];
+
+		if (ff3_rpc_is_done(call) || call->conn != conn)
+			continue;
+		if (call->state == FF3_CALL_PENDING && call->epoch != conn->epoch) {
+			call->status = -ECONNRESET;
+			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
+		} else if (call->state == FF3_CALL_PENDING) {
+			call->waiter = wait->w;
+		}
+	}
+}
+
+/* Becomes the reader of conn, or registers with whoever is. */
+static int join(struct wait *wait, struct ff3_rpc_conn *conn)
+{
+	unsigned i = wait->n_conns;
+	int r = 0;
+
+	pthread_mutex_lock(&conn->lock);
+	if (!conn->reader && conn->state == FF3_CONN_UP && conn->first) {
+		conn->reader = true;
+		conn->n_users++;
+		/* Ours stand in front. */
+		wait->conns[i] = wait->conns[wait->n_mine];
+		i = wait->n_mine++;
+	} else {
+		if (!wait->w) {
+			wait->w = ff3_rpc_waiter_get();
+			wait->seen = wait->w ? atomic_load(&wait->w->word) : 0;
+		}
+		if (wait->w)
+			watch_calls(wait, conn);
+		else
+			r = -ENOMEM;
+	}
+	wait->conns[i] = conn;
+	wait->n_conns++;
+	pthread_mutex_unlock(&conn->lock);
+	return r;
+}
+
+/* Calls on more connections than fit are seen to when the first ones are done. */
+static int join_all(struct wait *wait)
+{
+	int r = 0;
+
+	if (wait->w)
+		wait->seen = atomic_load(&wait->w->word);
+	for (size_t i = 0; i < wait->n && wait->n_conns < WAIT_CONNS && r == 0; i++) {
+		struct ff3_rpc_call *call = wait->calls[i];
+
+		if (!ff3_rpc_is_done(call) && !knows(wait, call->conn))
+			r = join(wait, call->conn);
+	}
+	return r;
+}
+
+/* Leaves the reading of conns[i]. */
+static void leave_mine(struct wait *wait, unsigned i)
+{
+	struct ff3_rpc_conn *conn = wait->conns[i];
+
+	wait->conns[i] = wait->conns[--wait->n_mine];
+	wait->conns[wait->n_mine] = wait->conns[--wait->n_conns];
+	pthread_mutex_lock(&conn->lock);
+	ff3_rpc_reader_leave(conn);
+	ff3_rpc_leave_unlock(conn);
+}
+
+/* Forgets the connections that others read. */
+static void leave_others(struct wait *wait)
+{
+	for (unsigned i = wait->n_mine; i < wait->n_conns; i++) {
+		struct ff3_rpc_conn *conn = wait->conns[i];
+
+		pthread_mutex_lock(&conn->lock);
+		for (size_t k = 0; wait->w && k < wait->n; k++) {
+			struct ff3_rpc_call *call = wait->calls[k];
+
+			if (!ff3_rpc_is_done(call) && call->conn == conn &&
+			    call->state == FF3_CALL_PENDING && call->waiter == wait->w)
+				call->waiter = NULL;
+		}
+		/* The reading may have been left to us just now. */
+		if (!conn->reader)
+			pass_on(conn);
+		pthread_mutex_unlock(&conn->lock);
+	}
+	wait->n_conns = wait->n_mine;
+}
+
+/* Nanoseconds until the deadline, 0 when it passed; UINT64_MAX without one. */
+static uint64_t time_left(const struct wait *wait)
+{
+	uint64_t now;
+
+	if (wait->deadline_ns == 0)
+		return UINT64_MAX;
+	now = ff3_boottime_ns();
+	return MAX(wait->deadline_ns, now) - now;
+}
+
+static int poll_ms(uint64_t left_ns)
+{
+	return left_ns == UINT64_MAX ? -1 : (int)MIN(left_ns / FF3_NSEC_PER_MSEC + 1, 1u << 30);
+}
+
+/* Sleeps until one of the connections we read has something, or another reader calls. */
+static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
+{
+	struct pollfd p[WAIT_CONNS + 1];
+	nfds_t n = 0;
+	uint64_t value;
+
+	for (unsigned i = 0; i < wait->n_mine; i++)
+		p[n++] = (struct pollfd){ .fd = wait->conns[i]->fd, .events = POLLIN };
+	if (wait->n_mine < wait->n_conns)
+		p[n++] = (struct pollfd){ .fd = wait->w->event_fd, .events = POLLIN };
+	if (poll(p, n, poll_ms(left_ns)) > 0 && wait->n_mine < wait->n_conns && p[n - 1].revents)
+		(void)!read(wait->w->event_fd, &value, sizeof value);
+	return 0;
+}
+
+/* Reads what is there on our connections. Returns whether something came or a connection broke. */
+static bool read_all(struct wait *wait)
+{
+	bool some = false;
+
+	for (unsigned i = wait->n_mine; i-- > 0;) {
+		int r = ff3_rpc_receive(wait->conns[i], false);
+
+		some |= r != 0;
+		if (r < 0)
+			leave_mine(wait, i);
+	}
+	return some;
+}
+
+/* One round: joins connections, then reads or sleeps once. */
+static int wait_round(struct wait *wait, uint64_t left_ns)
+{
+	int r = join_all(wait);
+
+	if (r < 0 || reached(wait))
+		return r;
+	if (wait->n_conns == 1 && wait->n_mine == 1 && left_ns >= FF3_RPC_RECV_TICK_NS) {
+		if (ff3_rpc_receive(wait->conns[0], true) < 0)
+			leave_mine(wait, 0);
+		return 0;
+	}
+	if (wait->n_mine == 0) {
+		futex_wait(wait->w, wait->seen, left_ns == UINT64_MAX ? 0 : left_ns);
+	} else if (wait->n_mine < wait->n_conns && wait->w->event_fd < 0) {
+		/* Others could not wake us in poll yet: once more around. */
+		r = ff3_rpc_waiter_pollable(wait->w);
+	} else if (!read_all(wait)) {
+		sleep_in_poll(wait, left_ns);
+	}
+	leave_others(wait);
+	return r;
+}
+
+/* call is to be forgotten. False: it is ending already, or its memory is in use by a reader that
+ * was told to stop: wait for it to be done. */
+static bool abandon(struct ff3_rpc_call *call)
+{
+	struct ff3_rpc_conn *conn = call->conn;
+	struct ff3_rpc_call *done = NULL, *alone = NULL;
+	bool ours;
+
+	pthread_mutex_lock(&conn->lock);
+	ours = call->state == FF3_CALL_PENDING && !call->exposed;
+	if (ours) {
+		if (conn->rx.call == call)
+			conn->rx.call = NULL;
+		ff3_rpc_end_call(conn, call, -ETIMEDOUT, &alone);
+		__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
+	} else if (call->state == FF3_CALL_PENDING) {
+		ff3_rpc_break(conn, -ECONNRESET, &done);
+	}
+	pthread_mutex_unlock(&conn->lock);
+	ff3_rpc_finish_calls(done);
+	return ours;
+}
+
+static void abandon_all(struct wait *wait)
+{
+	for (size_t i = 0; i < wait->n; i++) {
+		struct ff3_rpc_call *call = wait->calls[i];
+
+		if (ff3_rpc_is_done(call) || abandon(call))
+			continue;
+		/* By another thread, which has nothing left to wait for. */
+		while (!ff3_rpc_is_done(call))
+			sched_yield();
+		call->status = -ETIMEDOUT;
+	}
+}
+
+static int wait_for(struct wait *wait, bool give_up)
+{
+	int r = 0;
+
+	while (!reached(wait)) {
+		uint64_t left = time_left(wait);
+
+		r = left > 0 ? wait_round(wait, left) : -ETIMEDOUT;
+		if (r == -ETIMEDOUT)
+			break;
+		/* Short of memory or descriptors: others may read on; look again shortly. */
+		if (r < 0)
+			poll(NULL, 0, 1);
+	}
+	if (r == -ETIMEDOUT && give_up)
+		abandon_all(wait);
+	leave_others(wait);
+	while (wait->n_mine > 0)
+		leave_mine(wait, 0);
+	if (wait->w)
+		ff3_rpc_waiter_put(wait->w);
+	return r == -ETIMEDOUT ? r : 0;
+}
+
+int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
+{
+	struct wait wait = { .calls = calls, .n = n, .goal = n, .deadline_ns = deadline_ns };
+
+	return wait_for(&wait, true);
+}
+
+int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
+{
+	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };
+
+	for (size_t i = 0; i < n; i++)
+		wait.goal += ff3_rpc_is_done(calls[i]);
+	if (wait.goal > n)
+		return 0;
+	return wait_for(&wait, false);
+}

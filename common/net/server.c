@@ -1,0 +1,348 @@
+/* Purpose: servers and the life of their connections: listening, accepting, handing over to
+ * another loop, closing. Receiving is in conn.c, sending in reply.c; the states of a connection
+ * are in server_priv.h.
+ *
+ * Threads: a server and its connections belong to their loop's thread. A connection that moves is
+ * touched by the old loop until it posts move_work, and by the new loop from then on.
+ * Fork/signal: not for forked children nor handlers. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+
+#include "server_priv.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_PER_TURN 64
+#define HELLO_TIMEOUT_NS (10 * FF3_NSEC_PER_SEC)
+/* Pause after running out of descriptors or memory. */
+#define ACCEPT_PAUSE_NS (100 * FF3_NSEC_PER_MSEC)
+
+static void set_option(int fd, int level, int name, int value)
+{
+	/* Each of these only improves: a socket without it still serves. */
+	(void)setsockopt(fd, level, name, &value, sizeof value);
+}
+
+static void link_conn(struct ff3_conn *conn, struct ff3_server *server)
+{
+	conn->server = server;
+	conn->loop = server->loop;
+	conn->prev = NULL;
+	conn->next = server->conns;
+	if (conn->next)
+		conn->next->prev = conn;
+	server->conns = conn;
+}
+
+static void unlink_conn(struct ff3_conn *conn)
+{
+	if (conn->prev)
+		conn->prev->next = conn->next;
+	else
+		conn->server->conns = conn->next;
+	if (conn->next)
+		conn->next->prev = conn->prev;
+	conn->prev = conn->next = NULL;
+}
+
+static void free_server_if_unused(struct ff3_server *server)
+{
+	if (server->freed && !server->conns && !server->listening)
+		free(server);
+}
+
+/* --- Connections --------------------------------------------------------------------------- */
+
+static void arm_hello_timer(struct ff3_conn *conn)
+{
+	ff3_loop_timer_arm(conn->loop, &conn->hello_timer, HELLO_TIMEOUT_NS);
+}
+
+int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr, socklen_t len)
+{
+	struct ff3_conn *conn = calloc(1, sizeof *conn);
+	char text[FF3_ADDR_TEXT];
+
+	if (!conn)
+		return -ENOMEM;
+	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	/* A peer whose machine died must not hold its session for ever. */
+	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+	ff3_addr_print(addr, len, text);
+	snprintf(conn->peer, sizeof conn->peer, "%.*s", (int)sizeof conn->peer - 1, text);
+	conn->fd = fd;
+	conn->out_last = &conn->out_first;
+	conn->recv_io.fn = ff3_conn_on_recv;
+	conn->send_io.fn = ff3_conn_on_send;
+	conn->hello_timer.fn = ff3_conn_hello_late;
+	link_conn(conn, server);
+	arm_hello_timer(conn);
+	ff3_conn_receive(conn);
+	return 0;
+}
+
+void ff3_conn_free_if_unused(struct ff3_conn *conn)
+{
+	struct ff3_frame *f;
+
+	if (conn->server || conn->move_to || conn->n_requests > 0)
+		return;
+	while ((f = conn->free_frames)) {
+		conn->free_frames = f->next;
+		free(f);
+	}
+	free(conn->buf);
+	free(conn);
+}
+
+/* Nothing of conn is in the ring or on the stack any more. */
+static void finish_conn(struct ff3_conn *conn)
+{
+	struct ff3_server *server = conn->server;
+
+	/* Callbacks below may reply to its last request. */
+	conn->n_requests++;
+	ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
+	close(conn->fd);
+	conn->fd = -1;
+	if (conn->incoming) {
+		struct ff3_frame *f = TAKE_PTR(conn->incoming);
+
+		if (server->ops->payload_abort)
+			server->ops->payload_abort(server, &f->request);
+		ff3_frame_free(conn, f);
+	}
+	ff3_conn_drop_replies(conn);
+	unlink_conn(conn);
+	if (conn->greeted && server->ops->closed)
+		server->ops->closed(server, conn, conn->user);
+	conn->server = NULL;
+	conn->n_requests--;
+	ff3_conn_free_if_unused(conn);
+	free_server_if_unused(server);
+}
+
+void ff3_conn_unpin(struct ff3_conn *conn)
+{
+	if (--conn->n_pinned == 0 && conn->dead)
+		finish_conn(conn);
+}
+
+void ff3_conn_kill(struct ff3_conn *conn)
+{
+	if (conn->dead)
+		return;
+	conn->dead = true;
+	/* Ends what the ring holds of it. */
+	shutdown(conn->fd, SHUT_RDWR);
+	conn->n_pinned++;
+	ff3_conn_unpin(conn);
+}
+
+void ff3_conn_close(struct ff3_conn *conn)
+{
+	if (!conn->server || conn->dead)
+		return;
+	conn->closing = true;
+	if (!conn->out_first)
+		ff3_conn_kill(conn);
+}
+
+void ff3_conn_hello_late(struct ff3_timer *t)
+{
+	ff3_conn_kill(CONTAINER_OF(t, struct ff3_conn, hello_timer));
+}
+
+void *ff3_conn_user(const struct ff3_conn *conn)
+{
+	return conn->user;
+}
+
+const char *ff3_conn_peer(const struct ff3_conn *conn)
+{
+	return conn->peer;
+}
+
+static void on_moved(struct ff3_work *w)
+{
+	struct ff3_conn *conn = CONTAINER_OF(w, struct ff3_conn, move_work);
+
+	link_conn(conn, TAKE_PTR(conn->move_to));
+	if (conn->server->freed) {
+		ff3_conn_kill(conn);
+		return;
+	}
+	arm_hello_timer(conn);
+	/* Its hello is still in the buffer. */
+	ff3_conn_parse(conn);
+}
+
+void ff3_conn_move(struct ff3_conn *conn, struct ff3_server *to)
+{
+	struct ff3_server *from = conn->server;
+
+	ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
+	unlink_conn(conn);
+	conn->server = NULL;
+	conn->move_work.fn = on_moved;
+	ff3_loop_post(to->loop, &conn->move_work);
+	free_server_if_unused(from);
+}
+
+/* --- Listening ----------------------------------------------------------------------------- */
+
+static void arm_listen(struct ff3_server *server)
+{
+	server->listening = true;
+	ff3_loop_poll(server->loop, server->listen_fd, &server->listen_io);
+}
+
+static void on_listen_pause_over(struct ff3_timer *t)
+{
+	arm_listen(CONTAINER_OF(t, struct ff3_server, listen_timer));
+}
+
+static bool accept_one(struct ff3_server *server)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof addr;
+	/* Blocking on purpose: the ring waits for such a socket by itself. */
+	_cleanup_close_ int fd =
+		accept4(server->listen_fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (ff3_conn_new(server, fd, (struct sockaddr *)&addr, len) == 0)
+		TAKE_FD(fd);
+	return true;
+}
+
+static void on_listen(struct ff3_io *io, int res)
+{
+	struct ff3_server *server = CONTAINER_OF(io, struct ff3_server, listen_io);
+	int n = 0;
+
+	server->listening = false;
+	if (server->listen_fd < 0) {
+		free_server_if_unused(server);
+		return;
+	}
+	while (n < ACCEPTS_PER_TURN && accept_one(server))
+		n++;
+	if (n < ACCEPTS_PER_TURN && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+				     errno == ENOBUFS))
+		ff3_loop_timer_arm(server->loop, &server->listen_timer, ACCEPT_PAUSE_NS);
+	else
+		arm_listen(server);
+}
+
+static int listen_on(const struct addrinfo *ai, uint16_t *ret_port)
+{
+	_cleanup_close_ int fd = socket(ai->ai_family,
+					SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof addr;
+
+	if (fd < 0)
+		return -errno;
+	set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+		return -errno;
+	*ret_port = ntohs(addr.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&addr)->sin6_port :
+						       ((struct sockaddr_in *)&addr)->sin_port);
+	return TAKE_FD(fd);
+}
+
+int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *ret_port)
+{
+	struct addrinfo *list;
+	uint16_t port = 0;
+	int r, fd = -EHOSTUNREACH;
+
+	if (server->listen_fd >= 0)
+		return -EBUSY;
+	r = ff3_addr_resolve(address, AI_PASSIVE, &list);
+	if (r < 0)
+		return r;
+	for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
+		fd = listen_on(ai, &port);
+	freeaddrinfo(list);
+	if (fd < 0)
+		return fd;
+	server->listen_fd = fd;
+	arm_listen(server);
+	if (ret_port)
+		*ret_port = port;
+	return 0;
+}
+
+/* --- Servers ------------------------------------------------------------------------------- */
+
+int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void *user,
+		   struct ff3_server **ret)
+{
+	struct ff3_server *server = calloc(1, sizeof *server);
+
+	if (!server)
+		return -ENOMEM;
+	server->loop = loop;
+	server->ops = ops;
+	server->user = user;
+	server->listen_fd = -1;
+	server->listen_io.fn = on_listen;
+	server->listen_timer.fn = on_listen_pause_over;
+	*ret = server;
+	return 0;
+}
+
+void ff3_server_free(struct ff3_server *server)
+{
+	struct ff3_loop *loop;
+
+	if (!server)
+		return;
+	loop = server->loop;
+	ff3_loop_timer_cancel(loop, &server->listen_timer);
+	if (server->listen_fd >= 0) {
+		/* Ends the poll, which keeps the socket alive beyond close. */
+		shutdown(server->listen_fd, SHUT_RDWR);
+		close(TAKE_FD(server->listen_fd));
+	}
+	for (struct ff3_conn *conn = server->conns, *next; conn; conn = next) {
+		next = conn->next;
+		ff3_conn_kill(conn);
+	}
+	/* While the loop does not run, its turns are taken here. If this is not the loop's thread,
+	 * that one is gone, and with it what it had in the ring. */
+	while (!ff3_loop_is_running(loop) && (server->conns || server->listening))
+		if (ff3_loop_step(loop, true) < 0) {
+			server->listening = false;
+			while (server->conns)
+				finish_conn(server->conns);
+		}
+	server->freed = true;
+	free_server_if_unused(server);
+}
+
+void *ff3_server_user(const struct ff3_server *server)
+{
+	return server->user;
+}
+
+struct ff3_loop *ff3_server_loop(const struct ff3_server *server)
+{
+	return server->loop;
+}
+
+void ff3_server_resume(struct ff3_server *server)
+{
+	for (struct ff3_conn *conn = server->conns; conn; conn = conn->next)
+		if (conn->no_room) {
+			conn->no_room = false;
+			ff3_conn_queue_parse(conn);
+		}
+}

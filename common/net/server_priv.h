@@ -1,0 +1,128 @@
+/* A connection as server.c (listening, life), conn.c (receiving) and reply.c (sending) share it.
+ *
+ *   accepted -> [hello -> moved to another loop]* -> serving -> closing -> dead -> freed
+ *
+ * closing: nothing is received any more, what is queued is still sent. dead: the socket is shut
+ * down; when the ring holds none of the connection's operations any more (n_pinned is 0) it is
+ * closed and ops->closed is called; the memory goes when the last request was replied to. */
+#pragma once
+
+#include <sys/socket.h>
+
+#include "addr.h"
+#include "loop_priv.h"
+#include "server.h"
+
+/* Frames are parsed in this buffer, which grows for a larger body. */
+#define FF3_CONN_BUFFER (64u * 1024u)
+/* Unsent reply bytes of one connection above which it is no longer received from. */
+#define FF3_CONN_UNSENT_MAX (8u * 1024u * 1024u)
+/* Unanswered requests of one connection above which it is no longer received from. */
+#define FF3_CONN_REQUESTS_MAX 16384u
+/* Queued reply bytes that are sent at once instead of at the end of the turn. */
+#define FF3_CONN_GATHER (64u * 1024u)
+#define FF3_SEND_IOV 64
+/* Header and body of a reply that fit into the request's own memory. */
+#define FF3_REPLY_INLINE 320u
+
+/* A request, and then its reply: the same memory. */
+struct ff3_frame {
+	struct ff3_request request;
+	struct ff3_frame *next; /* in the send queue or the free list */
+	void *kept_body;
+	uint8_t *head; /* reply's header and body: inline_head, or allocated */
+	uint32_t head_len;
+	uint32_t payload_len;
+	const void *payload;
+	void (*release)(void *arg);
+	void *release_arg;
+	uint8_t inline_head[FF3_REPLY_INLINE];
+};
+
+struct ff3_conn {
+	struct ff3_server *server; /* NULL once closed */
+	struct ff3_loop *loop;
+	struct ff3_conn *prev, *next;
+	int fd;
+	void *user;
+	bool greeted; /* hello accepted: ops->closed is due */
+	bool closing;
+	bool dead;
+	bool receiving;  /* recv_io is in the ring */
+	bool sending;	 /* send_io is in the ring */
+	bool parsing;	 /* inside conn_parse */
+	bool no_room;	 /* ops->payload had no room; waits for ff3_server_resume */
+	bool full;	 /* over UNSENT_MAX or REQUESTS_MAX; waits for replies to leave */
+	bool end_queued; /* end_work is in the loop's list */
+	bool parse_queued;
+	bool drained; /* the last receive emptied the socket */
+	unsigned n_pinned;
+	unsigned n_requests;
+
+	struct ff3_io recv_io;
+	uint8_t *buf;
+	size_t buf_size, buf_start, buf_end;
+	struct ff3_frame *incoming; /* its payload is being received */
+	size_t payload_have;
+	uint64_t skip; /* payload bytes to throw away */
+
+	struct ff3_io send_io;
+	struct ff3_frame *out_first, **out_last;
+	size_t out_bytes;
+	size_t out_sent; /* bytes of out_first that left already */
+	struct msghdr msg;
+	struct iovec iov[FF3_SEND_IOV];
+
+	struct ff3_timer hello_timer;
+	uint64_t received_ns;
+	struct ff3_work end_work;   /* sends what gathered, moves */
+	struct ff3_work parse_work; /* parses what is in buf */
+	struct ff3_work move_work;
+	struct ff3_server *move_to;
+	struct ff3_frame *free_frames;
+	unsigned n_free_frames;
+	char peer[64];
+};
+
+struct ff3_server {
+	struct ff3_loop *loop;
+	const struct ff3_server_ops *ops;
+	void *user;
+	int listen_fd;
+	struct ff3_io listen_io;
+	struct ff3_timer listen_timer;
+	bool listening; /* listen_io is in the ring */
+	bool freed;
+	struct ff3_conn *conns;
+};
+
+/* server.c */
+int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr, socklen_t len);
+void ff3_conn_move(struct ff3_conn *conn, struct ff3_server *to);
+/* Shuts down now; the rest follows as operations end. */
+void ff3_conn_kill(struct ff3_conn *conn);
+/* May free conn, or its server. */
+void ff3_conn_unpin(struct ff3_conn *conn);
+/* Frees a closed connection with its last request. */
+void ff3_conn_free_if_unused(struct ff3_conn *conn);
+
+/* conn.c */
+void ff3_conn_parse(struct ff3_conn *conn);
+/* Parses in a while, from the loop. */
+void ff3_conn_queue_parse(struct ff3_conn *conn);
+/* Puts a receive into the ring if the connection may receive. */
+void ff3_conn_receive(struct ff3_conn *conn);
+void ff3_conn_on_recv(struct ff3_io *io, int res);
+void ff3_conn_hello_late(struct ff3_timer *t);
+
+/* reply.c */
+void ff3_conn_send(struct ff3_conn *conn);
+void ff3_conn_on_send(struct ff3_io *io, int res);
+void ff3_conn_queue_end(struct ff3_conn *conn);
+void ff3_conn_end(struct ff3_work *w);
+/* NULL: no memory. */
+struct ff3_frame *ff3_frame_new(struct ff3_conn *conn);
+/* The request is over; may free a closed connection. */
+void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f);
+/* Frees the replies that will never leave. */
+void ff3_conn_drop_replies(struct ff3_conn *conn);
