@@ -14,6 +14,7 @@ AM_TESTS_ENVIRONMENT = \
 TESTS += \
 	%D%/e2e-train.sh \
 	%D%/e2e-scale.sh \
+	%D%/e2e-posix.sh \
 	%D%/fault-start.sh \
 	%D%/fault-errors.sh \
 	%D%/fault-full.sh \
@@ -28,6 +29,7 @@ TESTS += \
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
 	%D%/nbd_volatile.c \
+	%D%/posix_twin.py \
 	%D%/power_load.py \
 	%D%/crash_load.py \
 	%D%/scale_files.py \
