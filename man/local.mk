@@ -1,2 +1,4 @@
 # Built in this folder:
 dist_man_MANS += %D%/ff3fs.7 %D%/ff3fs-protocol.7
+
+dist_man_MANS += %D%/ff3fs-admin.1

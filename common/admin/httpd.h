@@ -2,7 +2,28 @@
  *
  * Threads: handlers run one at a time on the server's one thread, never on a loop of the daemon;
  * loop_call.h takes a snapshot from a loop. Start and free belong to one thread.
- * Fork: the server exists in the parent only; a daemon does not fork while it serves. */
+ * Fork: the server exists in the parent only; a daemon does not fork while it serves.
+ *
+ * What the daemons serve, and ff3fs-admin and ff3fs dev read. Ids of 64 bits are strings of 16 hex
+ * digits, sizes are bytes, a list is {"items": [...], "next": null}:
+ *
+ *   GET /healthz             200 {"status": "ok"} while the process lives
+ *   GET /readyz              200 {"status": "ready"}, or 503 and a problem: it does not serve yet
+ *   GET /metrics             Prometheus text
+ *   GET /v1/status           metad: {"daemon": "metad", "version", "cluster", "instance",
+ *                            "uptime_seconds", "listen", "state": "healthy" | "degraded",
+ *                            "nodes", "targets", "chains", "inodes", "sessions", "capacity",
+ *                            "used", "free"}
+ *                            chunkd: {"daemon": "chunkd", "version", "cluster", "instance",
+ *                            "uptime_seconds", "listen", "node", "state", "targets", "capacity",
+ *                            "used", "memory", "memory_used"}
+ *   GET /v1/nodes            metad: {"node", "address", "admin", "seen_ms" (null: never),
+ *                            "state": "up" | "down", "targets": n}
+ *   GET /v1/targets          {"target", "node", "state": "serving" | "offline", "capacity",
+ *                            "used"}; chunkd: its own, with "path"
+ *   GET /v1/chains           metad: {"chain": n, "version": n, "members": [target...]}
+ *   GET /v1/layouts/{path}   metad: {"path", "chunk_size", "stripe", "seed", "own",
+ *                            "chains": [n...]}; 404 where there is nothing */
 #pragma once
 
 #include <jansson.h>

@@ -1,0 +1,247 @@
+/* Purpose: ff3fs-admin status|nodes|layout: the cluster's state, as metad's admin endpoint tells
+ * it. It uses nothing else, so whatever it shows is there for other programs too. */
+#include "admin.h"
+
+#include "../common/base/conf.h"
+#include "cli.h"
+
+enum { OPT_ADMIN = 0x2000 };
+
+static const char *address;
+
+static const struct argp_option options[] = {
+	{ "admin", OPT_ADMIN, "HOST:PORT", 0, "address of metad's admin endpoint", 1 },
+	{ 0 },
+};
+
+static int on_option(int key, char *arg, struct argp_state *state)
+{
+	if (key != OPT_ADMIN)
+		return ARGP_ERR_UNKNOWN;
+	address = arg;
+	return 0;
+}
+
+static const struct cli_command command = {
+	.name = "ff3fs-admin",
+	.args = "status\nnodes\nlayout PATH",
+	.doc = "Show the state of an ff3fs cluster.",
+	.common = CLI_JSON | CLI_QUIET | CLI_BYTES | CLI_CONF,
+	.options = options,
+	.option = on_option,
+	.min_args = 1,
+	.max_args = 2,
+};
+
+/* --- Fields ----------------------------------------------------------------------------------- */
+
+static const char *text(const json_t *doc, const char *key)
+{
+	const char *s = json_string_value(json_object_get(doc, key));
+
+	return s ? s : "-";
+}
+
+static uint64_t number(const json_t *doc, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(doc, key));
+}
+
+static char *size(char buf[32], const json_t *doc, const char *key)
+{
+	return cli_size(buf, number(doc, key));
+}
+
+static const char *seen(char buf[32], const json_t *node)
+{
+	const json_t *ms = json_object_get(node, "seen_ms");
+
+	if (!json_is_integer(ms))
+		return "never";
+	if (json_integer_value(ms) < 1000)
+		return "now";
+	return cli_duration(buf, (uint64_t)json_integer_value(ms) / 1000);
+}
+
+/* Whether a document of a list goes with node. */
+static bool is_of_node(const json_t *target, const json_t *node)
+{
+	return json_equal(json_object_get(target, "node"), json_object_get(node, "node"));
+}
+
+/* --- Commands --------------------------------------------------------------------------------- */
+
+static void print_status(const json_t *s)
+{
+	char buf[3][32];
+
+	printf("%s  cluster %s, ff3fs %s, up %s\n",
+	       strcmp(text(s, "state"), "healthy") == 0 ? "✓ HEALTHY" : "! DEGRADED",
+	       text(s, "cluster"), text(s, "version"), cli_duration(buf[0], number(s, "uptime_seconds")));
+	printf("  metad     %s, admin %s\n", text(s, "listen"), address);
+	printf("  chunkd    %" PRIu64 " nodes, %" PRIu64 " targets, %" PRIu64 " chains\n",
+	       number(s, "nodes"), number(s, "targets"), number(s, "chains"));
+	printf("  capacity  %s, %s used, %s free\n", size(buf[0], s, "capacity"),
+	       size(buf[1], s, "used"), size(buf[2], s, "free"));
+	printf("  files     %s inodes, %" PRIu64 " client sessions\n",
+	       cli_count(buf[0], number(s, "inodes")), number(s, "sessions"));
+}
+
+static int status(void)
+{
+	json_t *doc;
+	int r = admin_get(address, "/v1/status", &doc);
+
+	if (r)
+		return r;
+	/* Degraded is a state to look at, not a failure of this command. */
+	if (cli.json)
+		cli_print_json(json_incref(doc));
+	else
+		print_status(doc);
+	json_decref(doc);
+	return CLI_OK;
+}
+
+static void print_targets(const json_t *node, const json_t *targets)
+{
+	char buf[2][32];
+	const json_t *t;
+	size_t i;
+
+	json_array_foreach(json_object_get(targets, "items"), i, t)
+		if (is_of_node(t, node))
+			printf("    target %-16s %-8s %10s of %10s\n", text(t, "target"),
+			       text(t, "state"), size(buf[0], t, "used"),
+			       size(buf[1], t, "capacity"));
+}
+
+static int nodes(void)
+{
+	json_t *list, *targets = NULL, *node;
+	char buf[32];
+	size_t i;
+	int r = admin_get(address, "/v1/nodes", &list);
+
+	if (r == 0 && !cli.json)
+		r = admin_get(address, "/v1/targets", &targets);
+	if (r) {
+		if (targets)
+			json_decref(list);
+		return r;
+	}
+	if (cli.json)
+		cli_print_json(json_incref(list));
+	else
+		json_array_foreach(json_object_get(list, "items"), i, node) {
+			printf("%s %-16s %-5s %-21s admin %-21s seen %s\n",
+			       strcmp(text(node, "state"), "up") == 0 ? "✓" : "✗",
+			       text(node, "node"), text(node, "state"), text(node, "address"),
+			       text(node, "admin"), seen(buf, node));
+			print_targets(node, targets);
+		}
+	json_decref(list);
+	json_decref(targets);
+	return CLI_OK;
+}
+
+/* path as the rest of a URL; slashes stay. */
+static char *quoted(const char *path)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789-._~/";
+	char *out = malloc(strlen(path) * 3 + 1), *p = out;
+
+	if (!out)
+		return NULL;
+	for (; *path; path++) {
+		if (strchr(plain, *path))
+			*p++ = *path;
+		else
+			p += sprintf(p, "%%%02X", (unsigned char)*path);
+	}
+	*p = '\0';
+	return out;
+}
+
+/* Without the prefix, as the namespace knows it. */
+static const char *without_prefix(const char *prefixes, const char *path)
+{
+	for (const char *p = prefixes; *p;) {
+		size_t n = strcspn(p, ":"), len = n;
+
+		while (len > 0 && p[len - 1] == '/')
+			len--;
+		if (len && strncmp(path, p, len) == 0 && (path[len] == '/' || !path[len]))
+			return path + len + strspn(path + len, "/");
+		p += n + (p[n] == ':');
+	}
+	return path + strspn(path, "/");
+}
+
+static int layout(const char *prefixes, const char *arg)
+{
+	_cleanup_free_ char *name = quoted(without_prefix(prefixes, arg)), *path = NULL;
+	json_t *doc, *chain;
+	char buf[32];
+	size_t i;
+	int r;
+
+	if (!name || asprintf(&path, "/v1/layouts/%s", name) < 0)
+		return cli_local_error(arg, -ENOMEM);
+	r = admin_get(address, path, &doc);
+	if (r)
+		return r;
+	if (cli.json) {
+		cli_print_json(doc);
+		return CLI_OK;
+	}
+	printf("%s  chunk size %s, stripe %zu%s, chains", arg, size(buf, doc, "chunk_size"),
+	       json_array_size(json_object_get(doc, "chains")),
+	       json_is_true(json_object_get(doc, "own")) ? " (set here)" : "");
+	json_array_foreach(json_object_get(doc, "chains"), i, chain)
+		printf(" %" JSON_INTEGER_FORMAT, json_integer_value(chain));
+	putchar('\n');
+	json_decref(doc);
+	return CLI_OK;
+}
+
+static int run(const struct ff3_conf *conf)
+{
+	const char *what = cli.args[0];
+	bool takes_path = strcmp(what, "layout") == 0;
+
+	if (takes_path && cli.n_args < 2)
+		cli_message("layout: a path is missing");
+	else if (!takes_path && cli.n_args > 1)
+		cli_message("%s: unexpected argument '%s'", what, cli.args[1]);
+	else if (takes_path)
+		return layout(conf->client.prefix, cli.args[1]);
+	else if (strcmp(what, "status") == 0)
+		return status();
+	else if (strcmp(what, "nodes") == 0)
+		return nodes();
+	else
+		cli_message("%s: unknown; it is one of status, nodes, layout", what);
+	return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	struct ff3_conf conf;
+	int r;
+
+	cli_parse(&command, argc, argv);
+	r = ff3_conf_load(&conf, cli.conf);
+	if (r < 0) {
+		cli_message("%s", conf.error);
+		return cli_exit_code(r);
+	}
+	if (!address)
+		address = getenv("FF3FS_ADMIN");
+	if (!address || !*address)
+		address = conf.metad.admin;
+	r = run(&conf);
+	ff3_conf_done(&conf);
+	return cli_finish(r);
+}

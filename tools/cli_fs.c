@@ -1,0 +1,110 @@
+/* Purpose: the part of the commands' frame that speaks to a cluster: opening it, its errors, and
+ * the paths on it. Threads: messages may come from any. */
+#include "cli.h"
+
+struct ff3fs *cli_connect(void)
+{
+	struct ff3fs *fs = NULL;
+	int r = ff3fs_new(cli.conf, &fs);
+
+	if (r >= 0)
+		return fs;
+	cli_message("%s", *ff3fs_conf_error() ? ff3fs_conf_error() : ff3fs_strerror(r));
+	exit(cli_exit_code(r));
+}
+
+/* What to do about it, once per process and kind. */
+static void hint(int code)
+{
+	static const char *const texts[] = {
+		[CLI_UNAVAILABLE] = "is the cluster running? its address is client.metad in ff3fs.conf "
+				    "or FF3FS_CLIENT_METAD; a local one: ff3fs dev status",
+		[CLI_INTEGRITY] = "the stored data are damaged; copy the file again from its source",
+		[CLI_NO_SPACE] = "ff3fs df shows what is used",
+	};
+	static bool given[ARRAY_SIZE(texts)];
+
+	if (code >= (int)ARRAY_SIZE(texts) || !texts[code] ||
+	    __atomic_exchange_n(&given[code], true, __ATOMIC_RELAXED))
+		return;
+	cli_note("hint: %s", texts[code]);
+}
+
+int cli_error(const char *path, int r)
+{
+	return cli_error_why(path, r, ff3fs_last_error());
+}
+
+int cli_error_why(const char *path, int r, const char *why)
+{
+	int code = cli_exit_code(r);
+
+	cli_message("%s: %s", *path ? path : "/", why && *why ? why : ff3fs_strerror(r));
+	hint(code);
+	return code;
+}
+
+/* --- Paths ------------------------------------------------------------------------------------ */
+
+/* Whether path lies under the prefix p[0..n), and where the rest begins. */
+static const char *under(const char *path, const char *p, size_t n)
+{
+	while (n > 0 && p[n - 1] == '/')
+		n--;
+	if (n == 0 || strncmp(path, p, n) != 0 || (path[n] != '/' && path[n] != '\0'))
+		return NULL;
+	return path + n;
+}
+
+static const char *after_prefix(const char *prefixes, const char *path)
+{
+	for (const char *p = prefixes; p && *p;) {
+		size_t n = strcspn(p, ":");
+		const char *rest = under(path, p, n);
+
+		if (rest)
+			return rest;
+		p += n + (p[n] == ':');
+	}
+	return NULL;
+}
+
+bool cli_is_remote(const struct ff3fs *fs, const char *arg)
+{
+	return after_prefix(ff3fs_prefix(fs), arg) != NULL;
+}
+
+/* Drops empty and "." components, and slashes at both ends. */
+static char *tidy(const char *path)
+{
+	char *out = malloc(strlen(path) + 1);
+	size_t n = 0;
+
+	if (!out)
+		return NULL;
+	while (*path) {
+		size_t len = strcspn(path, "/");
+
+		if (len > 0 && !(len == 1 && *path == '.')) {
+			if (n)
+				out[n++] = '/';
+			memcpy(out + n, path, len);
+			n += len;
+		}
+		path += len + (path[len] == '/');
+	}
+	out[n] = '\0';
+	return out;
+}
+
+char *cli_remote(const struct ff3fs *fs, const char *arg)
+{
+	const char *rest = after_prefix(ff3fs_prefix(fs), arg);
+	char *path = tidy(rest ? rest : arg);
+
+	if (!path) {
+		cli_message("%s", strerror(ENOMEM));
+		exit(CLI_FAILURE);
+	}
+	return path;
+}

@@ -1,0 +1,73 @@
+/* A local cluster in one directory, without root:
+ *
+ *   DIR/ff3fs.conf       [client] and [metad]; made once, later only its addresses are changed
+ *   DIR/chunkdN.conf     [chunkd] of the Nth chunk daemon
+ *   DIR/metad, DIR/chunkdN   their data
+ *   DIR/log/NAME.log     their messages, appended
+ *   DIR/run/NAME.pid     process id, and the time it started, so that a reused id is noticed
+ *   DIR/run/lock         held while up, down or kill work
+ *
+ * Used by one thread. */
+#pragma once
+
+#include <limits.h>
+#include <sys/types.h>
+
+#include "../common/base/base.h"
+
+#define DEV_CHUNKD_MAX 64u
+
+struct dev_daemon {
+	const char *program; /* "ff3fs-metad" */
+	const char *section; /* of its configuration file */
+	unsigned index;      /* of a chunk daemon, from 1; metad: 0 */
+	char name[24];       /* "metad", "chunkd2" */
+	char conf[PATH_MAX + 64];
+	char log[PATH_MAX + 64];
+	char pid_file[PATH_MAX + 64];
+	char listen[80]; /* from its configuration */
+	char admin[80];
+	pid_t pid;      /* 0: does not run */
+	int ready_fd;   /* while it starts, else -1 */
+};
+
+struct dev_cluster {
+	char dir[PATH_MAX];
+	char conf[PATH_MAX + 64];
+	char *prefix;
+	unsigned n; /* daemons: metad and n - 1 chunk daemons */
+	struct dev_daemon daemons[1 + DEV_CHUNKD_MAX];
+};
+
+/* --- dev_conf.c: configuration files ------------------------------------------------------- */
+
+/* Fills in what lies in dir: an absolute path. -ENOENT if there is no cluster; others with a
+ * message printed. */
+int dev_load(struct dev_cluster *c, const char *dir);
+void dev_done(struct dev_cluster *c);
+/* Makes what is missing of a cluster of n_chunkd chunk daemons. memory, prefix: NULL for the
+ * default, or to leave an existing cluster's. Prints its errors. */
+int dev_make(struct dev_cluster *c, const char *dir, unsigned n_chunkd, const char *memory,
+	     const char *prefix);
+/* Gives d addresses that are free now: those it has, if they are, else others; changes the
+ * files that name them. Prints its errors. */
+int dev_assign_addresses(struct dev_cluster *c, struct dev_daemon *d);
+
+/* --- dev_process.c: processes --------------------------------------------------------------- */
+
+/* Looks at its pid file whether d runs, and sets d->pid. */
+void dev_find(struct dev_daemon *d);
+/* Starts d in the background; ready_fd then tells when it serves. Prints its errors. */
+int dev_spawn(struct dev_daemon *d);
+/* Waits until every daemon that dev_spawn started says READY, or prints why one does not. */
+int dev_wait_ready(struct dev_cluster *c, unsigned timeout_ms);
+/* Sends signo to d through a pidfd: never to another process. -ESRCH if it does not run. */
+int dev_signal(const struct dev_daemon *d, int signo);
+/* Waits until d has ended; -ETIMEDOUT. */
+int dev_wait_end(struct dev_daemon *d, unsigned timeout_ms);
+
+/* --- dev_http.c: asking a daemon ------------------------------------------------------------ */
+
+/* GET http://address/path; the status and, if ret_body is not NULL, the body (to be freed).
+ * Negative errno if there is no answer within timeout_ms. */
+int dev_http_get(const char *address, const char *path, unsigned timeout_ms, char **ret_body);

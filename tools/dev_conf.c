@@ -1,0 +1,365 @@
+/* Purpose: the configuration files of a local cluster. They are written once; after that only the
+ * lines that hold addresses are replaced, so that what a person edits stays.
+ *
+ * Ports are chosen below the range from which the kernel takes the ports of outgoing connections:
+ * a client that keeps trying to reach a daemon which is down could otherwise be given the
+ * daemon's own port. */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "../common/base/conf.h"
+#include "cli.h"
+#include "dev.h"
+
+#define PORT_MIN 10000u
+#define DEFAULT_MEMORY "256M"
+
+static void name_daemon(const struct dev_cluster *c, struct dev_daemon *d, unsigned index)
+{
+	d->index = index;
+	d->program = index ? "ff3fs-chunkd" : "ff3fs-metad";
+	d->section = index ? "chunkd" : "metad";
+	d->ready_fd = -1;
+	if (index) {
+		snprintf(d->name, sizeof d->name, "chunkd%u", index);
+		snprintf(d->conf, sizeof d->conf, "%s/%s.conf", c->dir, d->name);
+	} else {
+		snprintf(d->name, sizeof d->name, "metad");
+		snprintf(d->conf, sizeof d->conf, "%s", c->conf);
+	}
+	snprintf(d->log, sizeof d->log, "%s/log/%s.log", c->dir, d->name);
+	snprintf(d->pid_file, sizeof d->pid_file, "%s/run/%s.pid", c->dir, d->name);
+}
+
+/* --- Reading and changing -------------------------------------------------------------------- */
+
+/* Whether line is "key = …" with any spacing; a comment is not. */
+static bool line_has_key(const char *line, const char *key)
+{
+	size_t n = strlen(key);
+
+	line += strspn(line, " \t");
+	if (strncmp(line, key, n) != 0)
+		return false;
+	line += n;
+	return line[strspn(line, " \t")] == '=';
+}
+
+/* Copies in to out with [section] key set to value. */
+static int rewrite(FILE *in, FILE *out, const char *section, const char *key, const char *value)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0, n = strlen(section);
+	bool inside = false, done = false;
+
+	while (getline(&line, &size, in) >= 0) {
+		if (line[0] == '[') {
+			if (inside && !done)
+				fprintf(out, "%s = %s\n", key, value);
+			done |= inside;
+			inside = strncmp(line + 1, section, n) == 0 && line[1 + n] == ']';
+		}
+		if (inside && !done && line_has_key(line, key)) {
+			fprintf(out, "%s = %s\n", key, value);
+			done = true;
+			continue;
+		}
+		fputs(line, out);
+	}
+	if (!done)
+		fprintf(out, "%s%s%s%s = %s\n", inside ? "" : "\n[", inside ? "" : section,
+			inside ? "" : "]\n", key, value);
+	return ferror(in) || ferror(out) ? -EIO : 0;
+}
+
+static int set_value(const char *file, const char *section, const char *key, const char *value)
+{
+	char temporary[PATH_MAX + 80];
+	FILE *in = fopen(file, "re"), *out;
+	int r;
+
+	if (!in)
+		return -errno;
+	snprintf(temporary, sizeof temporary, "%s.new", file);
+	out = fopen(temporary, "we");
+	if (!out) {
+		r = -errno;
+		fclose(in);
+		return r;
+	}
+	r = rewrite(in, out, section, key, value);
+	fclose(in);
+	if (fclose(out) != 0 && r >= 0)
+		r = -errno;
+	if (r >= 0 && rename(temporary, file) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	return r;
+}
+
+/* A file's own value of [section] key, without the environment's say. */
+static int get_value(const char *file, const char *section, const char *key, char *buf, size_t size)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t room = 0, n = strlen(section);
+	FILE *in = fopen(file, "re");
+	bool inside = false;
+	int r = -ENODATA;
+
+	if (!in)
+		return -errno;
+	while (getline(&line, &room, in) >= 0) {
+		const char *value;
+
+		if (line[0] == '[')
+			inside = strncmp(line + 1, section, n) == 0 && line[1 + n] == ']';
+		if (!inside || !line_has_key(line, key))
+			continue;
+		value = strchr(line, '=') + 1;
+		value += strspn(value, " \t");
+		snprintf(buf, size, "%.*s", (int)strcspn(value, "\r\n"), value);
+		r = 0;
+	}
+	fclose(in);
+	return r;
+}
+
+static void load_daemon(struct dev_daemon *d)
+{
+	get_value(d->conf, d->section, "listen", d->listen, sizeof d->listen);
+	get_value(d->conf, d->section, "admin", d->admin, sizeof d->admin);
+}
+
+int dev_load(struct dev_cluster *c, const char *dir)
+{
+	char prefix[4096] = "/ff3fs";
+
+	*c = (struct dev_cluster){ 0 };
+	if (strlen(dir) >= sizeof c->dir)
+		return -ENAMETOOLONG;
+	strcpy(c->dir, dir);
+	snprintf(c->conf, sizeof c->conf, "%s/ff3fs.conf", dir);
+	if (access(c->conf, R_OK) < 0)
+		return -errno;
+	get_value(c->conf, "client", "prefix", prefix, sizeof prefix);
+	c->prefix = strdup(prefix);
+	if (!c->prefix)
+		return -ENOMEM;
+	name_daemon(c, &c->daemons[0], 0);
+	load_daemon(&c->daemons[0]);
+	for (c->n = 1; c->n <= DEV_CHUNKD_MAX; c->n++) {
+		struct dev_daemon *d = &c->daemons[c->n];
+
+		name_daemon(c, d, c->n);
+		if (access(d->conf, R_OK) < 0)
+			break;
+		load_daemon(d);
+	}
+	return 0;
+}
+
+void dev_done(struct dev_cluster *c)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->daemons[i].ready_fd >= 0)
+			close(c->daemons[i].ready_fd);
+	free(c->prefix);
+	*c = (struct dev_cluster){ 0 };
+}
+
+/* --- Making ----------------------------------------------------------------------------------- */
+
+static int make_dir(const char *path)
+{
+	if (mkdir(path, 0777) == 0 || errno == EEXIST)
+		return 0;
+	return cli_local_error(path, -errno), -errno;
+}
+
+/* Makes dir and its missing parents. */
+static int make_dirs(const char *dir)
+{
+	char path[PATH_MAX + 64];
+	int r = 0;
+
+	snprintf(path, sizeof path, "%s", dir);
+	for (char *p = path + 1; r >= 0 && (p = strchr(p, '/')); *p++ = '/') {
+		*p = '\0';
+		r = make_dir(path);
+	}
+	return r < 0 ? r : make_dir(path);
+}
+
+static int write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+	int r;
+
+	if (!f)
+		return cli_local_error(path, -errno), -errno;
+	fputs(text, f);
+	r = ferror(f) ? -EIO : 0;
+	if (fclose(f) != 0)
+		r = -errno;
+	return r < 0 ? (cli_local_error(path, r), r) : 0;
+}
+
+static int make_main_conf(const struct dev_cluster *c, const char *prefix)
+{
+	char text[3 * PATH_MAX];
+
+	snprintf(text, sizeof text,
+		 "# A local cluster made by ff3fs dev; its addresses are rewritten when their ports are\n"
+		 "# taken, everything else is left alone.\n"
+		 "[client]\nprefix = %s\nmetad = 127.0.0.1:0\n\n"
+		 "[metad]\ndir = %s/metad\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n",
+		 prefix ? prefix : "/ff3fs", c->dir);
+	return write_file(c->conf, text);
+}
+
+static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *memory)
+{
+	char path[PATH_MAX + 64], text[3 * PATH_MAX], metad[80] = "127.0.0.1:0";
+	int r;
+
+	snprintf(path, sizeof path, "%s/chunkd%u", c->dir, index);
+	r = make_dir(path);
+	if (r < 0)
+		return r;
+	get_value(c->conf, "client", "metad", metad, sizeof metad);
+	snprintf(path, sizeof path, "%s/chunkd%u.conf", c->dir, index);
+	snprintf(text, sizeof text,
+		 "[chunkd]\ntargets = %s/chunkd%u\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n"
+		 "metad = %s\nmemory = %s\n",
+		 c->dir, index, metad, memory ? memory : DEFAULT_MEMORY);
+	return write_file(path, text);
+}
+
+static int check_options(const char *dir, const char *memory, const char *prefix)
+{
+	uint64_t size;
+
+	if (strlen(dir) > PATH_MAX - 64 || strpbrk(dir, "\n:;#")) {
+		cli_message("%s: a path that is too long or holds one of : ; #", dir);
+		return -EINVAL;
+	}
+	if (memory && ff3_parse_size(memory, &size) < 0) {
+		cli_message("--memory: %s: expected a size such as 512M", memory);
+		return -EINVAL;
+	}
+	if (prefix && (prefix[0] != '/' || strpbrk(prefix, "\n;#"))) {
+		cli_message("--prefix: %s: expected an absolute path", prefix);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Brings the options of an existing cluster's files up to date. */
+static int change_options(struct dev_cluster *c, const char *memory, const char *prefix)
+{
+	int r = 0;
+
+	if (prefix)
+		r = set_value(c->conf, "client", "prefix", prefix);
+	for (unsigned i = 1; memory && r >= 0 && i < c->n; i++)
+		r = set_value(c->daemons[i].conf, "chunkd", "memory", memory);
+	if (r < 0)
+		cli_local_error(c->conf, r);
+	return r;
+}
+
+int dev_make(struct dev_cluster *c, const char *dir, unsigned n_chunkd, const char *memory,
+	     const char *prefix)
+{
+	static const char *const parts[] = { "", "/metad", "/log", "/run" };
+	char path[PATH_MAX + 64];
+	unsigned first;
+	int r = check_options(dir, memory, prefix);
+
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++) {
+		snprintf(path, sizeof path, "%s%s", dir, parts[i]);
+		r = make_dirs(path);
+	}
+	if (r < 0)
+		return r;
+	r = dev_load(c, dir);
+	if (r == -ENOENT)
+		r = make_main_conf(c, prefix);
+	else if (r >= 0)
+		r = change_options(c, memory, prefix);
+	else
+		cli_local_error(c->conf, r);
+	first = MAX(c->n, 1u);
+	for (unsigned i = first; r >= 0 && i <= n_chunkd; i++)
+		r = make_chunkd(c, i, memory);
+	if (r < 0)
+		return r;
+	free(c->prefix);
+	return dev_load(c, dir);
+}
+
+/* --- Addresses -------------------------------------------------------------------------------- */
+
+static bool port_is_free(unsigned port)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int one = 1;
+
+	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0)
+		return false;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	return bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0 && listen(fd, 1) == 0;
+}
+
+static unsigned pick_port(void)
+{
+	unsigned first = 32768, port;
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+
+	if (f && (fscanf(f, "%u", &first) != 1 || first < PORT_MIN + 1000))
+		first = 32768;
+	if (f)
+		fclose(f);
+	for (int tries = 0; tries < 1000; tries++) {
+		port = PORT_MIN + (unsigned)(ff3_random_u64() % (first - PORT_MIN));
+		if (port_is_free(port))
+			return port;
+	}
+	return 0;
+}
+
+/* Leaves address alone if its port can be had, and otherwise writes a new one to file. */
+static int assign(const char *file, const char *section, const char *key, char *address, size_t size)
+{
+	const char *colon = strrchr(address, ':');
+	unsigned port = colon ? (unsigned)atoi(colon + 1) : 0;
+
+	if (port && port_is_free(port))
+		return 0;
+	port = pick_port();
+	if (port == 0)
+		return -EADDRNOTAVAIL;
+	snprintf(address, size, "127.0.0.1:%u", port);
+	return set_value(file, section, key, address);
+}
+
+int dev_assign_addresses(struct dev_cluster *c, struct dev_daemon *d)
+{
+	int r = assign(d->conf, d->section, "listen", d->listen, sizeof d->listen);
+
+	if (r >= 0)
+		r = assign(d->conf, d->section, "admin", d->admin, sizeof d->admin);
+	if (r >= 0 && d->index == 0)
+		r = set_value(c->conf, "client", "metad", d->listen);
+	for (unsigned i = 1; r >= 0 && d->index == 0 && i < c->n; i++)
+		r = set_value(c->daemons[i].conf, "chunkd", "metad", d->listen);
+	if (r < 0)
+		cli_local_error(d->conf, r);
+	return r;
+}

@@ -1,0 +1,239 @@
+/* Purpose: ff3fs-get: walks directories of ff3fs and has their files copied to local ones.
+ *
+ * Directories are made during the walk, before the files in them are queued; their modes and
+ * times are set when all files are done, innermost first. Threads: this file is the main
+ * thread's. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "get.h"
+
+static const struct argp_option options[] = {
+	TRANSFER_OPTIONS,
+	{ 0 },
+};
+
+static const struct cli_command command = {
+	.name = "ff3fs-get",
+	.args = "SOURCE DEST\nSOURCE... DIRECTORY\nSOURCE -",
+	.doc = "Copy files and directories of ff3fs to local ones.",
+	.common = CLI_JSON | CLI_QUIET | CLI_DRY_RUN | CLI_CLUSTER,
+	.options = options,
+	.option = transfer_option,
+	.min_args = 2,
+	.max_args = -1,
+};
+
+/* A directory whose mode and time are still to be set. */
+struct made_dir {
+	struct made_dir *next;
+	struct ff3fs_attr attr;
+	char to[];
+};
+static struct made_dir *made_dirs;
+
+static void failed(const char *path, int r)
+{
+	transfer_failed(cli_error(path, r));
+}
+
+static void local_failed(const char *path, int r)
+{
+	transfer_failed(cli_local_error(path, r));
+}
+
+static void remember_dir(const char *to, const struct ff3fs_attr *attr)
+{
+	struct made_dir *d = malloc(sizeof *d + strlen(to) + 1);
+
+	if (!d)
+		return;
+	strcpy(d->to, to);
+	d->attr = *attr;
+	d->next = made_dirs;
+	made_dirs = d;
+}
+
+static void finish_dirs(void)
+{
+	while (made_dirs) {
+		struct made_dir *d = made_dirs;
+		const struct timespec times[2] = { d->attr.atime, d->attr.mtime };
+
+		if (chmod(d->to, d->attr.mode & 07777) < 0 ||
+		    utimensat(AT_FDCWD, d->to, times, 0) < 0)
+			local_failed(d->to, -errno);
+		made_dirs = d->next;
+		free(d);
+	}
+}
+
+static int make_dir(const char *to, const struct ff3fs_attr *attr)
+{
+	struct stat st;
+	int r = 0;
+
+	transfer.directories++;
+	if (cli.dry_run)
+		return 0;
+	if (mkdir(to, S_IRWXU) < 0) {
+		r = -errno;
+		if (r == -EEXIST && stat(to, &st) == 0)
+			r = S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	}
+	if (r < 0)
+		local_failed(to, r);
+	else
+		remember_dir(to, attr);
+	return r;
+}
+
+static void get_symlink(const char *from, const char *to, const struct ff3fs_attr *attr)
+{
+	const struct timespec times[2] = { attr->atime, attr->mtime };
+	_cleanup_free_ char *temporary = transfer_temporary(to);
+	char target[4096 + 1];
+	ssize_t n = ff3fs_readlink(transfer.fs, FF3FS_ROOT, from, target, sizeof target - 1);
+
+	if (n < 0) {
+		failed(from, (int)n);
+		return;
+	}
+	target[n] = '\0';
+	if (cli.dry_run)
+		cli_note("would link %s to %s", to, target);
+	else if (!temporary || symlink(target, temporary) < 0 ||
+		 utimensat(AT_FDCWD, temporary, times, AT_SYMLINK_NOFOLLOW) < 0 ||
+		 rename(temporary, to) < 0) {
+		local_failed(to, temporary ? -errno : -ENOMEM);
+		if (temporary)
+			unlink(temporary);
+		return;
+	}
+	transfer.symlinks++;
+}
+
+static void queue_file(const char *from, const char *to, const struct ff3fs_attr *attr)
+{
+	struct get_job *job = get_job_new(from, to, attr);
+
+	if (!job) {
+		local_failed(to, -ENOMEM);
+		return;
+	}
+	transfer.progress.total_files++;
+	transfer.progress.total_bytes += attr->size;
+	pool_add(transfer.pool, job);
+}
+
+static void get_tree(const char *from, const char *to, const char *relative);
+
+/* relative: from the source argument, for the patterns; "" is the argument itself. */
+static void get_any(const char *from, const char *to, const char *relative,
+		    const struct ff3fs_attr *attr)
+{
+	if (transfer_stop || (*relative && !transfer_wants(relative, S_ISDIR(attr->mode))))
+		return;
+	if (S_ISREG(attr->mode)) {
+		queue_file(from, to, attr);
+	} else if (S_ISLNK(attr->mode)) {
+		get_symlink(from, to, attr);
+	} else if (!S_ISDIR(attr->mode)) {
+		cli_message("%s: skipped: neither a file nor a directory nor a symbolic link", from);
+		transfer.skipped++;
+	} else if (!transfer.recursive) {
+		cli_message("%s: is a directory; copy it with -r", from);
+		transfer_failed(CLI_FAILURE);
+	} else if (make_dir(to, attr) >= 0) {
+		get_tree(from, to, relative);
+	}
+}
+
+static void get_tree(const char *from, const char *to, const char *relative)
+{
+	const struct ff3fs_dirent *e;
+	struct ff3fs_dir *d;
+	int r = ff3fs_opendir(transfer.fs, FF3FS_ROOT, from, 1, &d);
+
+	if (r < 0) {
+		failed(from, r);
+		return;
+	}
+	while (!transfer_stop && (r = ff3fs_readdir(d, &e)) > 0) {
+		_cleanup_free_ char *child = cli_join(from, e->name);
+		_cleanup_free_ char *target = cli_join(to, e->name);
+		_cleanup_free_ char *path = cli_join(relative, e->name);
+		struct ff3fs_attr attr = e->attr;
+
+		if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
+			continue;
+		/* No name can lead out of the directory it is in. */
+		if (!*e->name || strchr(e->name, '/') || !child || !target || !path)
+			local_failed(to, -EINVAL);
+		else
+			get_any(child, target, path, &attr);
+	}
+	if (r < 0)
+		failed(from, r);
+	ff3fs_closedir(d);
+}
+
+static void get_argument(const char *arg, const char *to, bool into)
+{
+	_cleanup_free_ char *from = cli_remote(transfer.fs, arg);
+	_cleanup_free_ char *name = cli_basename(from), *target = NULL;
+	struct ff3fs_attr attr;
+	int r = ff3fs_stat(transfer.fs, FF3FS_ROOT, from, 0, &attr);
+
+	if (r < 0) {
+		failed(arg, r);
+		return;
+	}
+	target = into && name ? cli_join(to, name) : strdup(to);
+	if (!target)
+		local_failed(arg, -ENOMEM);
+	else if (strcmp(to, "-") == 0 && !S_ISREG(attr.mode)) {
+		cli_message("%s: is no file; only a file can go to stdout", arg);
+		transfer_failed(CLI_FAILURE);
+	} else
+		get_any(from, target, "", &attr);
+}
+
+/* Whether the copies go into directory to. Exits where the arguments make no sense. */
+static bool goes_into(const char *to, int n_sources)
+{
+	struct stat st;
+	bool is_dir = strcmp(to, "-") != 0 && stat(to, &st) == 0 && S_ISDIR(st.st_mode);
+
+	if (cli_is_remote(transfer.fs, to)) {
+		cli_message("%s: is on ff3fs; to copy there: ff3fs run -- cp", to);
+		exit(CLI_USAGE);
+	}
+	if (n_sources > 1 && !is_dir) {
+		cli_message("%s: not a directory, and there are several sources", to);
+		exit(CLI_USAGE);
+	}
+	if (strcmp(to, "-") == 0 && cli.json) {
+		cli_message("--json: stdout has the file's data");
+		exit(CLI_USAGE);
+	}
+	return is_dir && !transfer.no_target_directory;
+}
+
+int main(int argc, char **argv)
+{
+	const char *to;
+	bool into;
+
+	cli_parse(&command, argc, argv);
+	transfer.fs = cli_connect();
+	to = cli.args[cli.n_args - 1];
+	into = goes_into(to, cli.n_args - 1);
+	transfer_begin(get_file, cli.n_args == 2 ? cli.args[0] : "files");
+	for (int i = 0; i < cli.n_args - 1 && !transfer_stop; i++)
+		get_argument(cli.args[i], to, into);
+	transfer_drain();
+	if (!cli.dry_run)
+		finish_dirs();
+	return transfer_end();
+}
