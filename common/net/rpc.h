@@ -102,6 +102,9 @@ int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call);
  * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
  * written to their memory any more. The calls may be on different peers. */
 int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
+ * callbacks which: no call is missed that another thread completes just now. */
+int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 /* Waits until at least one more of the calls is done than when it began, or deadline. */
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 bool ff3_rpc_is_done(const struct ff3_rpc_call *call);

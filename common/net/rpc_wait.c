@@ -386,6 +386,13 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 	return wait_for(&wait, true);
 }
 
+int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
+{
+	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };
+
+	return n > 0 ? wait_for(&wait, false) : 0;
+}
+
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 {
 	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };

@@ -1,0 +1,125 @@
+/* Purpose: O_APPEND. Metad grants the end of a file to one client at a time; the holder writes its
+ * chunks there, and `extend` moves the end and lets the next one in.
+ *
+ * If the connection to metad is lost between the grant and the extend's answer, the grant is gone
+ * and nobody tells whether the extend counted. Then the lock is taken again: an end that still is
+ * where we began means that our bytes are in place and only need the extend; an end beyond means
+ * that either we or another got there, which reading the bytes back tells apart.
+ *
+ * Threads: any. No lock is held. */
+#include "internal.h"
+
+#include <fcntl.h>
+
+static int lock(struct ff3_inode *inode, uint64_t *ret_size)
+{
+	struct ff3_req_append_lock req = { .ino = inode->ino };
+	struct ff3_rep_append_lock rep;
+	uint8_t buf[64];
+	struct ff3_meta_call call = FF3_META_CALL(append_lock, false, &req, &rep, buf, sizeof buf);
+	int r = ff3_inode_call(inode, &call);
+
+	if (r == 0)
+		*ret_size = rep.size;
+	return r;
+}
+
+/* end 0: nothing was written. once: without repeating over lost connections. */
+static int unlock(struct ff3_inode *inode, uint64_t end, bool once)
+{
+	struct ff3_req_extend req = { .ino = inode->ino, .end = end, .unlock = 1 };
+	struct ff3_rep_extend rep;
+	uint8_t buf[64];
+	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);
+	int r;
+
+	call.once = once;
+	r = ff3_meta_call(inode->fs, &call);
+	if (r == 0) {
+		ff3_inode_grow(inode, MAX(rep.size, end));
+		if (end > atomic_load(&inode->uncommitted_end))
+			atomic_store(&inode->uncommitted_end, end);
+	}
+	return r;
+}
+
+/* Whether the file has our bytes at offset. */
+static int is_ours(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset)
+{
+	_cleanup_free_ uint8_t *ours = malloc(len), *theirs = malloc(len);
+	struct iovec iov = { theirs, len };
+	ssize_t n;
+	int r;
+
+	if (!ours || !theirs)
+		return -ENOMEM;
+	r = ff3_cursor_read(&c, ours, len);
+	if (r < 0)
+		return r;
+	n = ff3_read(inode, (struct ff3_cursor){ &iov, 1, 0 }, len, offset);
+	if (n < 0)
+		return (int)n;
+	return (size_t)n == len && memcmp(ours, theirs, len) == 0;
+}
+
+/* The extend was not answered. 1: it counted; 0: append again; negative errno. */
+static int settle(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset)
+{
+	uint64_t size;
+	int r = lock(inode, &size);
+
+	if (r < 0)
+		return r;
+	if (size == offset) {
+		r = unlock(inode, offset + len, true);
+		return r < 0 ? r : 1;
+	}
+	r = size >= offset + len ? is_ours(inode, c, len, offset) : 0;
+	unlock(inode, 0, true);
+	return r;
+}
+
+ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset)
+{
+	struct ff3_retry retry = ff3_retry_begin(file->fs);
+	struct ff3_inode *inode = file->inode;
+	bool sync = atomic_load(&file->flags) & O_DSYNC;
+	uint64_t offset;
+	int r;
+
+	for (;;) {
+		r = lock(inode, &offset);
+		if (r < 0)
+			return r;
+		r = -EFBIG;
+		if (offset + len <= FF3_FILE_SIZE_MAX)
+			r = ff3_write(inode, c, len, offset, sync, true);
+		if (r < 0) {
+			unlock(inode, 0, false);
+			return r;
+		}
+		r = unlock(inode, offset + len, true);
+		if (r == 0)
+			break;
+		if (!ff3_retriable(r) && r != -EBADF && r != -ESTALE)
+			return r;
+		/* The session's connection or metad itself went. */
+		do {
+			r = ff3_retry_pause(&retry, r);
+			if (r < 0)
+				return r;
+			r = settle(inode, c, len, offset);
+		} while (ff3_retriable(r));
+		if (r < 0)
+			return r;
+		if (r > 0)
+			break;
+	}
+	if (sync) {
+		r = ff3_sync_meta(inode, 0);
+		if (r < 0)
+			return r;
+	}
+	*ret_offset = offset;
+	return (ssize_t)len;
+}

@@ -1,0 +1,260 @@
+/* Purpose: the client object: configuration, identity, entering and leaving the library, texts of
+ * errors, pauses between attempts, reused buffers.
+ *
+ * Threads: everything is thread-safe; a client is freed when nobody uses it. What the calling
+ * thread's last call said (errors, redirects) is in thread-local memory.
+ * Fork: see fork.c. Signals: ff3_enter refuses calls from a handler that interrupted one. */
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define TLS_FAST __thread __attribute__((tls_model("initial-exec")))
+
+static TLS_FAST int depth;
+static TLS_FAST bool explained;
+static __thread char explanation[512];
+static __thread char conf_error[512];
+static __thread char redirect[FF3_PATH_MAX + 1];
+
+int ff3_enter(void)
+{
+	if (UNLIKELY(depth > 0))
+		return -EDEADLK;
+	depth = 1;
+	explained = false;
+	return 0;
+}
+
+void ff3_leave(const int *entered)
+{
+	if (*entered == 0)
+		depth = 0;
+}
+
+bool ff3_inside(void)
+{
+	return depth > 0;
+}
+
+void ff3_explain(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(explanation, sizeof explanation, format, ap);
+	va_end(ap);
+	explained = true;
+}
+
+void ff3_set_redirect(struct ff3_str path)
+{
+	size_t len = MIN((size_t)path.len, sizeof redirect - 1);
+
+	memcpy(redirect, path.p, len);
+	redirect[len] = '\0';
+}
+
+int ff3_public(int r)
+{
+	if (r > -4096 || r == FF3_E_REDIRECT)
+		return r;
+	if (!explained)
+		ff3_explain("%s", ff3_strerror(r));
+	return -ff3_err_errno(r);
+}
+
+EXPORT const char *ff3fs_redirect(void)
+{
+	return redirect;
+}
+
+EXPORT const char *ff3fs_last_error(void)
+{
+	return explained ? explanation : "";
+}
+
+EXPORT const char *ff3fs_conf_error(void)
+{
+	return conf_error;
+}
+
+EXPORT const char *ff3fs_strerror(int r)
+{
+	return ff3_strerror(r < 0 ? r : -r);
+}
+
+EXPORT int ff3fs_api_version(void)
+{
+	return FF3FS_API_VERSION;
+}
+
+/* --- Retrying -------------------------------------------------------------------------------- */
+
+struct ff3_retry ff3_retry_begin(const struct ff3fs *fs)
+{
+	return (struct ff3_retry){ .deadline_ns = ff3_boottime_ns() + fs->timeout_ns,
+				   .pause_us = 1000 };
+}
+
+bool ff3_retriable(int r)
+{
+	switch (r) {
+	case -ECONNRESET:
+	case -ECONNREFUSED:
+	case -ECONNABORTED:
+	case -EPIPE:
+	case -ENOTCONN:
+	case -ETIMEDOUT:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -ENETDOWN:
+		return true;
+	case -ENOMEM: /* ours as well as the daemon's, and not a matter of waiting */
+		return false;
+	default:
+		return ff3_err_class(r) == FF3_CLASS_RETRY_SAME ||
+		       ff3_err_class(r) == FF3_CLASS_REFRESH_ROUTE;
+	}
+}
+
+int ff3_retry_pause(struct ff3_retry *retry, int cause)
+{
+	uint64_t now = ff3_boottime_ns(), pause = retry->pause_us * 1000ull;
+	struct timespec ts;
+
+	if (now >= retry->deadline_ns)
+		return cause;
+	pause = MIN(pause, retry->deadline_ns - now);
+	ts.tv_sec = 0;
+	ts.tv_nsec = (long)pause;
+	nanosleep(&ts, NULL);
+	retry->pause_us = MIN(retry->pause_us * 2, 200000u);
+	return 0;
+}
+
+/* --- Buffers --------------------------------------------------------------------------------- */
+
+/* Small ones are malloc's business; the pages of large ones are worth keeping. */
+#define POOL_FROM (64u * 1024u)
+
+void *ff3_pool_get(struct ff3fs *fs, size_t len)
+{
+	void *p = NULL;
+
+	if (len < POOL_FROM)
+		return malloc(len);
+	pthread_mutex_lock(&fs->pool.lock);
+	if (fs->pool.n_free > 0)
+		p = fs->pool.free[--fs->pool.n_free];
+	pthread_mutex_unlock(&fs->pool.lock);
+	return p ? p : malloc(PIECE_MAX);
+}
+
+void ff3_pool_put(struct ff3fs *fs, void *p, size_t len)
+{
+	if (!p)
+		return;
+	if (len >= POOL_FROM) {
+		pthread_mutex_lock(&fs->pool.lock);
+		if (fs->pool.n_free < ARRAY_SIZE(fs->pool.free))
+			fs->pool.free[fs->pool.n_free++] = TAKE_PTR(p);
+		pthread_mutex_unlock(&fs->pool.lock);
+	}
+	free(p);
+}
+
+/* --- Birth and death ------------------------------------------------------------------------- */
+
+static int load_identity(struct ff3fs *fs)
+{
+	uid_t ruid, euid, suid;
+	gid_t rgid, egid, sgid, groups[FF3_GROUPS_MAX];
+	int n;
+
+	if (getresuid(&ruid, &euid, &suid) < 0 || getresgid(&rgid, &egid, &sgid) < 0)
+		return -errno;
+	n = getgroups(ARRAY_SIZE(groups), groups);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++)
+		fs->groups[i] = groups[i];
+	fs->session = ff3_random_u64();
+	fs->identity = (struct ff3_rpc_identity){
+		.session = fs->session,
+		.role = FF3_ROLE_CLIENT,
+		.uid = euid,
+		.gid = egid,
+		.groups = fs->groups,
+		.n_groups = (uint32_t)n,
+	};
+	return 0;
+}
+
+static int client_init(struct ff3fs *fs)
+{
+	int r = load_identity(fs);
+
+	if (r < 0)
+		return r;
+	fs->timeout_ns = fs->conf.client.timeout * FF3_NSEC_PER_MSEC;
+	fs->meta_epoch = 1;
+	pthread_mutex_init(&fs->routes.lock, NULL);
+	pthread_mutex_init(&fs->peers_lock, NULL);
+	pthread_mutex_init(&fs->inodes_lock, NULL);
+	pthread_mutex_init(&fs->pool.lock, NULL);
+	r = ff3_flusher_init(&fs->flusher);
+	if (r < 0)
+		return r;
+	return ff3_meta_init(fs);
+}
+
+EXPORT int ff3fs_new(const char *conf, struct ff3fs **ret)
+{
+	FF3_ENTER();
+	struct ff3fs *fs = calloc(1, sizeof *fs);
+	int r;
+
+	conf_error[0] = '\0';
+	if (!fs)
+		return -ENOMEM;
+	r = ff3_conf_load(&fs->conf, conf);
+	if (r < 0) {
+		snprintf(conf_error, sizeof conf_error, "%s", fs->conf.error);
+		ff3_explain("%s", conf_error);
+	} else {
+		r = client_init(fs);
+		if (r == -EINVAL) {
+			snprintf(conf_error, sizeof conf_error,
+				 "[client] metad = %s: expected host:port", fs->conf.client.metad);
+			ff3_explain("%s", conf_error);
+		}
+	}
+	if (r < 0) {
+		ff3_conf_done(&fs->conf);
+		free(fs);
+		return ff3_public(r);
+	}
+	ff3_clients_add(fs);
+	*ret = fs;
+	return 0;
+}
+
+EXPORT void ff3fs_free(struct ff3fs *fs)
+{
+	if (!fs)
+		return;
+	ff3_clients_remove(fs);
+	ff3_flusher_done(fs);
+	ff3_routes_done(fs);
+	ff3_meta_done(fs);
+	for (unsigned i = 0; i < fs->pool.n_free; i++)
+		free(fs->pool.free[i]);
+	ff3_conf_done(&fs->conf);
+	free(fs);
+}
+
+EXPORT const char *ff3fs_prefix(const struct ff3fs *fs)
+{
+	return fs->conf.client.prefix;
+}

@@ -1,0 +1,413 @@
+/* Purpose: open files: the calls of ff3fs.h on descriptors.
+ *
+ * A file is a counted reference to an inode (inode.c) plus its own flags and read-ahead. Before a
+ * call that could see the file's bytes, what is gathered for it is sent.
+ *
+ * Threads: any. Fork: see fork.c. */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+bool ff3_file_writable(const struct ff3fs_file *file)
+{
+	return (atomic_load_explicit(&file->flags, memory_order_relaxed) & O_ACCMODE) != O_RDONLY;
+}
+
+bool ff3_file_readable(const struct ff3fs_file *file)
+{
+	return (atomic_load_explicit(&file->flags, memory_order_relaxed) & O_ACCMODE) != O_WRONLY;
+}
+
+static uint32_t access_flags(int flags)
+{
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		return FF3_OPEN_READ;
+	case O_WRONLY:
+		return FF3_OPEN_WRITE;
+	default:
+		return FF3_OPEN_READ | FF3_OPEN_WRITE;
+	}
+}
+
+static uint32_t open_flags(int flags)
+{
+	uint32_t f = access_flags(flags);
+
+	if ((flags & O_TMPFILE) == O_TMPFILE)
+		return f | FF3_OPEN_TMPFILE | (flags & O_EXCL ? FF3_OPEN_EXCLUSIVE : 0);
+	return f | (flags & O_CREAT ? FF3_OPEN_CREATE : 0) |
+	       (flags & O_EXCL ? FF3_OPEN_EXCLUSIVE : 0) |
+	       (flags & O_TRUNC ? FF3_OPEN_TRUNCATE : 0) |
+	       (flags & O_APPEND ? FF3_OPEN_APPEND : 0);
+}
+
+/* Takes over the open that metad has registered. */
+static int file_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
+		    int flags, struct ff3fs_file **ret)
+{
+	struct ff3fs_file *file = calloc(1, sizeof *file);
+	int r = -ENOMEM;
+
+	if (file)
+		r = ff3_inode_get(fs, attr, layout, access_flags(flags), &file->inode);
+	if (r < 0) {
+		ff3_meta_release(fs, attr->ino, 1);
+		free(file);
+		return r;
+	}
+	file->fs = fs;
+	file->refs = 1;
+	file->flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	*ret = file;
+	return 0;
+}
+
+static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags, mode_t mode,
+		     struct ff3fs_file **ret)
+{
+	bool tmpfile = (flags & O_TMPFILE) == O_TMPFILE;
+	struct ff3_req_open req = {
+		.at = ff3_path_of(dir, path, flags & O_NOFOLLOW ? FF3FS_NOFOLLOW : 0),
+		.flags = open_flags(flags),
+		.mode = mode & 07777,
+	};
+	struct ff3_rep_open rep;
+	uint8_t buf[META_REPLY_SIZE];
+	struct ff3_meta_call call = FF3_META_CALL(open, true, &req, &rep, buf, sizeof buf);
+	struct ff3fs_file *file;
+	int r;
+
+	if (flags & O_DIRECTORY && !tmpfile)
+		req.at.flags |= FF3_PATH_DIRECTORY;
+	if (tmpfile && (flags & O_ACCMODE) == O_RDONLY)
+		return -EINVAL;
+	r = ff3_meta_call(fs, &call);
+	if (r < 0)
+		return r;
+	r = file_new(fs, &rep.attr, &rep.layout, flags, &file);
+	if (r < 0)
+		return r;
+	if (S_ISLNK(rep.attr.mode))
+		r = -ELOOP;
+	if (flags & O_TRUNC && r == 0) {
+		ff3_inode_touch(file->inode);
+		ff3_hold_truncate(file->inode, rep.attr.size);
+	}
+	if (r < 0) {
+		ff3_inode_unref(file->inode);
+		free(file);
+		return r;
+	}
+	*ret = file;
+	return 0;
+}
+
+EXPORT int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flags, mode_t mode,
+		      struct ff3fs_file **ret)
+{
+	FF3_ENTER();
+	struct ff3fs_file *file;
+	int r;
+
+	/* A truncation must not overtake bytes that another descriptor here gathers. */
+	if (flags & O_TRUNC)
+		ff3_flush_all(fs);
+	r = open_path(fs, dir, path, flags, mode, &file);
+	if (r < 0)
+		return ff3_public(r);
+	/* Gathered bytes of another descriptor: this one sees them too. */
+	if (ff3_gathering(file->inode))
+		ff3_gather_flush_ino(fs, file->inode->ino);
+	*ret = file;
+	return 0;
+}
+
+EXPORT int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff3fs_file **ret)
+{
+	FF3_ENTER();
+	struct ff3_req_reopen req = { .ino = ino, .flags = access_flags(flags) };
+	struct ff3_rep_reopen rep;
+	uint8_t buf[META_REPLY_SIZE];
+	struct ff3_meta_call call = FF3_META_CALL(reopen, false, &req, &rep, buf, sizeof buf);
+	int r = ff3_meta_call(fs, &call);
+
+	if (r == 0)
+		r = file_new(fs, &rep.attr, &rep.layout, flags, ret);
+	return ff3_public(r);
+}
+
+/* --- Durability ------------------------------------------------------------------------------ */
+
+static int file_fsync(struct ff3fs_file *file)
+{
+	struct ff3_inode *inode = file->inode;
+	uint64_t end = 0;
+	int r, r2;
+
+	if (!S_ISREG(inode->mode))
+		return 0;
+	atomic_store(&file->wrote, false);
+	r = ff3_gather_flush_sync(inode, &end);
+	r2 = ff3_sync_data(inode, false);
+	if (r == 0)
+		r = r2;
+	/* The size of what is durable, even if something else is lost. */
+	r2 = ff3_sync_meta(inode, end);
+	return r < 0 ? r : r2;
+}
+
+EXPORT int ff3fs_fsync(struct ff3fs_file *file)
+{
+	FF3_ENTER();
+
+	return ff3_public(file_fsync(file));
+}
+
+EXPORT int ff3fs_flush(struct ff3fs_file *file)
+{
+	FF3_ENTER();
+
+	return ff3_gathering(file->inode) ? ff3_public(ff3_gather_flush(file->inode)) : 0;
+}
+
+EXPORT int ff3fs_flush_all(struct ff3fs *fs)
+{
+	FF3_ENTER();
+
+	return ff3_public(ff3_flush_all(fs));
+}
+
+EXPORT int ff3fs_close(struct ff3fs_file *file)
+{
+	FF3_ENTER();
+	int r = 0;
+
+	if (atomic_load(&file->wrote))
+		r = file_fsync(file);
+	if (atomic_fetch_sub(&file->refs, 1) == 1) {
+		ff3_ahead_free(file);
+		ff3_inode_unref(file->inode);
+		free(file);
+	}
+	return ff3_public(r);
+}
+
+/* --- Reading and writing --------------------------------------------------------------------- */
+
+static ssize_t file_read(struct ff3fs_file *file, const struct iovec *iov, int n, size_t len,
+			 off_t offset)
+{
+	struct ff3_inode *inode = file->inode;
+	struct ff3_cursor c = { iov, n, 0 };
+	ssize_t got;
+
+	if (UNLIKELY(!ff3_file_readable(file)))
+		return -EBADF;
+	if (UNLIKELY(!S_ISREG(inode->mode)))
+		return S_ISDIR(inode->mode) ? -EISDIR : -EINVAL;
+	if (UNLIKELY(offset < 0))
+		return -EINVAL;
+	if (UNLIKELY(len == 0))
+		return 0;
+	if (UNLIKELY(ff3_gathering(inode)))
+		ff3_gather_flush_ino(file->fs, inode->ino);
+	ff3_inode_register_soon(inode);
+	got = ff3_ahead_read(file, c, len, (uint64_t)offset);
+	if (got == -EAGAIN)
+		got = ff3_read(inode, c, len, (uint64_t)offset);
+	return got;
+}
+
+EXPORT ssize_t ff3fs_pread(struct ff3fs_file *file, void *buf, size_t len, off_t offset)
+{
+	FF3_ENTER();
+	struct iovec iov = { buf, MIN(len, (size_t)RW_COUNT_MAX) };
+	ssize_t got = file_read(file, &iov, 1, iov.iov_len, offset);
+
+	return got >= 0 ? got : ff3_public((int)got);
+}
+
+EXPORT ssize_t ff3fs_preadv(struct ff3fs_file *file, const struct iovec *iov, int n, off_t offset)
+{
+	FF3_ENTER();
+	ssize_t got = ff3_iov_len(iov, n);
+
+	if (got >= 0)
+		got = file_read(file, iov, n, (size_t)got, offset);
+	return got >= 0 ? got : ff3_public((int)got);
+}
+
+static int check_write(const struct ff3fs_file *file)
+{
+	if (UNLIKELY(!ff3_file_writable(file)))
+		return -EBADF;
+	if (UNLIKELY(!S_ISREG(file->inode->mode)))
+		return -EINVAL;
+	return 0;
+}
+
+static ssize_t file_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len,
+			   off_t *ret_offset)
+{
+	uint64_t offset;
+	ssize_t n;
+	int r = ff3_gathering(file->inode) ? ff3_gather_flush(file->inode) : 0;
+
+	if (r < 0)
+		return r;
+	if (len == 0)
+		return 0;
+	atomic_store(&file->wrote, true);
+	n = ff3_append(file, c, len, &offset);
+	if (n >= 0 && ret_offset)
+		*ret_offset = (off_t)offset;
+	return n;
+}
+
+static ssize_t file_write(struct ff3fs_file *file, const struct iovec *iov, int n, size_t len,
+			  off_t offset)
+{
+	int flags = atomic_load_explicit(&file->flags, memory_order_relaxed);
+	struct ff3_inode *inode = file->inode;
+	struct ff3_cursor c = { iov, n, 0 };
+	bool sync = flags & O_DSYNC; /* O_SYNC contains it */
+	int r = check_write(file);
+
+	if (r < 0)
+		return r;
+	if (flags & O_APPEND)
+		return file_append(file, c, len, NULL);
+	if (offset < 0)
+		return -EINVAL;
+	if (len == 0)
+		return 0;
+	if ((uint64_t)offset + len > FF3_FILE_SIZE_MAX)
+		return -EFBIG;
+	atomic_store_explicit(&file->wrote, true, memory_order_release);
+	if (!(flags & (O_DSYNC | O_DIRECT))) {
+		r = ff3_gather_write(inode, c, len, (uint64_t)offset);
+	} else {
+		r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
+	}
+	if (r == 0)
+		r = ff3_write(inode, c, len, (uint64_t)offset, sync, false);
+	if (r < 0)
+		return r;
+	atomic_store_explicit(&inode->next_write, (uint64_t)offset + len, memory_order_relaxed);
+	if (sync) {
+		r = ff3_sync_meta(inode, 0);
+		if (r < 0)
+			return r;
+	}
+	return (ssize_t)len;
+}
+
+EXPORT ssize_t ff3fs_pwrite(struct ff3fs_file *file, const void *buf, size_t len, off_t offset)
+{
+	FF3_ENTER();
+	struct iovec iov = { (void *)buf, MIN(len, (size_t)RW_COUNT_MAX) };
+	ssize_t n = file_write(file, &iov, 1, iov.iov_len, offset);
+
+	return n >= 0 ? n : ff3_public((int)n);
+}
+
+EXPORT ssize_t ff3fs_pwritev(struct ff3fs_file *file, const struct iovec *iov, int n, off_t offset)
+{
+	FF3_ENTER();
+	ssize_t len = ff3_iov_len(iov, n);
+
+	if (len >= 0)
+		len = file_write(file, iov, n, (size_t)len, offset);
+	return len >= 0 ? len : ff3_public((int)len);
+}
+
+EXPORT ssize_t ff3fs_append(struct ff3fs_file *file, const struct iovec *iov, int n,
+			    off_t *ret_offset)
+{
+	FF3_ENTER();
+	ssize_t len = ff3_iov_len(iov, n);
+	int r = check_write(file);
+
+	if (r < 0)
+		return ff3_public(r);
+	if (len >= 0)
+		len = file_append(file, (struct ff3_cursor){ iov, n, 0 }, (size_t)len, ret_offset);
+	return len >= 0 ? len : ff3_public((int)len);
+}
+
+/* --- Attributes ------------------------------------------------------------------------------ */
+
+EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
+{
+	FF3_ENTER();
+	struct ff3_inode *inode = file->inode;
+	struct ff3_req_truncate req = { .at = { .dir = inode->ino }, .by_open = 1 };
+	struct ff3_rep_truncate rep;
+	uint8_t buf[512];
+	struct ff3_meta_call call = FF3_META_CALL(truncate, true, &req, &rep, buf, sizeof buf);
+	int r;
+
+	if (size < 0 || !S_ISREG(inode->mode) || !ff3_file_writable(file))
+		return -EINVAL;
+	if ((uint64_t)size > FF3_FILE_SIZE_MAX)
+		return -EFBIG;
+	r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
+	if (r < 0)
+		return ff3_public(r);
+	req.size = (uint64_t)size;
+	ff3_inode_touch(inode);
+	r = ff3_inode_call(inode, &call);
+	ff3_inode_touch(inode);
+	if (r < 0)
+		return ff3_public(r);
+	ff3_hold_truncate(inode, req.size);
+	if (atomic_load(&inode->uncommitted_end) > req.size)
+		atomic_store(&inode->uncommitted_end, req.size);
+	ff3_inode_learn(inode, &rep.attr);
+	return 0;
+}
+
+EXPORT int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret)
+{
+	FF3_ENTER();
+	struct ff3_inode *inode = file->inode;
+	struct ff3_attr attr;
+	int r;
+
+	if (ff3_gathering(inode))
+		ff3_gather_flush_ino(file->fs, inode->ino);
+	ff3_inode_register_soon(inode);
+	r = ff3_inode_refresh(inode, &attr);
+	if (r < 0)
+		return ff3_public(r);
+	ff3_attr_to_public(&attr, ret);
+	return 0;
+}
+
+EXPORT struct ff3fs_file *ff3fs_file_ref(struct ff3fs_file *file)
+{
+	atomic_fetch_add(&file->refs, 1);
+	return file;
+}
+
+EXPORT uint64_t ff3fs_file_ino(const struct ff3fs_file *file)
+{
+	return file->inode->ino;
+}
+
+EXPORT int ff3fs_file_flags(const struct ff3fs_file *file)
+{
+	return atomic_load(&file->flags);
+}
+
+EXPORT void ff3fs_file_set_flags(struct ff3fs_file *file, int flags)
+{
+	const int settable = O_APPEND | O_DIRECT | O_SYNC;
+	int old = atomic_load(&file->flags);
+
+	while (!atomic_compare_exchange_weak(&file->flags, &old,
+					     (old & ~settable) | (flags & settable)))
+		;
+}

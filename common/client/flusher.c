@@ -1,0 +1,139 @@
+/* Purpose: the library's only thread. It sends what has gathered for 50 to 100 ms, and syncs writes
+ * that have been unsynced for seconds (the daemons have written them out by then), which frees
+ * their copies and notices a restarted daemon even if the application does not write any more.
+ *
+ * Threads: started at the first buffered write, with all signals blocked; sleeps without a
+ * time-out when nothing is buffered. flusher.lock is not held while it works.
+ * Fork: the child has none and starts its own when it needs one. */
+#include "internal.h"
+
+#include <signal.h>
+
+#define TICK_MS 50u
+#define GATHER_AGE_NS (40 * FF3_NSEC_PER_MSEC)
+#define HOLD_AGE_NS (2 * FF3_NSEC_PER_SEC)
+
+int ff3_flusher_init(struct ff3_flusher *f)
+{
+	pthread_condattr_t attr;
+	int r = pthread_condattr_init(&attr);
+
+	if (r != 0)
+		return -r;
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_mutex_init(&f->lock, NULL);
+	r = pthread_cond_init(&f->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	return -r;
+}
+
+static void work(struct ff3fs *fs)
+{
+	bool pressed = atomic_load(&fs->n_held) > fs->conf.client.write_hold / 2;
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	uint64_t now = ff3_boottime_ns();
+	size_t n;
+
+	if (ff3_inodes_all(fs, &inodes, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		struct ff3_inode *inode = inodes[i];
+
+		/* The times are read without their locks: being wrong costs a tick. */
+		if (ff3_gathering(inode) &&
+		    now - __atomic_load_n(&inode->gather.since_ns, __ATOMIC_RELAXED) >= GATHER_AGE_NS)
+			ff3_gather_flush_ino(fs, inode->ino);
+		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
+		    (pressed || now - __atomic_load_n(&inode->hold.since_ns, __ATOMIC_RELAXED) >=
+					HOLD_AGE_NS))
+			ff3_sync_data(inode, true);
+		ff3_inode_unref(inode);
+	}
+}
+
+/* flusher.lock is held. */
+static void sleep_a_tick(struct ff3fs *fs)
+{
+	struct ff3_flusher *f = &fs->flusher;
+	uint64_t ms = atomic_load(&f->n_gathering) > 0 ? TICK_MS : 20 * TICK_MS;
+	uint64_t until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
+	struct timespec ts = {
+		.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC),
+		.tv_nsec = (long)(until % FF3_NSEC_PER_SEC),
+	};
+
+	f->idle = ms > TICK_MS;
+	if (atomic_load(&f->n_gathering) == 0 && atomic_load(&fs->n_held) == 0)
+		pthread_cond_wait(&f->wake, &f->lock);
+	else
+		pthread_cond_timedwait(&f->wake, &f->lock, &ts);
+	f->idle = false;
+}
+
+static void *flusher_main(void *arg)
+{
+	struct ff3fs *fs = arg;
+	struct ff3_flusher *f = &fs->flusher;
+
+	/* No handler runs here, but the depth keeps fork handlers of this thread honest. */
+	ff3_enter();
+	pthread_mutex_lock(&f->lock);
+	while (!f->stop) {
+		sleep_a_tick(fs);
+		if (f->stop)
+			break;
+		pthread_mutex_unlock(&f->lock);
+		work(fs);
+		pthread_mutex_lock(&f->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return NULL;
+}
+
+static int start_thread(struct ff3fs *fs)
+{
+	struct ff3_flusher *f = &fs->flusher;
+	sigset_t all, before;
+	pthread_attr_t attr;
+	int r;
+
+	r = pthread_attr_init(&attr);
+	if (r != 0)
+		return -r;
+	pthread_attr_setstacksize(&attr, 512 * 1024);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&f->thread, &attr, flusher_main, fs);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	f->running = r == 0;
+	return -r;
+}
+
+void ff3_flusher_kick(struct ff3fs *fs)
+{
+	struct ff3_flusher *f = &fs->flusher;
+
+	pthread_mutex_lock(&f->lock);
+	/* Without a thread, gathered bytes wait for the next call that flushes them. */
+	if (!f->running)
+		start_thread(fs);
+	else if (f->idle)
+		pthread_cond_signal(&f->wake);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void ff3_flusher_done(struct ff3fs *fs)
+{
+	struct ff3_flusher *f = &fs->flusher;
+	bool running;
+
+	pthread_mutex_lock(&f->lock);
+	running = f->running;
+	f->stop = true;
+	pthread_cond_signal(&f->wake);
+	pthread_mutex_unlock(&f->lock);
+	if (running)
+		pthread_join(f->thread, NULL);
+	f->running = false;
+}

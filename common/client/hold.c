@@ -1,0 +1,270 @@
+/* Purpose: what the chunk daemons hold for us in memory only, and copies of it. A daemon writes out
+ * unsynced bytes within a second or so; if it dies before, they are gone. Its answers carry its
+ * instance, so the loss is noticed: by a later write or read of the file, by fsync, by close, or by
+ * the flusher thread, which syncs what is a few seconds old. Then the copies are sent again, in
+ * their old order and with new tags, and fsync goes on. What cannot be sent again is an I/O error
+ * of fsync or close, never silence.
+ *
+ * The copies of all files together are bounded by client.write_hold. Whoever needs room first
+ * syncs what is there. A bound of 0 holds nothing.
+ *
+ * Another client's write to the same bytes, made after the daemon's restart and before we noticed
+ * it, is overwritten by the repetition: as with NFS, two clients that write the same bytes without
+ * syncing must expect that.
+ *
+ * Threads: any; inode->hold.lock, held over the requests of a repetition so that new writes to the
+ * file are acknowledged behind it. Fork: the child forgets its parent's unsynced writes. */
+#include "internal.h"
+
+void ff3_hold_init(struct ff3_hold *hold)
+{
+	pthread_mutex_init(&hold->lock, NULL);
+	hold->last = &hold->first;
+}
+
+static void held_free(struct ff3_inode *inode, struct ff3_held *h)
+{
+	atomic_fetch_sub(&inode->fs->n_held, h->data ? h->len : 0);
+	ff3_pool_put(inode->fs, h->data, h->len);
+	free(h);
+}
+
+void ff3_hold_done(struct ff3_inode *inode)
+{
+	struct ff3_hold *hold = &inode->hold;
+
+	while (hold->first) {
+		struct ff3_held *h = hold->first;
+
+		hold->first = h->next;
+		held_free(inode, h);
+	}
+	hold->last = &hold->first;
+	free(hold->unsynced);
+	hold->unsynced = NULL;
+	atomic_store(&hold->n_unsynced, 0);
+}
+
+struct ff3_unsynced *ff3_hold_find(struct ff3_hold *hold, uint64_t target)
+{
+	for (uint32_t i = 0; i < atomic_load(&hold->n_unsynced); i++)
+		if (hold->unsynced[i].target == target)
+			return &hold->unsynced[i];
+	return NULL;
+}
+
+static void unsynced_drop(struct ff3_hold *hold, struct ff3_unsynced *u)
+{
+	uint32_t n = atomic_load(&hold->n_unsynced);
+
+	*u = hold->unsynced[n - 1];
+	atomic_store(&hold->n_unsynced, n - 1);
+}
+
+/* The entry of the piece's target, made if need be. hold.lock is held. */
+static struct ff3_unsynced *unsynced_get(struct ff3_hold *hold, const struct ff3_piece *p)
+{
+	struct ff3_unsynced *u = ff3_hold_find(hold, p->route.peer->target);
+	uint32_t n = atomic_load(&hold->n_unsynced);
+
+	if (u)
+		return u;
+	u = realloc(hold->unsynced, (n + 1) * sizeof *u);
+	if (!u)
+		return NULL;
+	hold->unsynced = u;
+	u[n] = (struct ff3_unsynced){
+		.target = p->route.peer->target,
+		.chain = p->route.chain,
+		.instance = p->instance,
+	};
+	atomic_store(&hold->n_unsynced, n + 1);
+	return &u[n];
+}
+
+int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *data)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_held *h = calloc(1, sizeof *h);
+	struct ff3_unsynced *u;
+	int r = 0;
+
+	pthread_mutex_lock(&hold->lock);
+	u = unsynced_get(hold, p);
+	if (!h || !u) {
+		pthread_mutex_unlock(&hold->lock);
+		ff3_pool_put(inode->fs, data, p->length);
+		free(h);
+		return -ENOMEM;
+	}
+	*h = (struct ff3_held){
+		.number = ++hold->number,
+		.target = u->target,
+		.instance = p->instance,
+		.index = p->index,
+		.offset = p->offset,
+		.len = p->length,
+		.data = data,
+	};
+	if (inode->fs->conf.client.write_hold == 0) {
+		ff3_pool_put(inode->fs, TAKE_PTR(h->data), p->length);
+	} else {
+		atomic_fetch_add(&inode->fs->n_held, p->length);
+	}
+	if (!hold->first)
+		hold->since_ns = ff3_boottime_ns();
+	*hold->last = h;
+	hold->last = &h->next;
+	u->last = h->number;
+	if (UNLIKELY(u->instance != p->instance))
+		r = ff3_hold_resend(inode, u);
+	pthread_mutex_unlock(&hold->lock);
+	return r;
+}
+
+/* --- Repeating ------------------------------------------------------------------------------- */
+
+static int send_again(struct ff3_inode *inode, struct ff3_held *h)
+{
+	uint64_t offset = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
+	struct ff3_retry retry = { 0 };
+	struct ff3_piece p;
+	int r;
+
+	ff3_piece_init(&p, inode, FF3_OP_chunk_write, offset, h->len);
+	p.data = h->data;
+	ff3_piece_start(&p);
+	r = ff3_piece_wait(&p, &retry);
+	if (r < 0) {
+		ff3_piece_abandon(&p);
+		return r;
+	}
+	h->instance = p.instance;
+	return 0;
+}
+
+static bool all_of(const struct ff3_hold *hold, uint64_t target, uint64_t instance)
+{
+	for (const struct ff3_held *h = hold->first; h; h = h->next)
+		if (h->target == target && h->instance != instance)
+			return false;
+	return true;
+}
+
+int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u)
+{
+	struct ff3_hold *hold = &inode->hold;
+	uint64_t instance = 0;
+	int r;
+
+	ff3_inode_touch(inode);
+	/* Again if the daemon restarts meanwhile. */
+	do {
+		bool begun = false;
+
+		for (struct ff3_held *h = hold->first; h; h = h->next) {
+			/* Later ones too: they may lie over those that were lost. */
+			if (h->target != u->target)
+				continue;
+			if (!h->data) {
+				u->lost = true;
+				continue;
+			}
+			r = send_again(inode, h);
+			if (r < 0)
+				return r;
+			instance = h->instance;
+			begun = true;
+		}
+		if (!begun)
+			break;
+	} while (!all_of(hold, u->target, instance) && !u->lost);
+	ff3_inode_touch(inode);
+	if (instance == 0 && !u->lost)
+		unsynced_drop(hold, u); /* cut off meanwhile: nothing is missing */
+	else if (instance != 0)
+		u->instance = instance;
+	return 0;
+}
+
+bool ff3_hold_check_read(struct ff3_inode *inode, const struct ff3_piece *p)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_unsynced *u;
+	bool again = false;
+
+	if (LIKELY(atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) == 0))
+		return false;
+	pthread_mutex_lock(&hold->lock);
+	u = ff3_hold_find(hold, p->route.peer->target);
+	if (u && u->instance != p->instance && !u->lost)
+		again = ff3_hold_resend(inode, u) == 0;
+	pthread_mutex_unlock(&hold->lock);
+	return again;
+}
+
+/* --- Forgetting ------------------------------------------------------------------------------ */
+
+void ff3_hold_drop(struct ff3_inode *inode, uint64_t target, uint64_t instance, uint64_t number)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_unsynced *u;
+	struct ff3_held **at;
+
+	pthread_mutex_lock(&hold->lock);
+	for (at = &hold->first; *at;) {
+		struct ff3_held *h = *at;
+
+		if (h->target == target && h->instance == instance && h->number <= number) {
+			*at = h->next;
+			held_free(inode, h);
+		} else {
+			at = &h->next;
+		}
+	}
+	hold->last = at;
+	u = ff3_hold_find(hold, target);
+	if (u && u->last <= number && u->instance == instance)
+		unsynced_drop(hold, u);
+	if (hold->first)
+		hold->since_ns = ff3_boottime_ns();
+	pthread_mutex_unlock(&hold->lock);
+}
+
+/* Cuts h to keep bytes. */
+static void held_shorten(struct ff3_inode *inode, struct ff3_held *h, uint32_t keep)
+{
+	/* A buffer's size follows from its length, so that a shorter one moves. */
+	uint8_t *data = h->data ? ff3_pool_get(inode->fs, keep) : NULL;
+
+	if (data)
+		memcpy(data, h->data, keep);
+	atomic_fetch_sub(&inode->fs->n_held, h->data ? h->len : 0);
+	atomic_fetch_add(&inode->fs->n_held, data ? keep : 0);
+	ff3_pool_put(inode->fs, h->data, h->len);
+	h->data = data;
+	h->len = keep;
+}
+
+void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_held **at;
+
+	pthread_mutex_lock(&hold->lock);
+	for (at = &hold->first; *at;) {
+		struct ff3_held *h = *at;
+		uint64_t from = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
+
+		if (from >= size) {
+			*at = h->next;
+			held_free(inode, h);
+			continue;
+		}
+		if (from + h->len > size)
+			held_shorten(inode, h, (uint32_t)(size - from));
+		at = &h->next;
+	}
+	hold->last = at;
+	pthread_mutex_unlock(&hold->lock);
+}

@@ -1,0 +1,313 @@
+/* Purpose: what this process knows of a file, once for all its descriptors: layout, size, and
+ * whether metad counts our opens. So two descriptors of a file see each other's buffered writes.
+ *
+ * Size: `size` with `generation` is what metad told last. A size that is too small costs a question;
+ * one that is too large (somebody else cut the file) shows as a short chunk. As long as the
+ * generation is the same, the file has not been cut.
+ *
+ * Registration: metad counts opens per session in memory, so that an unlinked file lives while it
+ * is open. They are void when metad restarts, and in a forked child (fs->meta_epoch is raised);
+ * then one `reopen` stands for all our opens of the file.
+ *
+ * Threads: any. inode->lock is held over the requests of a registration. */
+#include "internal.h"
+
+#include <sys/stat.h>
+
+static int set_layout(struct ff3_inode *inode, const struct ff3_layout *layout)
+{
+	struct ff3_dec d = ff3_dec_blob(layout->stripe);
+	uint32_t n = ff3_layout_n_stripe(layout), size = layout->chunk_size;
+
+	if (!S_ISREG(inode->mode))
+		return 0;
+	if (n == 0 || size < FF3_BLOCK || size > FF3_CHUNK_SIZE_MAX || (size & (size - 1)) != 0)
+		return -EBADMSG;
+	inode->stripe = malloc(n * sizeof *inode->stripe);
+	if (!inode->stripe)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		ff3_get_u32(&d, &inode->stripe[i]);
+	inode->n_stripe = n;
+	inode->seed = layout->seed;
+	inode->chunk_shift = (uint32_t)__builtin_ctz(size);
+	return 0;
+}
+
+static void inode_free(struct ff3_inode *inode)
+{
+	if (!inode)
+		return;
+	ff3_hold_done(inode);
+	ff3_pool_put(inode->fs, inode->gather.buf, inode->gather.size);
+	free(inode->stripe);
+	free(inode);
+}
+
+static int inode_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
+		     struct ff3_inode **ret)
+{
+	struct ff3_inode *inode = calloc(1, sizeof *inode);
+	int r;
+
+	if (!inode)
+		return -ENOMEM;
+	inode->fs = fs;
+	inode->ino = attr->ino;
+	inode->mode = attr->mode;
+	inode->meta_epoch = atomic_load(&fs->meta_epoch);
+	pthread_mutex_init(&inode->lock, NULL);
+	ff3_gather_init(&inode->gather);
+	ff3_hold_init(&inode->hold);
+	r = set_layout(inode, layout);
+	if (r < 0) {
+		inode_free(inode);
+		return r;
+	}
+	*ret = inode;
+	return 0;
+}
+
+/* Opens of an older epoch count no more. inode->lock is held. */
+static void count_open(struct ff3_inode *inode)
+{
+	uint64_t epoch = atomic_load(&inode->fs->meta_epoch);
+
+	if (inode->count_epoch != epoch) {
+		inode->count_epoch = epoch;
+		inode->registered = 0;
+	}
+	inode->registered++;
+}
+
+int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
+		  uint32_t open_flags, struct ff3_inode **ret)
+{
+	struct ff3_inode *inode, *fresh = NULL;
+	int r = inode_new(fs, attr, layout, &fresh);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&fs->inodes_lock);
+	HASH_FIND(hh, fs->inodes, &attr->ino, sizeof attr->ino, inode);
+	if (!inode) {
+		inode = TAKE_PTR(fresh);
+		HASH_ADD(hh, fs->inodes, ino, sizeof inode->ino, inode);
+	}
+	inode->refs++;
+	pthread_mutex_unlock(&fs->inodes_lock);
+	inode_free(fresh);
+
+	pthread_mutex_lock(&inode->lock);
+	count_open(inode);
+	inode->open_flags |= open_flags & (FF3_OPEN_READ | FF3_OPEN_WRITE);
+	pthread_mutex_unlock(&inode->lock);
+	ff3_inode_learn(inode, attr);
+	*ret = inode;
+	return 0;
+}
+
+struct ff3_inode *ff3_inode_find(struct ff3fs *fs, uint64_t ino)
+{
+	struct ff3_inode *inode;
+
+	pthread_mutex_lock(&fs->inodes_lock);
+	HASH_FIND(hh, fs->inodes, &ino, sizeof ino, inode);
+	if (inode)
+		inode->refs++;
+	pthread_mutex_unlock(&fs->inodes_lock);
+	return inode;
+}
+
+void ff3_inode_ref(struct ff3_inode *inode)
+{
+	pthread_mutex_lock(&inode->fs->inodes_lock);
+	inode->refs++;
+	pthread_mutex_unlock(&inode->fs->inodes_lock);
+}
+
+void ff3_inode_unref(struct ff3_inode *inode)
+{
+	struct ff3fs *fs = inode->fs;
+	bool last;
+
+	pthread_mutex_lock(&fs->inodes_lock);
+	last = --inode->refs == 0;
+	if (last)
+		HASH_DEL(fs->inodes, inode);
+	pthread_mutex_unlock(&fs->inodes_lock);
+	if (!last)
+		return;
+	if (inode->registered > 0 && !inode->shared_by_fork &&
+	    inode->count_epoch == atomic_load(&fs->meta_epoch))
+		ff3_meta_release(fs, inode->ino, inode->registered);
+	inode_free(inode);
+}
+
+int ff3_inodes_all(struct ff3fs *fs, struct ff3_inode ***ret, size_t *ret_n)
+{
+	struct ff3_inode **all, *inode, *tmp;
+	size_t n = 0;
+
+	pthread_mutex_lock(&fs->inodes_lock);
+	all = malloc((HASH_COUNT(fs->inodes) + 1) * sizeof *all);
+	if (all)
+		HASH_ITER(hh, fs->inodes, inode, tmp) {
+			inode->refs++;
+			all[n++] = inode;
+		}
+	pthread_mutex_unlock(&fs->inodes_lock);
+	if (!all)
+		return -ENOMEM;
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
+/* --- Size ------------------------------------------------------------------------------------ */
+
+void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *attr)
+{
+	atomic_store_explicit(&inode->size, attr->size, memory_order_release);
+	atomic_store_explicit(&inode->generation, attr->generation, memory_order_release);
+}
+
+void ff3_inode_grow(struct ff3_inode *inode, uint64_t size)
+{
+	uint64_t known = atomic_load(&inode->size);
+
+	while (known < size && !atomic_compare_exchange_weak(&inode->size, &known, size))
+		;
+}
+
+int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret)
+{
+	struct ff3_req_lookup req = { .at = { .dir = inode->ino } };
+	struct ff3_rep_lookup rep;
+	uint8_t buf[512];
+	struct ff3_meta_call call = FF3_META_CALL(lookup, false, &req, &rep, buf, sizeof buf);
+	int r = ff3_meta_call(inode->fs, &call);
+
+	if (r < 0)
+		return r;
+	ff3_inode_learn(inode, &rep.attr);
+	if (ret)
+		*ret = rep.attr;
+	return 0;
+}
+
+/* --- Registration ---------------------------------------------------------------------------- */
+
+static bool is_registered(const struct ff3_inode *inode)
+{
+	return atomic_load_explicit(&inode->meta_epoch, memory_order_acquire) ==
+	       atomic_load_explicit(&inode->fs->meta_epoch, memory_order_acquire);
+}
+
+/* inode->lock is held, or the caller is in an append that waits for nobody. */
+static int extend_once(struct ff3_inode *inode, uint64_t end, bool registering)
+{
+	struct ff3_req_extend req = { .ino = inode->ino, .end = end };
+	struct ff3_rep_extend rep;
+	uint8_t buf[64];
+	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);
+	int r;
+
+	call.registering = registering;
+	r = registering ? ff3_meta_call(inode->fs, &call) : ff3_inode_call(inode, &call);
+	if (r == 0)
+		ff3_inode_grow(inode, MAX(rep.size, end));
+	return r;
+}
+
+/* One reopen for all our opens. inode->lock is held. */
+static int reopen(struct ff3_inode *inode, bool once)
+{
+	struct ff3_req_reopen req = { .ino = inode->ino, .flags = inode->open_flags };
+	struct ff3_rep_reopen rep;
+	uint8_t buf[META_REPLY_SIZE];
+	struct ff3_meta_call call = FF3_META_CALL(reopen, false, &req, &rep, buf, sizeof buf);
+	uint64_t epoch, end = atomic_load(&inode->uncommitted_end);
+	int r;
+
+	call.registering = true;
+	call.once = once;
+	r = ff3_meta_call(inode->fs, &call);
+	epoch = atomic_load(&inode->fs->meta_epoch);
+	if (r == -ESTALE || r == -ENOENT) {
+		/* Gone, and asking again will not bring it back; who needs it is told by his call. */
+		atomic_store(&inode->meta_epoch, epoch);
+		return -ESTALE;
+	}
+	if (r < 0)
+		return r;
+	count_open(inode);
+	ff3_inode_learn(inode, &rep.attr);
+	atomic_store(&inode->meta_epoch, epoch);
+	/* An end that a restarted metad had in memory only. */
+	if (end > rep.attr.size)
+		r = extend_once(inode, end, true);
+	return r;
+}
+
+int ff3_inode_register(struct ff3_inode *inode)
+{
+	int r = 0;
+
+	if (LIKELY(is_registered(inode)))
+		return 0;
+	pthread_mutex_lock(&inode->lock);
+	if (!is_registered(inode))
+		r = reopen(inode, false);
+	pthread_mutex_unlock(&inode->lock);
+	return r;
+}
+
+void ff3_inode_register_soon(struct ff3_inode *inode)
+{
+	uint64_t now;
+
+	if (LIKELY(is_registered(inode)) || pthread_mutex_trylock(&inode->lock) != 0)
+		return;
+	now = ff3_boottime_ns();
+	if (!is_registered(inode) && now >= inode->retry_ns) {
+		inode->retry_ns = now + FF3_NSEC_PER_SEC;
+		reopen(inode, true);
+	}
+	pthread_mutex_unlock(&inode->lock);
+}
+
+void ff3_inode_unregister(struct ff3_inode *inode)
+{
+	pthread_mutex_lock(&inode->lock);
+	atomic_store(&inode->meta_epoch, 0);
+	pthread_mutex_unlock(&inode->lock);
+}
+
+int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
+{
+	int r = 0;
+
+	for (int tries = 0; tries < 3; tries++) {
+		r = ff3_inode_register(inode);
+		if (r < 0)
+			return r;
+		r = ff3_meta_call(inode->fs, call);
+		if (r != -EBADF && r != -ESTALE)
+			return r;
+		/* Metad lost our open: it restarted, or our session was away for too long. */
+		ff3_inode_unregister(inode);
+	}
+	return r;
+}
+
+int ff3_inode_extend(struct ff3_inode *inode, uint64_t end)
+{
+	uint64_t known = atomic_load(&inode->uncommitted_end);
+
+	/* Before it is told, so that a restart between leaves it known. */
+	while (known < end &&
+	       !atomic_compare_exchange_weak(&inode->uncommitted_end, &known, end))
+		;
+	return extend_once(inode, end, false);
+}

@@ -1,0 +1,498 @@
+/* What the files of libff3fs share: structs, and the calls between them.
+ *
+ * Levels, each using only those above it:
+ *   user_mem.c              the application's memory, touched without crashing in it
+ *   client.c                the client object, entering and leaving, texts of errors
+ *   meta.c  routes.c        calls to metad; where a chain's bytes are
+ *   inode.c                 what this process knows of a file, shared by all its descriptors
+ *   piece.c                 one request to one chunk, with its retries
+ *   hold.c  sync.c          unsynced writes and their copies; fsync
+ *   chunk_read.c chunk_write.c append.c    striped reads and writes
+ *   write_behind.c  read_ahead.c  flusher.c
+ *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
+ *
+ * Locks, in the order in which they may be taken; those marked * are held over requests:
+ *   the list of clients (fork.c) > fs->flusher.lock > fs->inodes_lock > inode->gather.lock * >
+ *   inode->hold.lock * > inode->lock * (registration) > fs->routes.lock * > fs->peers_lock >
+ *   fs->meta.lock, fs->pool.lock
+ * A read-ahead's lock and a batch are taken before gather.lock; a directory has none. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+#include <uthash.h>
+
+#include "../base/conf.h"
+#include "../base/crc32c.h"
+#include "../net/rpc.h"
+#include "ff3fs.h"
+
+/* One request moves at most this much: the checksums of a piece are then computed while its data
+ * are in the cache, and several pieces share the way. */
+#define PIECE_MAX (1024u * 1024u)
+#define PIECE_CRCS (PIECE_MAX / FF3_BLOCK + 1)
+/* A piece's iovecs; the transport takes at most 64 into one receive. */
+#define PIECE_IOV_MAX 32
+/* Requests of one read or write that are under way at once. */
+#define WINDOW 16u
+/* What read(2) and write(2) move at most. */
+#define RW_COUNT_MAX 0x7ffff000u
+
+/* --- user_mem.c: memory of the application --------------------------------------------------- */
+
+/* 0 if all of it can be read, or -EFAULT. */
+int ff3_user_readable(const void *p, size_t len);
+/* 0 if all of it can be written, or -EFAULT; bytes in it may change. */
+int ff3_user_writable(void *p, size_t len);
+int ff3_user_zero(void *p, size_t len);
+
+/* A position in an array of iovecs. */
+struct ff3_cursor {
+	const struct iovec *iov;
+	int n;
+	size_t offset; /* in iov[0] */
+};
+
+/* Sum of lengths; -EINVAL for too many or too much in one. */
+ssize_t ff3_iov_len(const struct iovec *iov, int n);
+void ff3_cursor_skip(struct ff3_cursor *c, size_t len);
+/* Up to max iovecs of the next at most len bytes; returns the bytes they cover. The cursor moves
+ * behind them. */
+size_t ff3_cursor_take(struct ff3_cursor *c, size_t len, struct iovec *ret, int max, int *ret_n);
+/* Copies the next len bytes to or from the application. */
+int ff3_cursor_read(struct ff3_cursor *c, void *to, size_t len);
+int ff3_cursor_write(struct ff3_cursor *c, const void *from, size_t len);
+int ff3_cursor_zero(struct ff3_cursor *c, size_t len);
+
+/* --- routes.c -------------------------------------------------------------------------------- */
+
+/* One target at one address. Never freed before the client, so that pointers need no count. */
+struct ff3_peer {
+	struct ff3_peer *next;
+	uint64_t target;
+	struct ff3_rpc_peer *rpc;
+	char address[];
+};
+
+struct ff3_route {
+	uint32_t chain;
+	uint64_t version;
+	struct ff3_peer *peer; /* NULL: its node is not known */
+};
+
+/* A version of the routing table. Old versions live until the client is freed, too. */
+struct ff3_routes {
+	struct ff3_routes *older;
+	uint64_t version;
+	uint32_t n;
+	struct ff3_route route[]; /* ordered by chain */
+};
+
+/* --- hold.c ---------------------------------------------------------------------------------- */
+
+/* A write that a daemon has in memory only, with its bytes. */
+struct ff3_held {
+	struct ff3_held *next;
+	uint64_t number; /* grows in the order of acknowledgement */
+	uint64_t target;
+	uint64_t instance;
+	uint32_t index, offset, len;
+	uint8_t *data; /* from the pool */
+};
+
+/* What is unsynced on one target. */
+struct ff3_unsynced {
+	uint64_t target;
+	uint32_t chain;
+	uint64_t instance;
+	uint64_t last; /* number of the newest write */
+	bool lost;     /* bytes went with a daemon and no copy was held */
+};
+
+struct ff3_hold {
+	pthread_mutex_t lock;
+	struct ff3_held *first, **last;
+	struct ff3_unsynced *unsynced;
+	_Atomic uint32_t n_unsynced;
+	uint64_t number;
+	uint64_t since_ns; /* of the oldest unsynced write, for the flusher */
+};
+
+/* --- write_behind.c -------------------------------------------------------------------------- */
+
+struct ff3_gather {
+	pthread_mutex_t lock;
+	uint8_t *buf; /* a pool buffer of size bytes, or NULL */
+	uint32_t size;
+	uint64_t offset;
+	_Atomic uint32_t len;
+	uint64_t since_ns;
+	int error; /* of a flush that nobody waited for: told once */
+};
+
+/* --- inode.c --------------------------------------------------------------------------------- */
+
+/* A file of which this process has at least one descriptor. */
+struct ff3_inode {
+	struct ff3fs *fs;
+	uint64_t ino;
+	uint32_t refs; /* under fs->inodes_lock */
+	UT_hash_handle hh;
+
+	/* The layout never changes. */
+	uint32_t mode; /* type bits are valid */
+	uint32_t chunk_shift;
+	uint32_t n_stripe;
+	uint32_t seed;
+	uint32_t *stripe;
+
+	/* What is known of it. Size and generation as metad last told, or more by own writes; too
+	 * small a size costs a question, too large a one is noticed by short chunks. */
+	_Atomic uint64_t size;
+	_Atomic uint64_t generation;
+	_Atomic uint64_t write_epoch; /* raised by every own change of its bytes, for read-ahead */
+
+	/* Registration at metad, under lock; meta_epoch is read without it. */
+	pthread_mutex_t lock;
+	_Atomic uint64_t meta_epoch; /* fs->meta_epoch under which its opens are registered */
+	uint64_t count_epoch;        /* the epoch that registered counts in */
+	uint32_t registered;         /* opens that metad counts for us */
+	uint32_t open_flags;         /* FF3_OPEN_READ | FF3_OPEN_WRITE of all of them */
+	bool shared_by_fork;         /* so nobody releases it */
+	uint64_t retry_ns;           /* no attempt at registering for a read before */
+
+	_Atomic uint64_t uncommitted_end; /* told by extend, not yet logged by commit; 0: none */
+	_Atomic bool uncommitted;         /* something was written since the last commit */
+	_Atomic uint64_t next_write;      /* where a sequential writer would go on */
+
+	struct ff3_gather gather;
+	struct ff3_hold hold;
+};
+
+struct ff3_read_ahead;
+
+struct ff3fs_file {
+	struct ff3fs *fs;
+	struct ff3_inode *inode;
+	_Atomic uint32_t refs;
+	_Atomic int flags;
+	_Atomic bool wrote;          /* since its last fsync */
+	_Atomic uint64_t next_read;  /* where a sequential reader would go on */
+	_Atomic uint32_t sequential; /* reads in a row that did */
+	_Atomic(struct ff3_read_ahead *) ahead;
+};
+
+/* A mutation under way, for struct tag's acked. */
+struct ff3_mutation {
+	struct ff3_mutation *prev, *next;
+	uint64_t seq;
+};
+
+struct ff3_meta {
+	struct ff3_rpc_peer *rpc;
+	pthread_mutex_t lock;
+	uint64_t seq;
+	struct ff3_mutation mutations; /* list head; ordered by seq */
+	_Atomic uint64_t instance;     /* of the metad that last answered; 0: none yet */
+};
+
+struct ff3_flusher {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_t thread;
+	bool running, stop, idle;
+	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
+};
+
+struct ff3_pool {
+	pthread_mutex_t lock;
+	void *free[32]; /* of PIECE_MAX bytes each */
+	unsigned n_free;
+};
+
+struct ff3fs {
+	struct ff3fs *next; /* in fork.c's list */
+	struct ff3_conf conf;
+	struct ff3_rpc_identity identity;
+	uint32_t groups[FF3_GROUPS_MAX];
+	uint64_t timeout_ns;
+	_Atomic uint64_t session;
+
+	struct ff3_meta meta;
+	/* Raised when metad restarted and in a forked child: registrations of older epochs are void. */
+	_Atomic uint64_t meta_epoch;
+	_Atomic bool sweep_due;
+
+	struct {
+		pthread_mutex_t lock;
+		_Atomic(struct ff3_routes *) current;
+	} routes;
+	pthread_mutex_t peers_lock;
+	struct ff3_peer *peers;
+
+	pthread_mutex_t inodes_lock;
+	struct ff3_inode *inodes;
+
+	_Atomic uint64_t write_seq; /* tags of chunk writes */
+	_Atomic uint64_t n_held;    /* bytes */
+	struct ff3_flusher flusher;
+	struct ff3_pool pool;
+	/* How many forks this process is away from the one that made fs: what was under way then
+	 * does not exist here. */
+	uint64_t fork_epoch;
+	_Atomic bool forking;
+};
+
+/* --- client.c -------------------------------------------------------------------------------- */
+
+/* Every public call begins with FF3_ENTER(): -EDEADLK if the thread is inside another one, which
+ * only a signal handler can achieve. */
+int ff3_enter(void);
+void ff3_leave(const int *entered);
+bool ff3_inside(void);
+#define FF3_ENTER()                                                                                \
+	_cleanup_(ff3_leave) const int _entered = ff3_enter();                                     \
+	if (UNLIKELY(_entered < 0))                                                                \
+	return _entered
+
+/* The text of ff3fs_last_error. */
+void ff3_explain(const char *format, ...) PRINTF_LIKE(1, 2);
+void ff3_set_redirect(struct ff3_str path);
+/* A code for the application: negative errno, or -FF3FS_REDIRECT. Explains domain codes. */
+int ff3_public(int r);
+
+/* Retrying, without a clock until something failed. */
+struct ff3_retry {
+	uint64_t deadline_ns;
+	uint32_t pause_us;
+};
+struct ff3_retry ff3_retry_begin(const struct ff3fs *fs);
+/* Whether the request may succeed if it is sent again: transport errors and RETRY_SAME. */
+bool ff3_retriable(int r);
+/* Sleeps, longer each time; cause when the deadline has passed. */
+int ff3_retry_pause(struct ff3_retry *retry, int cause);
+
+/* Buffers of up to PIECE_MAX bytes whose pages are reused. */
+void *ff3_pool_get(struct ff3fs *fs, size_t len);
+void ff3_pool_put(struct ff3fs *fs, void *p, size_t len);
+
+/* --- meta.c ---------------------------------------------------------------------------------- */
+
+typedef size_t (*ff3_encode_fn)(void *buf, size_t size, const void *m);
+typedef int (*ff3_decode_fn)(const void *buf, size_t len, void *m);
+
+struct ff3_meta_call {
+	uint16_t op;
+	bool mutates; /* the request begins with a tag */
+	bool once;    /* not repeated after a transport error */
+	bool registering; /* made under inode->lock: other inodes wait for ff3_meta_sweep */
+	ff3_encode_fn encode;
+	ff3_decode_fn decode;
+	void *req;
+	void *rep;     /* its strings point into buf */
+	void *buf;     /* for the reply's body */
+	size_t size;
+	uint64_t instance; /* result: of the metad that answered */
+};
+
+/* 0 or a negative code. Repeats until the client's timeout. */
+int ff3_meta_call(struct ff3fs *fs, struct ff3_meta_call *call);
+/* Size of a reply whose strings are a path or a layout at most. */
+#define META_REPLY_SIZE 8192
+
+#define FF3_META_CALL(operation, is_mutation, request, reply, buffer, buffer_size)                 \
+	((struct ff3_meta_call){ .op = FF3_OP_##operation,                                         \
+				 .mutates = (is_mutation),                                         \
+				 .encode = (ff3_encode_fn)ff3_encode_req_##operation,              \
+				 .decode = (ff3_decode_fn)ff3_decode_rep_##operation,              \
+				 .req = (request),                                                 \
+				 .rep = (reply),                                                   \
+				 .buf = (buffer),                                                  \
+				 .size = (buffer_size) })
+
+struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags);
+void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret);
+void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret);
+int ff3_meta_init(struct ff3fs *fs);
+void ff3_meta_done(struct ff3fs *fs);
+/* Metad restarted since the last sweep: registers every open file again. Not under a lock. */
+void ff3_meta_sweep(struct ff3fs *fs);
+/* Opens of an inode, one-way. */
+void ff3_meta_release(struct ff3fs *fs, uint64_t ino, uint32_t n);
+
+/* --- routes.c -------------------------------------------------------------------------------- */
+
+/* The way to chain, from the table or, if it is not there, from metad. Negative: none. */
+int ff3_route_find(struct ff3fs *fs, uint32_t chain, struct ff3_route *ret);
+/* Asks metad, unless the table is newer than the version seen. once: not over lost connections. */
+int ff3_routes_refresh(struct ff3fs *fs, uint64_t seen, bool once);
+uint64_t ff3_routes_version(struct ff3fs *fs);
+void ff3_routes_done(struct ff3fs *fs);
+
+/* --- inode.c --------------------------------------------------------------------------------- */
+
+int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
+		  uint32_t open_flags, struct ff3_inode **ret);
+struct ff3_inode *ff3_inode_find(struct ff3fs *fs, uint64_t ino);
+void ff3_inode_ref(struct ff3_inode *inode);
+/* The last one releases the opens. */
+void ff3_inode_unref(struct ff3_inode *inode);
+/* Every inode of fs, referenced; to be unreferenced and the array freed. */
+int ff3_inodes_all(struct ff3fs *fs, struct ff3_inode ***ret, size_t *ret_n);
+void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *attr);
+void ff3_inode_grow(struct ff3_inode *inode, uint64_t size);
+/* Asks metad for size and generation. attr may be NULL. */
+int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret);
+/* Makes sure that metad counts our opens of it. */
+int ff3_inode_register(struct ff3_inode *inode);
+/* The same for a read, which works without: tries once, quickly. */
+void ff3_inode_register_soon(struct ff3_inode *inode);
+/* The registration of older calls is void: do it again before the next. */
+void ff3_inode_unregister(struct ff3_inode *inode);
+/* A call that needs the file open at metad: registers before it, and again if it must. */
+int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call);
+int ff3_inode_extend(struct ff3_inode *inode, uint64_t end);
+/* Own bytes changed: read-ahead is old. */
+static inline void ff3_inode_touch(struct ff3_inode *inode)
+{
+	atomic_fetch_add_explicit(&inode->write_epoch, 1, memory_order_acq_rel);
+}
+
+static inline uint32_t ff3_inode_chunk_size(const struct ff3_inode *inode)
+{
+	return (uint32_t)1 << inode->chunk_shift;
+}
+
+static inline uint32_t ff3_inode_chain(const struct ff3_inode *inode, uint32_t index)
+{
+	return inode->stripe[((uint64_t)index + inode->seed) % inode->n_stripe];
+}
+
+/* --- piece.c --------------------------------------------------------------------------------- */
+
+/* A request to one chunk: data of at most PIECE_MAX bytes. */
+struct ff3_piece {
+	struct ff3_rpc_call call; /* call.user: the piece */
+	struct ff3_inode *inode;
+	uint16_t op;
+	uint8_t n_checksum; /* mismatches so far */
+	bool started;
+	uint32_t flags;
+	uint32_t index, offset, length;
+	uint64_t seq;
+	int n_iov;
+	struct iovec one;
+	struct iovec *iov; /* &one or an array of n_iov */
+	struct ff3_route route;
+	uint64_t routes_version;
+	int start_error;
+	/* Results. */
+	uint32_t got; /* bytes read */
+	uint32_t chunk_size;
+	uint64_t instance;
+	uint8_t *data; /* of a write: the pool buffer of length bytes that is sent */
+	void *owner;   /* batch.c's */
+	uint8_t wire[128 + 4 * PIECE_CRCS]; /* body and reply, the small one in the first 64 */
+};
+
+/* The part [offset, offset + len) of a file that one piece can carry, given max bytes. */
+static inline uint32_t ff3_piece_span(const struct ff3_inode *inode, uint64_t offset, uint64_t len)
+{
+	uint32_t chunk_size = ff3_inode_chunk_size(inode);
+	uint64_t room = chunk_size - (offset & (chunk_size - 1));
+
+	return (uint32_t)MIN(MIN(room, len), (uint64_t)PIECE_MAX);
+}
+
+void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, uint64_t offset,
+		    uint32_t length);
+/* Sends it; an error is kept for ff3_piece_wait. */
+void ff3_piece_start(struct ff3_piece *p);
+/* Looks at a call that is done. 0, or a negative code; ff3_piece_again tells whether sending it
+ * again can help. */
+int ff3_piece_check(struct ff3_piece *p);
+/* After a failed check: pauses and sends again. Negative: it is final. */
+int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause);
+/* Waits, repeats what must be repeated. 0 or a negative code. */
+int ff3_piece_wait(struct ff3_piece *p, struct ff3_retry *retry);
+/* Forgets what is under way; its memory is free then. */
+void ff3_piece_abandon(struct ff3_piece *p);
+/* CRCs of the pieces that the block grid cuts data into. Returns how many. */
+size_t ff3_block_crcs(uint32_t offset, const void *data, size_t len, uint32_t *ret);
+/* Whether crcs (little-endian, as on the wire) are those of the data. */
+bool ff3_block_crcs_match(uint32_t offset, const struct iovec *iov, int n, size_t len,
+			  struct ff3_blob crcs);
+
+/* --- chunk_read.c, chunk_write.c, append.c --------------------------------------------------- */
+
+/* Reads [offset, offset + len) into c; see ff3fs_pread. */
+ssize_t ff3_read(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset);
+/* Writes len bytes of c. sync: durable data, and size by commit. Tells metad the new end, unless
+ * no_extend. */
+int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync,
+	      bool no_extend);
+/* The piece was acknowledged: keeps its bytes until they are synced. */
+int ff3_write_done(struct ff3_piece *p, uint64_t *end);
+ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset);
+
+/* --- hold.c, sync.c -------------------------------------------------------------------------- */
+
+void ff3_hold_init(struct ff3_hold *hold);
+void ff3_hold_done(struct ff3_inode *inode);
+/* Before len more bytes are written: syncs other bytes if the bound is reached. */
+int ff3_hold_room(struct ff3fs *fs, size_t len);
+/* Takes data over (len bytes from the pool; NULL: not held). */
+int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *data);
+/* What was read came from an instance that may have lost our writes: true if they were sent
+ * again, so the read must be repeated. */
+bool ff3_hold_check_read(struct ff3_inode *inode, const struct ff3_piece *p);
+/* The application cut the file to size: nothing beyond must come back. */
+void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size);
+/* The daemon of u is another one than u->instance: sends again what it lost. u may be dropped, if
+ * nothing was left to send. lock is held. */
+int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u);
+void ff3_hold_drop(struct ff3_inode *inode, uint64_t target, uint64_t instance, uint64_t number);
+struct ff3_unsynced *ff3_hold_find(struct ff3_hold *hold, uint64_t target);
+
+/* Everything this process sent of inode so far is durable in the chunk daemons. background: an
+ * error stays to be told to somebody who asks. */
+int ff3_sync_data(struct ff3_inode *inode, bool background);
+/* Size and times. end: an end of file that metad was not told yet, or 0. */
+int ff3_sync_meta(struct ff3_inode *inode, uint64_t end);
+
+/* --- write_behind.c, flusher.c --------------------------------------------------------------- */
+
+void ff3_gather_init(struct ff3_gather *g);
+/* Takes a small sequential write. 1: taken; 0: the caller writes it; negative errno. */
+int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset);
+int ff3_gather_flush(struct ff3_inode *inode);
+/* For close and fsync: data durable at once if that takes no more than a flag. ret_end: the end
+ * that metad was not told, 0 if none. */
+int ff3_gather_flush_sync(struct ff3_inode *inode, uint64_t *ret_end);
+/* Before a call that could see it: what is gathered of ino, if anything at all is. */
+static inline bool ff3_gathering(const struct ff3_inode *inode)
+{
+	return atomic_load_explicit(&inode->gather.len, memory_order_acquire) > 0;
+}
+/* 1 if ino was gathering and is flushed. */
+int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino);
+int ff3_flush_all(struct ff3fs *fs);
+
+int ff3_flusher_init(struct ff3_flusher *f);
+void ff3_flusher_done(struct ff3fs *fs);
+/* Starts the thread if there is none, and makes it look again soon. */
+void ff3_flusher_kick(struct ff3fs *fs);
+
+/* --- read_ahead.c ---------------------------------------------------------------------------- */
+
+/* Serves a read from read-ahead. -EAGAIN: not possible, read normally. */
+ssize_t ff3_ahead_read(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t offset);
+void ff3_ahead_free(struct ff3fs_file *file);
+
+/* --- file.c, fork.c -------------------------------------------------------------------------- */
+
+bool ff3_file_writable(const struct ff3fs_file *file);
+bool ff3_file_readable(const struct ff3fs_file *file);
+void ff3_clients_add(struct ff3fs *fs);
+void ff3_clients_remove(struct ff3fs *fs);

@@ -1,0 +1,224 @@
+/* Purpose: calls to metad. One helper encodes a request, numbers it if it is a mutation, sends it,
+ * and sends it again with the same number over lost connections until the client's timeout.
+ *
+ * A mutation's number (seq) makes it apply once; `acked` tells metad which of its stored results
+ * nobody will ask for again: the oldest number under way here.
+ *
+ * Every answer names the instance of metad that gave it. When that changes, metad has restarted and
+ * knows none of our opens: meta_epoch is raised and the thread that noticed registers them again.
+ *
+ * Threads: any. Fork: a child starts with new numbers in a new session. */
+#include "internal.h"
+
+/* Where requests are encoded that fit: a rename of two long paths does. */
+#define REQUEST_SIZE 9216
+
+struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags)
+{
+	while (*path == '/')
+		path++;
+	return (struct ff3_path){
+		.dir = dir,
+		.flags = flags & FF3FS_NOFOLLOW ? FF3_PATH_NOFOLLOW : 0,
+		.path = ff3_str_from(path),
+	};
+}
+
+static struct timespec time_to_public(const struct ff3_time *t)
+{
+	return (struct timespec){ .tv_sec = (time_t)t->sec, .tv_nsec = (long)t->nsec };
+}
+
+void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret)
+{
+	*ret = (struct ff3fs_attr){
+		.ino = a->ino,
+		.generation = a->generation,
+		.size = a->size,
+		.mode = a->mode,
+		.uid = a->uid,
+		.gid = a->gid,
+		.nlink = a->nlink,
+		.atime = time_to_public(&a->atime),
+		.mtime = time_to_public(&a->mtime),
+		.ctime = time_to_public(&a->ctime),
+		.btime = time_to_public(&a->btime),
+	};
+}
+
+void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret)
+{
+	struct ff3_dec d = ff3_dec_blob(b);
+	struct ff3_attr a;
+
+	memset(ret, 0, sizeof *ret);
+	if (b.len == 0)
+		return;
+	ff3_get_attr(&d, &a);
+	if (!d.bad)
+		ff3_attr_to_public(&a, ret);
+}
+
+int ff3_meta_init(struct ff3fs *fs)
+{
+	struct ff3_rpc_options options = {
+		.max_connections = (unsigned)fs->conf.client.connections,
+	};
+
+	pthread_mutex_init(&fs->meta.lock, NULL);
+	fs->meta.mutations.prev = fs->meta.mutations.next = &fs->meta.mutations;
+	return ff3_rpc_peer_new(fs->conf.client.metad, &fs->identity, &options, &fs->meta.rpc);
+}
+
+void ff3_meta_done(struct ff3fs *fs)
+{
+	ff3_rpc_peer_free(fs->meta.rpc);
+	fs->meta.rpc = NULL;
+}
+
+static void mutation_begin(struct ff3_meta *meta, struct ff3_mutation *m, struct ff3_tag *tag)
+{
+	pthread_mutex_lock(&meta->lock);
+	m->seq = ++meta->seq;
+	m->prev = meta->mutations.prev;
+	m->next = &meta->mutations;
+	m->prev->next = m;
+	m->next->prev = m;
+	tag->seq = m->seq;
+	tag->acked = meta->mutations.next->seq;
+	pthread_mutex_unlock(&meta->lock);
+}
+
+static void mutation_end(struct ff3_meta *meta, struct ff3_mutation *m)
+{
+	pthread_mutex_lock(&meta->lock);
+	m->prev->next = m->next;
+	m->next->prev = m->prev;
+	pthread_mutex_unlock(&meta->lock);
+}
+
+static void saw_instance(struct ff3fs *fs, uint64_t instance)
+{
+	uint64_t known = atomic_load(&fs->meta.instance);
+
+	if (instance == 0 || instance == known)
+		return;
+	if (!atomic_compare_exchange_strong(&fs->meta.instance, &known, instance) || known == 0)
+		return;
+	atomic_fetch_add(&fs->meta_epoch, 1);
+	atomic_store(&fs->sweep_due, true);
+}
+
+void ff3_meta_sweep(struct ff3fs *fs)
+{
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	size_t n;
+
+	if (LIKELY(!atomic_load_explicit(&fs->sweep_due, memory_order_relaxed)) ||
+	    !atomic_exchange(&fs->sweep_due, false))
+		return;
+	if (ff3_inodes_all(fs, &inodes, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		/* One that fails now is tried again when it is used. */
+		ff3_inode_register(inodes[i]);
+		ff3_inode_unref(inodes[i]);
+	}
+}
+
+/* One attempt. */
+static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *body, size_t len,
+		     uint64_t deadline_ns)
+{
+	struct ff3_rpc_call rpc = {
+		.op = call->op,
+		.body = body,
+		.body_len = len,
+		.reply = call->buf,
+		.reply_size = call->size,
+	};
+	int r = ff3_rpc_call(fs->meta.rpc, &rpc, deadline_ns);
+	struct ff3_redirect redirect;
+
+	call->instance = rpc.instance;
+	if (r == FF3_E_REDIRECT) {
+		struct ff3_dec d = ff3_dec_init(call->buf, rpc.reply_len);
+
+		ff3_get_redirect(&d, &redirect);
+		if (d.bad)
+			return -EBADMSG;
+		ff3_set_redirect(redirect.path);
+	}
+	if (r < 0)
+		return r;
+	return call->decode(call->buf, rpc.reply_len, call->rep);
+}
+
+static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, const void *body,
+			      size_t len)
+{
+	struct ff3_retry retry = ff3_retry_begin(fs);
+	int r, cause;
+
+	for (;;) {
+		cause = call_once(fs, call, body, len, retry.deadline_ns);
+		if (!ff3_retriable(cause) || call->once)
+			break;
+		r = ff3_retry_pause(&retry, cause);
+		if (r < 0)
+			break;
+	}
+	if (ff3_retriable(cause) || ff3_err_class(cause) == FF3_CLASS_REFRESH_ROUTE)
+		ff3_explain("cannot reach metad at %s: %s", fs->conf.client.metad,
+			    ff3_strerror(cause));
+	else if (cause == FF3_E_VERSION || cause == FF3_E_CLUSTER || cause == FF3_E_CREDENTIAL)
+		ff3_explain("metad at %s refused the connection: %s", fs->conf.client.metad,
+			    ff3_strerror(cause));
+	saw_instance(fs, call->instance);
+	return cause;
+}
+
+int ff3_meta_call(struct ff3fs *fs, struct ff3_meta_call *call)
+{
+	uint8_t small[REQUEST_SIZE];
+	_cleanup_free_ uint8_t *large = NULL;
+	struct ff3_mutation mutation;
+	uint8_t *body = small;
+	size_t len;
+	int r;
+
+	if (call->mutates)
+		mutation_begin(&fs->meta, &mutation, call->req);
+	len = call->encode(small, sizeof small, call->req);
+	if (len > FF3_BODY_MAX) {
+		r = -E2BIG;
+	} else if (len > sizeof small && !(large = malloc(len))) {
+		r = -ENOMEM;
+	} else {
+		if (large) {
+			body = large;
+			call->encode(body, len, call->req);
+		}
+		r = call_until_timeout(fs, call, body, len);
+	}
+	if (call->mutates)
+		mutation_end(&fs->meta, &mutation);
+	if (!call->registering)
+		ff3_meta_sweep(fs);
+	return r;
+}
+
+void ff3_meta_release(struct ff3fs *fs, uint64_t ino, uint32_t n)
+{
+	struct ff3_req_release req = { .ino = ino, .n = n };
+	uint8_t body[16];
+	struct ff3_rpc_call call = {
+		.op = FF3_OP_release,
+		.one_way = true,
+		.body = body,
+		.body_len = ff3_encode_req_release(body, sizeof body, &req),
+	};
+
+	/* If metad is away, it forgets the open with our connection. */
+	ff3_rpc_start(fs->meta.rpc, &call);
+}

@@ -1,0 +1,257 @@
+/* Purpose: one request to one chunk: encoding, checksums, waiting, repeating.
+ *
+ * A read's data arrive in the application's buffer and are checked there; a write's are sent from
+ * a copy, so that an application that changes its buffer meanwhile does not spoil the checksums.
+ *
+ * Repeating: lost connections until the client's timeout, with the same tag so that a write
+ * applies once; a wrong checksum once; an old route after asking metad.
+ *
+ * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
+ * in the child. */
+#include "internal.h"
+
+#include <endian.h>
+
+#define SMALL 64u
+
+size_t ff3_block_crcs(uint32_t offset, const void *data, size_t len, uint32_t *ret)
+{
+	const uint8_t *p = data;
+	size_t n = 0;
+
+	while (len > 0) {
+		size_t part = MIN(len, (size_t)(FF3_BLOCK - offset % FF3_BLOCK));
+
+		ret[n++] = htole32(ff3_crc32c(0, p, part));
+		p += part;
+		len -= part;
+		offset += (uint32_t)part;
+	}
+	return n;
+}
+
+/* One block that lies in more than one iovec. */
+static uint32_t scattered_crc(struct ff3_cursor *c, size_t len)
+{
+	uint32_t crc = 0;
+
+	while (len > 0 && c->n > 0) {
+		size_t part = MIN(c->iov->iov_len - c->offset, len);
+
+		crc = ff3_crc32c(crc, (char *)c->iov->iov_base + c->offset, part);
+		len -= part;
+		ff3_cursor_skip(c, part);
+	}
+	return crc;
+}
+
+bool ff3_block_crcs_match(uint32_t offset, const struct iovec *iov, int n, size_t len,
+			  struct ff3_blob crcs)
+{
+	struct ff3_cursor c = { iov, n, 0 };
+	const uint8_t *expected = crcs.p;
+	size_t n_blocks = len ? (offset % FF3_BLOCK + len + FF3_BLOCK - 1) / FF3_BLOCK : 0;
+
+	if (crcs.len != n_blocks * 4)
+		return false;
+	for (size_t i = 0; i < n_blocks; i++) {
+		size_t part = MIN(len, (size_t)(FF3_BLOCK - offset % FF3_BLOCK));
+		uint32_t crc;
+
+		memcpy(&crc, expected + 4 * i, 4);
+		if (scattered_crc(&c, part) != le32toh(crc))
+			return false;
+		len -= part;
+		offset += (uint32_t)part;
+	}
+	return true;
+}
+
+void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, uint64_t offset,
+		    uint32_t length)
+{
+	/* Not wire: it is large, and written before it is read. */
+	memset(p, 0, offsetof(struct ff3_piece, wire));
+	p->inode = inode;
+	p->op = op;
+	p->index = (uint32_t)(offset >> inode->chunk_shift);
+	p->offset = (uint32_t)(offset & (ff3_inode_chunk_size(inode) - 1));
+	p->length = length;
+	p->iov = &p->one;
+	p->n_iov = 1;
+}
+
+static void fill_read(struct ff3_piece *p)
+{
+	struct ff3_req_chunk_read req = {
+		.ino = p->inode->ino,
+		.index = p->index,
+		.chain = p->route.chain,
+		.chain_version = p->route.version,
+		.offset = p->offset,
+		.length = p->length,
+		.flags = p->flags,
+	};
+
+	p->call.body = p->wire;
+	p->call.body_len = ff3_encode_req_chunk_read(p->wire, SMALL, &req);
+	p->call.reply = p->wire + SMALL;
+	p->call.reply_size = sizeof p->wire - SMALL;
+	p->call.reply_expected =
+		16 + 4 * ((p->offset % FF3_BLOCK + p->length + FF3_BLOCK - 1) / FF3_BLOCK);
+	p->call.into = p->iov;
+	p->call.n_into = p->n_iov;
+}
+
+static void fill_write(struct ff3_piece *p)
+{
+	uint32_t crcs[PIECE_CRCS];
+	struct ff3_req_chunk_write req = {
+		.ino = p->inode->ino,
+		.index = p->index,
+		.chain = p->route.chain,
+		.chain_version = p->route.version,
+		.offset = p->offset,
+		.flags = p->flags,
+		.session = atomic_load_explicit(&p->inode->fs->session, memory_order_relaxed),
+		.seq = p->seq,
+		.crcs = { crcs, 4 * (uint32_t)ff3_block_crcs(p->offset, p->data, p->length, crcs) },
+	};
+
+	p->one = (struct iovec){ p->data, p->length };
+	p->call.body = p->wire + SMALL;
+	p->call.body_len = ff3_encode_req_chunk_write(p->wire + SMALL, sizeof p->wire - SMALL, &req);
+	p->call.reply = p->wire;
+	p->call.reply_size = SMALL;
+	p->call.payload = p->iov;
+	p->call.n_payload = p->n_iov;
+}
+
+void ff3_piece_start(struct ff3_piece *p)
+{
+	struct ff3fs *fs = p->inode->fs;
+	void (*done)(struct ff3_rpc_call *) = p->call.done;
+
+	p->started = false;
+	p->routes_version = ff3_routes_version(fs);
+	p->start_error = ff3_route_find(fs, ff3_inode_chain(p->inode, p->index), &p->route);
+	if (p->start_error < 0)
+		return;
+	memset(&p->call, 0, sizeof p->call);
+	p->call.op = p->op;
+	p->call.done = done;
+	p->call.user = p;
+	if (p->op == FF3_OP_chunk_read) {
+		fill_read(p);
+	} else {
+		if (p->seq == 0)
+			p->seq = atomic_fetch_add(&fs->write_seq, 1) + 1;
+		fill_write(p);
+	}
+	p->start_error = ff3_rpc_start(p->route.peer->rpc, &p->call);
+	p->started = p->start_error == 0;
+}
+
+static int check_read(struct ff3_piece *p)
+{
+	struct ff3_rep_chunk_read rep;
+	int r = ff3_decode_rep_chunk_read(p->call.reply, p->call.reply_len, &rep);
+
+	if (r < 0)
+		return r;
+	if (p->call.payload_len > p->length)
+		return -EBADMSG;
+	if (!ff3_block_crcs_match(p->offset, p->iov, p->n_iov, p->call.payload_len, rep.crcs))
+		return FF3_E_CHECKSUM;
+	p->got = (uint32_t)p->call.payload_len;
+	p->chunk_size = rep.chunk_size;
+	p->instance = p->call.instance;
+	return 0;
+}
+
+static int check_write(struct ff3_piece *p)
+{
+	struct ff3_rep_chunk_write rep;
+	int r = ff3_decode_rep_chunk_write(p->call.reply, p->call.reply_len, &rep);
+
+	if (r < 0)
+		return r;
+	p->chunk_size = rep.chunk_size;
+	p->instance = rep.instance;
+	return 0;
+}
+
+int ff3_piece_check(struct ff3_piece *p)
+{
+	if (UNLIKELY(p->start_error < 0))
+		return p->start_error;
+	p->started = false;
+	if (UNLIKELY(p->call.status < 0))
+		return p->call.status;
+	return p->op == FF3_OP_chunk_read ? check_read(p) : check_write(p);
+}
+
+static bool route_may_be_old(int cause)
+{
+	return ff3_err_class(cause) == FF3_CLASS_REFRESH_ROUTE || cause == -ECONNREFUSED ||
+	       cause == -EHOSTUNREACH || cause == -ENETUNREACH || cause == -ETIMEDOUT;
+}
+
+static void explain_piece(const struct ff3_piece *p, int cause)
+{
+	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s", p->index, p->inode->ino,
+		    p->route.peer ? p->route.peer->address : "no daemon", ff3_strerror(cause));
+}
+
+int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
+{
+	int r = cause;
+
+	if (cause == FF3_E_CHECKSUM && p->n_checksum++ == 0) {
+		ff3_piece_start(p);
+		return 0;
+	}
+	if (ff3_retriable(cause)) {
+		if (retry->deadline_ns == 0)
+			*retry = ff3_retry_begin(p->inode->fs);
+		r = ff3_retry_pause(retry, cause);
+	}
+	if (r < 0) {
+		if (r != -EFAULT && r != -ENOSPC)
+			explain_piece(p, cause);
+		return r;
+	}
+	if (route_may_be_old(cause))
+		ff3_routes_refresh(p->inode->fs, p->routes_version, true);
+	ff3_piece_start(p);
+	return 0;
+}
+
+int ff3_piece_wait(struct ff3_piece *p, struct ff3_retry *retry)
+{
+	struct ff3_rpc_call *call = &p->call;
+	int r;
+
+	for (;;) {
+		if (p->started && !ff3_rpc_is_done(call)) {
+			if (retry->deadline_ns == 0)
+				*retry = ff3_retry_begin(p->inode->fs);
+			ff3_rpc_wait(&call, 1, retry->deadline_ns);
+		}
+		r = ff3_piece_check(p);
+		if (LIKELY(r == 0))
+			return 0;
+		r = ff3_piece_again(p, retry, r);
+		if (r < 0)
+			return r;
+	}
+}
+
+void ff3_piece_abandon(struct ff3_piece *p)
+{
+	struct ff3_rpc_call *call = &p->call;
+
+	if (p->started && p->start_error == 0)
+		ff3_rpc_wait(&call, 1, 1);
+	p->started = false;
+}

@@ -1,0 +1,197 @@
+/* Purpose: durability. chunk_sync on every target that holds unsynced bytes of a file, in parallel,
+ * then commit at metad.
+ *
+ * Threads: any; no lock is held while a target syncs, so writers of the same file go on; what
+ * they add meanwhile stays unsynced. */
+#include "internal.h"
+
+struct target_sync {
+	struct ff3_unsynced u; /* as it was when the sync began */
+	struct ff3_route route;
+	uint64_t routes_version;
+	struct ff3_rpc_call call;
+	uint8_t body[32], reply[64];
+	int start_error;
+};
+
+/* What is to be synced; *ret_n 0: nothing. */
+static int snapshot(struct ff3_hold *hold, struct target_sync **ret, uint32_t *ret_n)
+{
+	struct target_sync *all = NULL;
+	uint32_t n;
+
+	pthread_mutex_lock(&hold->lock);
+	n = atomic_load(&hold->n_unsynced);
+	if (n > 0)
+		all = calloc(n, sizeof *all);
+	for (uint32_t i = 0; all && i < n; i++)
+		all[i].u = hold->unsynced[i];
+	pthread_mutex_unlock(&hold->lock);
+	if (n > 0 && !all)
+		return -ENOMEM;
+	*ret = all;
+	*ret_n = n;
+	return 0;
+}
+
+static void start(struct ff3_inode *inode, struct target_sync *t)
+{
+	struct ff3_req_chunk_sync req = { .ino = inode->ino, .instance = t->u.instance };
+
+	t->routes_version = ff3_routes_version(inode->fs);
+	t->start_error = ff3_route_find(inode->fs, t->u.chain, &t->route);
+	if (t->start_error < 0)
+		return;
+	t->call.op = FF3_OP_chunk_sync;
+	t->call.body = t->body;
+	t->call.body_len = ff3_encode_req_chunk_sync(t->body, sizeof t->body, &req);
+	t->call.reply = t->reply;
+	t->call.reply_size = sizeof t->reply;
+	t->start_error = ff3_rpc_start(t->route.peer->rpc, &t->call);
+}
+
+/* The daemon restarted: sends our bytes again. */
+static int repeat_lost(struct ff3_inode *inode, const struct target_sync *t)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_unsynced *u;
+	int r = 0;
+
+	pthread_mutex_lock(&hold->lock);
+	u = ff3_hold_find(hold, t->u.target);
+	if (u && u->instance == t->u.instance && !u->lost)
+		r = ff3_hold_resend(inode, u);
+	pthread_mutex_unlock(&hold->lock);
+	return r;
+}
+
+/* 0: durable; 1: to be tried again; negative: final. */
+static int finish(struct ff3_inode *inode, struct target_sync *t, struct ff3_retry *retry)
+{
+	struct ff3_rpc_call *call = &t->call;
+	int r = t->start_error;
+
+	if (r == 0) {
+		ff3_rpc_wait(&call, 1, retry->deadline_ns);
+		r = call->status;
+	}
+	if (r == 0) {
+		ff3_hold_drop(inode, t->u.target, t->u.instance, t->u.last);
+		return 0;
+	}
+	if (r == FF3_E_INSTANCE) {
+		r = repeat_lost(inode, t);
+		*retry = ff3_retry_begin(inode->fs);
+		return r < 0 ? r : 1;
+	}
+	if (ff3_retriable(r)) {
+		int cause = r;
+
+		r = ff3_retry_pause(retry, cause);
+		if (r == 0) {
+			if (cause != -ECONNRESET)
+				ff3_routes_refresh(inode->fs, t->routes_version, true);
+			return 1;
+		}
+	}
+	ff3_explain("cannot sync inode %" PRIu64 " at %s: %s", inode->ino,
+		    t->route.peer ? t->route.peer->address : "no daemon", ff3_strerror(r));
+	return r;
+}
+
+/* Bytes that nobody can send again: told once. */
+static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_unsynced *now;
+
+	pthread_mutex_lock(&hold->lock);
+	now = ff3_hold_find(hold, u->target);
+	if (now)
+		now->lost = false;
+	pthread_mutex_unlock(&hold->lock);
+	ff3_hold_drop(inode, u->target, u->instance, u->last);
+	ff3_explain("a chunk daemon restarted and unsynced bytes of inode %" PRIu64 " are lost",
+		    inode->ino);
+	return -EIO;
+}
+
+int ff3_sync_data(struct ff3_inode *inode, bool background)
+{
+	struct ff3_retry retry = ff3_retry_begin(inode->fs);
+	struct ff3_hold *hold = &inode->hold;
+	bool again;
+	int result = 0;
+
+	do {
+		_cleanup_free_ struct target_sync *all = NULL;
+		uint32_t n = 0;
+		int r = 0;
+
+		if (atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) > 0)
+			r = snapshot(hold, &all, &n);
+		if (r < 0)
+			return r;
+		for (uint32_t i = 0; i < n; i++)
+			if (!all[i].u.lost)
+				start(inode, &all[i]);
+		again = false;
+		for (uint32_t i = 0; i < n; i++) {
+			if (!all[i].u.lost)
+				r = finish(inode, &all[i], &retry);
+			else
+				r = background ? -EIO : report_lost(inode, &all[i].u);
+			if (r > 0)
+				again = true;
+			else if (r < 0 && result == 0)
+				result = r;
+		}
+	} while (again && result == 0);
+	return result;
+}
+
+int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
+{
+	uint64_t told = atomic_load(&inode->uncommitted_end);
+	struct ff3_req_commit req = { .ino = inode->ino, .end = end };
+	struct ff3_rep_commit rep;
+	uint8_t buf[512];
+	struct ff3_meta_call call = FF3_META_CALL(commit, true, &req, &rep, buf, sizeof buf);
+	int r;
+
+	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told == 0)
+		return 0;
+	r = ff3_inode_call(inode, &call);
+	if (r < 0) {
+		atomic_store(&inode->uncommitted, true);
+		return r;
+	}
+	/* Unless another thread extended it meanwhile. */
+	atomic_compare_exchange_strong(&inode->uncommitted_end, &told, 0);
+	ff3_inode_learn(inode, &rep.attr);
+	return 0;
+}
+
+int ff3_hold_room(struct ff3fs *fs, size_t len)
+{
+	uint64_t bound = fs->conf.client.write_hold, held = atomic_load(&fs->n_held);
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	size_t n;
+	int r;
+
+	if (LIKELY(held + len <= bound / 2) || bound == 0)
+		return 0;
+	ff3_flusher_kick(fs);
+	if (held + len <= bound)
+		return 0;
+	r = ff3_inodes_all(fs, &inodes, &n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		/* An error belongs to the file it happened to: its fsync tells it. */
+		if (atomic_load(&inodes[i]->hold.n_unsynced) > 0)
+			ff3_sync_data(inodes[i], true);
+		ff3_inode_unref(inodes[i]);
+	}
+	return 0;
+}

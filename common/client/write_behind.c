@@ -1,0 +1,261 @@
+/* Purpose: write-behind. Small sequential writes of a file gather in a buffer, at most to the end of
+ * a chunk, and leave as one request: when the buffer is full, at close and fsync, before any other
+ * call of this process that could see the file, before a fork, and after 100 ms by the flusher.
+ *
+ * Threads: any; gather.lock is held while the buffer is sent, so that nobody reads around it.
+ * gather.len is positive until then and may be read without the lock.
+ * An error of a flush that nobody waited for is kept and told by the next write, fsync or close. */
+#include "internal.h"
+
+void ff3_gather_init(struct ff3_gather *g)
+{
+	pthread_mutex_init(&g->lock, NULL);
+}
+
+/* How much fits into one request that begins at offset. */
+static uint32_t capacity(const struct ff3_inode *inode, uint64_t offset)
+{
+	return ff3_piece_span(inode, offset, PIECE_MAX);
+}
+
+static void set_len(struct ff3_inode *inode, uint32_t len)
+{
+	struct ff3_gather *g = &inode->gather;
+	uint32_t before = atomic_load_explicit(&g->len, memory_order_relaxed);
+
+	if (before == 0 && len > 0)
+		atomic_fetch_add(&inode->fs->flusher.n_gathering, 1);
+	else if (before > 0 && len == 0)
+		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
+	atomic_store_explicit(&g->len, len, memory_order_release);
+}
+
+/* The piece's buffer: the gathering one itself, or a copy if that would waste its room. */
+static uint8_t *take_data(struct ff3_inode *inode, uint32_t len)
+{
+	struct ff3_gather *g = &inode->gather;
+	uint8_t *data;
+
+	if (len > g->size / 2)
+		return TAKE_PTR(g->buf);
+	data = ff3_pool_get(inode->fs, len);
+	if (data)
+		memcpy(data, g->buf, len);
+	return data;
+}
+
+static int send_gathered(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
+{
+	struct ff3_gather *g = &inode->gather;
+	uint32_t len = atomic_load_explicit(&g->len, memory_order_relaxed);
+	uint64_t end = g->offset + len, tell = 0;
+	struct ff3_retry retry = { 0 };
+	struct ff3_piece p;
+	int r;
+
+	r = ff3_hold_room(inode->fs, len);
+	if (r < 0)
+		return r;
+	ff3_inode_touch(inode);
+	ff3_piece_init(&p, inode, FF3_OP_chunk_write, g->offset, len);
+	p.flags = sync ? FF3_WRITE_SYNC : 0;
+	p.data = take_data(inode, len);
+	if (!p.data)
+		return -ENOMEM;
+	ff3_piece_start(&p);
+	r = ff3_piece_wait(&p, &retry);
+	if (r < 0) {
+		ff3_piece_abandon(&p);
+		ff3_pool_put(inode->fs, p.data, len);
+		return r;
+	}
+	r = ff3_write_done(&p, &tell);
+	ff3_inode_touch(inode);
+	if (end > atomic_load(&inode->size))
+		tell = end;
+	if (r < 0 || tell == 0)
+		return r;
+	if (ret_end) {
+		*ret_end = end;
+		return 0;
+	}
+	return ff3_inode_extend(inode, tell);
+}
+
+/* gather.lock is held. What could not be sent is gone, and the caller says so. */
+static int flush_locked(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
+{
+	int r = 0;
+
+	if (atomic_load_explicit(&inode->gather.len, memory_order_relaxed) > 0) {
+		r = send_gathered(inode, sync, ret_end);
+		set_len(inode, 0);
+	}
+	return r;
+}
+
+static int take_error(struct ff3_gather *g)
+{
+	int r = g->error;
+
+	g->error = 0;
+	return r;
+}
+
+/* gather.lock is held, nothing is gathered yet. */
+static int begin(struct ff3_inode *inode, uint64_t offset)
+{
+	struct ff3_gather *g = &inode->gather;
+
+	if (!g->buf) {
+		g->size = MIN(PIECE_MAX, ff3_inode_chunk_size(inode));
+		g->buf = ff3_pool_get(inode->fs, g->size);
+		if (!g->buf)
+			return -ENOMEM;
+	}
+	g->offset = offset;
+	g->since_ns = ff3_boottime_ns();
+	return 0;
+}
+
+static int gather(struct ff3_inode *inode, struct ff3_cursor *c, size_t len)
+{
+	struct ff3_gather *g = &inode->gather;
+
+	while (len > 0) {
+		uint32_t have = atomic_load_explicit(&g->len, memory_order_relaxed);
+		uint64_t offset = g->offset + have;
+		uint32_t room = capacity(inode, g->offset) - have;
+		uint32_t part = (uint32_t)MIN((size_t)room, len);
+		int r = ff3_cursor_read(c, g->buf + have, part);
+
+		if (r < 0)
+			return r;
+		set_len(inode, have + part);
+		len -= part;
+		if (part == room) {
+			r = flush_locked(inode, false, NULL);
+			if (r == 0 && len > 0)
+				r = begin(inode, offset + part);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static bool is_sequential(const struct ff3_inode *inode, uint64_t offset)
+{
+	return offset == atomic_load_explicit(&inode->next_write, memory_order_relaxed) ||
+	       offset == atomic_load_explicit(&inode->size, memory_order_relaxed);
+}
+
+int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset)
+{
+	struct ff3_gather *g = &inode->gather;
+	uint32_t have;
+	bool small = len <= MIN(PIECE_MAX, ff3_inode_chunk_size(inode)) / 2;
+	bool fresh = false;
+	int r;
+
+	while (UNLIKELY(atomic_load_explicit(&inode->fs->forking, memory_order_relaxed)))
+		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+	pthread_mutex_lock(&g->lock);
+	r = take_error(g);
+	have = atomic_load_explicit(&g->len, memory_order_relaxed);
+	if (r == 0 && have > 0 && (!small || offset != g->offset + have))
+		r = flush_locked(inode, false, NULL);
+	have = atomic_load_explicit(&g->len, memory_order_relaxed);
+	if (r == 0 && have == 0) {
+		if (!small || !is_sequential(inode, offset)) {
+			pthread_mutex_unlock(&g->lock);
+			return 0;
+		}
+		r = begin(inode, offset);
+		fresh = true;
+	}
+	if (r == 0) {
+		atomic_store_explicit(&inode->uncommitted, true, memory_order_release);
+		r = gather(inode, &c, len);
+	}
+	pthread_mutex_unlock(&g->lock);
+	if (fresh && r == 0)
+		ff3_flusher_kick(inode->fs);
+	return r < 0 ? r : 1;
+}
+
+int ff3_gather_flush(struct ff3_inode *inode)
+{
+	struct ff3_gather *g = &inode->gather;
+	int r, error;
+
+	pthread_mutex_lock(&g->lock);
+	r = flush_locked(inode, false, NULL);
+	error = take_error(g);
+	pthread_mutex_unlock(&g->lock);
+	return error < 0 ? error : r;
+}
+
+int ff3_gather_flush_sync(struct ff3_inode *inode, uint64_t *ret_end)
+{
+	struct ff3_gather *g = &inode->gather;
+	bool sync;
+	int r, error;
+
+	*ret_end = 0;
+	pthread_mutex_lock(&g->lock);
+	/* One chunk, durable by one request; else all targets are synced afterwards anyway. */
+	sync = atomic_load(&inode->hold.n_unsynced) == 0;
+	r = flush_locked(inode, sync, sync ? ret_end : NULL);
+	error = take_error(g);
+	pthread_mutex_unlock(&g->lock);
+	return error < 0 ? error : r;
+}
+
+int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
+{
+	struct ff3_inode *inode;
+	int r = 0;
+
+	if (LIKELY(atomic_load_explicit(&fs->flusher.n_gathering, memory_order_acquire) == 0))
+		return 0;
+	inode = ff3_inode_find(fs, ino);
+	if (!inode)
+		return 0;
+	if (ff3_gathering(inode)) {
+		r = ff3_gather_flush(inode);
+		/* The writer will want to know it too. */
+		if (r < 0) {
+			pthread_mutex_lock(&inode->gather.lock);
+			inode->gather.error = r;
+			pthread_mutex_unlock(&inode->gather.lock);
+		}
+		r = 1;
+	}
+	ff3_inode_unref(inode);
+	return r;
+}
+
+int ff3_flush_all(struct ff3fs *fs)
+{
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	int r, result = 0;
+	size_t n;
+
+	if (atomic_load_explicit(&fs->flusher.n_gathering, memory_order_acquire) == 0)
+		return 0;
+	r = ff3_inodes_all(fs, &inodes, &n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		r = ff3_gathering(inodes[i]) ? ff3_gather_flush(inodes[i]) : 0;
+		if (r < 0) {
+			pthread_mutex_lock(&inodes[i]->gather.lock);
+			inodes[i]->gather.error = r;
+			pthread_mutex_unlock(&inodes[i]->gather.lock);
+			result = r;
+		}
+		ff3_inode_unref(inodes[i]);
+	}
+	return result;
+}
