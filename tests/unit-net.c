@@ -428,6 +428,1008 @@ START_TEST(writes_of_all_sizes)
 }
 END_TEST
 
+START_TEST(pipelining)
+{
+	enum { N = 300, SIZE = 5000 };
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct op *ops_ = calloc(N, sizeof *ops_);
+	struct ff3_rpc_call *calls[N];
+	uint8_t *buf = malloc(N * SIZE);
+
+	daemon_start(&d);
+	for (unsigned connections = 1; connections <= 3; connections += 2) {
+		peer = peer_for(&d, connections);
+		for (unsigned i = 0; i < N; i++) {
+			switch (i % 4) {
+			case 0:
+				ping_init(&ops_[i], i);
+				break;
+			case 1:
+				fill(buf + i * SIZE, SIZE, i, 0);
+				write_init(&ops_[i], buf + i * SIZE, i * 16);
+				break;
+			default:
+				/* Some of these end early or have a wrong guess. */
+				read_init(&ops_[i], i, i, buf + i * SIZE, SIZE, i % 7 == 0 ? 2 : 0);
+				ops_[i].call.reply_expected = i % 5 == 0 ? 0 : i % 11 == 0 ? 33 : 20;
+				break;
+			}
+			calls[i] = &ops_[i].call;
+			ck_assert_int_eq(ff3_rpc_start(peer, calls[i]), 0);
+		}
+		for (unsigned n = 0; n < N;) {
+			unsigned n_done = 0;
+
+			ck_assert_int_eq(ff3_rpc_wait_any(calls, N, in_ms(10000)), 0);
+			for (unsigned i = 0; i < N; i++)
+				n_done += ff3_rpc_is_done(calls[i]);
+			ck_assert_uint_gt(n_done, n);
+			n = n_done;
+		}
+		ck_assert_int_eq(ff3_rpc_wait(calls, N, 0), 0);
+		for (unsigned i = 0; i < N; i++) {
+			if (i % 4 == 0)
+				ck_assert_int_eq(ping_result(&ops_[i], i), 0);
+			else if (i % 4 == 1)
+				write_check(&ops_[i]);
+			else
+				read_check(&ops_[i], i, i);
+		}
+		ff3_rpc_peer_free(peer);
+	}
+	free(buf);
+	free(ops_);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Replies in another order than the requests. */
+START_TEST(out_of_order)
+{
+	enum { N = 50 };
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op ops_[N + 1];
+	struct ff3_rpc_call *calls[N + 1];
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (unsigned i = 0; i <= N; i++) {
+		ping_init(&ops_[i], i < N ? i + 1 : 0);
+		ops_[i].call.reply_expected = 8;
+		calls[i] = &ops_[i].call;
+		ck_assert_int_eq(ff3_rpc_start(peer, calls[i]), 0);
+	}
+	ck_assert_int_eq(ff3_rpc_wait(calls, N + 1, in_ms(10000)), 0);
+	for (unsigned i = 0; i <= N; i++)
+		ck_assert_int_eq(ping_result(&ops_[i], i < N ? i + 1 : 0), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+struct worker {
+	struct daemon *d;
+	struct ff3_rpc_peer *peer;
+	pthread_t thread;
+	unsigned seed;
+};
+
+static void *work(void *arg)
+{
+	enum { LOOPS = 150, DEPTH = 6, SIZE = 100000 };
+	struct worker *w = arg;
+	uint8_t *buf = malloc(DEPTH * SIZE);
+	struct op ops_[DEPTH];
+	struct ff3_rpc_call *calls[DEPTH];
+
+	for (unsigned i = 0; i < LOOPS; i++) {
+		uint32_t len = rand_r(&w->seed) % SIZE + 1;
+		unsigned depth = (unsigned)rand_r(&w->seed) % DEPTH + 1;
+
+		for (unsigned k = 0; k < depth; k++) {
+			uint8_t *p = buf + k * SIZE;
+
+			switch (rand_r(&w->seed) % 3) {
+			case 0:
+				read_init(&ops_[k], i, k, p, len, 0);
+				break;
+			case 1:
+				read_init(&ops_[k], i, k, p, len % 5000 + 1, 0);
+				break;
+			default:
+				write_init(&ops_[k], p, len);
+			}
+			calls[k] = &ops_[k].call;
+			ck_assert_int_eq(ff3_rpc_start(w->peer, calls[k]), 0);
+		}
+		ck_assert_int_eq(ff3_rpc_wait(calls, depth, in_ms(20000)), 0);
+		for (unsigned k = 0; k < depth; k++)
+			if (ops_[k].call.op == FF3_OP_chunk_read)
+				read_check(&ops_[k], i, k);
+			else
+				write_check(&ops_[k]);
+		ck_assert_int_eq(ping(w->peer, i), 0);
+	}
+	free(buf);
+	return NULL;
+}
+
+START_TEST(eight_threads)
+{
+	struct daemon d = { .room = 3 };
+	struct worker w[8];
+	struct ff3_rpc_peer *peer;
+
+	daemon_start(&d);
+	for (unsigned connections = 1; connections <= 4; connections += 3) {
+		peer = peer_for(&d, connections);
+		for (unsigned i = 0; i < 8; i++) {
+			w[i] = (struct worker){ .d = &d, .peer = peer, .seed = i };
+			ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+		}
+		for (unsigned i = 0; i < 8; i++)
+			pthread_join(w[i].thread, NULL);
+		ff3_rpc_peer_free(peer);
+	}
+	daemon_stop(&d);
+}
+END_TEST
+
+/* One payload at a time may be under way, from two connections. */
+START_TEST(payload_back_pressure)
+{
+	enum { N = 40, SIZE = 300000 };
+	struct daemon d = { .room = 1 };
+	struct ff3_rpc_peer *peers[2];
+	struct op ops_[N];
+	struct ff3_rpc_call *calls[N];
+	uint8_t *buf = malloc(SIZE);
+
+	fill(buf, SIZE, 1, 0);
+	daemon_start(&d);
+	peers[0] = peer_for(&d, 1);
+	peers[1] = peer_for(&d, 1);
+	for (unsigned i = 0; i < N; i++) {
+		write_init(&ops_[i], buf, SIZE - i);
+		calls[i] = &ops_[i].call;
+		ck_assert_int_eq(ff3_rpc_start(peers[i % 2], calls[i]), 0);
+	}
+	ck_assert_int_eq(ff3_rpc_wait(calls, N, in_ms(20000)), 0);
+	for (unsigned i = 0; i < N; i++)
+		write_check(&ops_[i]);
+	ff3_rpc_peer_free(peers[0]);
+	ff3_rpc_peer_free(peers[1]);
+	free(buf);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Refused payloads are thrown away and the connection lives. */
+START_TEST(payload_refused)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	uint8_t *buf = calloc(1, 1 << 20);
+	struct op op;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (size_t len = 1; len <= 1 << 20; len *= 16) {
+		write_init(&op, buf, len);
+		op.call.op = FF3_OP_chunk_sync;
+		ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(5000)), -EINVAL);
+		ck_assert_int_eq(ping(peer, len), 0);
+	}
+	free(buf);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+	ck_assert_uint_eq(d.n_closed, 1);
+}
+END_TEST
+
+START_TEST(large_bodies)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	uint8_t *reply = malloc(FF3_BODY_MAX), *body = calloc(1, FF3_BODY_MAX + 1);
+	struct ff3_rep_readdir m;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	ping_init(&op, 1);
+	op.call.op = FF3_OP_readdir;
+	op.call.reply = reply;
+	op.call.reply_size = FF3_BODY_MAX;
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(5000)), 0);
+	ck_assert_int_eq(ff3_decode_rep_readdir(reply, op.call.reply_len, &m), 0);
+	ck_assert(is_pattern(m.entries.p, m.entries.len, 3, 0));
+	/* Too large for the caller: an error, and the connection goes on. */
+	op.call.reply_size = 1000;
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(5000)), -E2BIG);
+	/* A request body that needs a larger receive buffer. */
+	ping_init(&op, 1);
+	op.call.body = body;
+	op.call.body_len = FF3_BODY_MAX;
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(5000)), -EINVAL);
+	op.call.body_len++;
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(5000)), -E2BIG);
+	ck_assert_int_eq(ping(peer, 4), 0);
+	free(reply);
+	free(body);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+	ck_assert_uint_eq(d.n_closed, 1);
+}
+END_TEST
+
+/* Buffers that are no memory fail their own call only. */
+START_TEST(bad_buffers)
+{
+	enum { SIZE = 70000 };
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	uint8_t *bad = mmap(NULL, SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *good = malloc(SIZE);
+	struct op ops_[9];
+	struct ff3_rpc_call *calls[9];
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (uint32_t len = 1; len < SIZE; len = len * 7 + 1) {
+		read_init(&ops_[0], 1, 2, bad, len, 0);
+		ck_assert_int_eq(ff3_rpc_call(peer, &ops_[0].call, in_ms(5000)), -EFAULT);
+		/* Among others. */
+		for (unsigned guess = 0; guess <= 20; guess += 10) {
+			for (unsigned i = 0; i < 9; i++) {
+				read_init(&ops_[i], i, 2, i % 3 == 1 ? bad : good, len, 0);
+				ops_[i].call.reply_expected = guess;
+				calls[i] = &ops_[i].call;
+				ck_assert_int_eq(ff3_rpc_start(peer, calls[i]), 0);
+			}
+			ck_assert_int_eq(ff3_rpc_wait(calls, 9, in_ms(5000)), 0);
+			for (unsigned i = 0; i < 9; i++)
+				ck_assert_int_eq(ops_[i].call.status, i % 3 == 1 ? -EFAULT : 0);
+		}
+		ck_assert_int_eq(ping(peer, 4), 0);
+		write_init(&ops_[0], bad, len);
+		ck_assert_int_eq(ff3_rpc_call(peer, &ops_[0].call, in_ms(5000)), -EFAULT);
+		ck_assert_int_eq(ping(peer, 4), 0);
+	}
+	free(good);
+	munmap(bad, SIZE);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* A reader that does not read stops being read from: it cannot make the server hold its replies
+ * without bound. */
+START_TEST(slow_reader)
+{
+	enum { N = 64, SIZE = 1 << 20 };
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *slow, *other;
+	struct op *ops_ = calloc(N, sizeof *ops_);
+	struct ff3_rpc_call *calls[N];
+	uint8_t *buf = malloc((size_t)N * SIZE);
+	unsigned before;
+
+	daemon_start(&d);
+	slow = peer_for(&d, 1);
+	other = peer_for(&d, 1);
+	for (unsigned i = 0; i < N; i++) {
+		read_init(&ops_[i], i, 0, buf + (size_t)i * SIZE, SIZE, 0);
+		calls[i] = &ops_[i].call;
+		ck_assert_int_eq(ff3_rpc_start(slow, calls[i]), 0);
+	}
+	/* Others are served meanwhile; by then the server has taken what it would take. */
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert_int_eq(ping(other, i), 0);
+	before = d.n_requests - 200;
+	ck_assert_uint_lt(before, 40);
+	ck_assert_int_eq(ff3_rpc_wait(calls, N, in_ms(20000)), 0);
+	for (unsigned i = 0; i < N; i++)
+		read_check(&ops_[i], i, 0);
+	ff3_rpc_peer_free(slow);
+	ff3_rpc_peer_free(other);
+	free(buf);
+	free(ops_);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Large writes and large reads cross each other on one connection, more than sockets hold. */
+START_TEST(both_directions)
+{
+	enum { N = 60, SIZE = 1 << 20 };
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct op *ops_ = calloc(N, sizeof *ops_);
+	struct ff3_rpc_call *calls[N];
+	uint8_t *buf = calloc(N, SIZE);
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (unsigned i = 0; i < N; i++) {
+		if (i < N / 2)
+			read_init(&ops_[i], i, 0, buf + (size_t)i * SIZE, SIZE, 0);
+		else
+			write_init(&ops_[i], buf + (size_t)i * SIZE, SIZE);
+		calls[i] = &ops_[i].call;
+		ck_assert_int_eq(ff3_rpc_start(peer, calls[i]), 0);
+	}
+	ck_assert_int_eq(ff3_rpc_wait(calls, N, in_ms(20000)), 0);
+	for (unsigned i = 0; i < N; i++)
+		if (i < N / 2)
+			read_check(&ops_[i], i, 0);
+		else
+			write_check(&ops_[i]);
+	ff3_rpc_peer_free(peer);
+	free(buf);
+	free(ops_);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* --- A peer that misbehaves ---------------------------------------------------------------- */
+
+static void raw_send(int fd, const void *p, size_t len)
+{
+	ck_assert_int_eq(send(fd, p, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static size_t make_frame(uint8_t *out, uint16_t op, uint32_t flags, uint64_t id, const void *body,
+			 size_t body_len, uint32_t payload_len)
+{
+	struct ff3_header h = { .op = op, .flags = flags, .request_id = id,
+				.body_len = (uint32_t)body_len, .payload_len = payload_len,
+				.body_crc = ff3_crc32c(0, body, body_len) };
+
+	ff3_header_encode(out, &h);
+	if (body_len)
+		memcpy(out + FF3_HEADER_SIZE, body, body_len);
+	return FF3_HEADER_SIZE + body_len;
+}
+
+static size_t make_hello(uint8_t *out)
+{
+	uint8_t body[128];
+	size_t n = ff3_encode_req_hello(body, sizeof body,
+					&(struct ff3_req_hello){ .session = 1, .role = 1 });
+
+	return make_frame(out, FF3_OP_hello, 0, 1, body, n, 0);
+}
+
+static int dial(const struct daemon *d)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(d->port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval tv = { .tv_sec = 10 };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+	return fd;
+}
+
+static void greet(int fd)
+{
+	uint8_t frame[256], reply[FF3_HEADER_SIZE];
+	struct ff3_header h;
+	size_t n = make_hello(frame);
+
+	raw_send(fd, frame, n);
+	ck_assert_int_eq(recv(fd, reply, sizeof reply, MSG_WAITALL), sizeof reply);
+	ck_assert_int_eq(ff3_header_decode(reply, &h), 0);
+	ck_assert_uint_eq(h.status, 0);
+	ck_assert_int_eq(recv(fd, frame, h.body_len, MSG_WAITALL), h.body_len);
+}
+
+/* The server closes without a word. */
+static void expect_close(int fd)
+{
+	uint8_t c[64];
+
+	ck_assert_int_le(recv(fd, c, sizeof c, 0), 0);
+	close(fd);
+}
+
+START_TEST(malformed_frames)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	uint8_t frame[256];
+	unsigned seed = 1;
+	size_t n;
+	int fd;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	ck_assert_int_eq(ping(peer, 1), 0);
+	/* Each byte of the header damaged, before and after the hello. */
+	for (unsigned i = 0; i < FF3_HEADER_SIZE; i++) {
+		if (i == 4 || i == 5)
+			continue; /* the version */
+		fd = dial(&d);
+		make_hello(frame);
+		frame[i] ^= 0x10;
+		raw_send(fd, frame, FF3_HEADER_SIZE);
+		expect_close(fd);
+		fd = dial(&d);
+		greet(fd);
+		make_frame(frame, FF3_OP_ping, 0, 3, "12345678", 8, 0);
+		frame[i] ^= 0x10;
+		raw_send(fd, frame, FF3_HEADER_SIZE + 8);
+		expect_close(fd);
+	}
+	/* A damaged body, a reply, a second hello, a request before the hello, a hello that does
+	 * not decode. */
+	for (unsigned kind = 0; kind < 5; kind++) {
+		fd = dial(&d);
+		if (kind < 3)
+			greet(fd);
+		n = make_frame(frame, FF3_OP_ping, kind == 1 ? FF3_FRAME_REPLY : 0, 3, "12345678", 8,
+			       0);
+		if (kind == 0)
+			frame[n - 1] ^= 1;
+		if (kind == 2)
+			n = make_hello(frame);
+		if (kind == 4)
+			n = make_frame(frame, FF3_OP_hello, 0, 3, "12345678", 8, 0);
+		raw_send(fd, frame, n);
+		if (kind == 4)
+			recv(fd, frame, FF3_HEADER_SIZE, MSG_WAITALL);
+		expect_close(fd);
+	}
+	for (unsigned i = 0; i < 50; i++) {
+		fd = dial(&d);
+		if (i % 2)
+			greet(fd);
+		for (size_t k = 0; k < sizeof frame; k++)
+			frame[k] = (uint8_t)rand_r(&seed);
+		raw_send(fd, frame, sizeof frame);
+		expect_close(fd);
+	}
+	ck_assert_int_eq(ping(peer, 2), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Frames that arrive byte by byte are frames all the same. */
+START_TEST(byte_by_byte)
+{
+	struct daemon d = { 0 };
+	uint8_t frame[256], reply[256];
+	size_t n = make_hello(frame);
+	int fd;
+
+	daemon_start(&d);
+	fd = dial(&d);
+	for (size_t i = 0; i < n; i++)
+		raw_send(fd, frame + i, 1);
+	ck_assert_int_gt(recv(fd, reply, sizeof reply, 0), (int)FF3_HEADER_SIZE);
+	for (unsigned k = 0; k < 3; k++) {
+		n = make_frame(frame, FF3_OP_ping, 0, 3, "12345678", 8, 0);
+		for (size_t i = 0; i < n; i++)
+			raw_send(fd, frame + i, 1);
+		ck_assert_int_eq(recv(fd, reply, FF3_HEADER_SIZE + 8, MSG_WAITALL),
+				 FF3_HEADER_SIZE + 8);
+		ck_assert_mem_eq(reply + FF3_HEADER_SIZE, "12345678", 8);
+	}
+	close(fd);
+	daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(version_mismatch)
+{
+	struct daemon d = { 0 };
+	uint8_t frame[256];
+	struct ff3_header h;
+	int fd;
+
+	daemon_start(&d);
+	fd = dial(&d);
+	make_hello(frame);
+	frame[4]++;
+	raw_send(fd, frame, FF3_HEADER_SIZE);
+	ck_assert_int_eq(recv(fd, frame, FF3_HEADER_SIZE, MSG_WAITALL), FF3_HEADER_SIZE);
+	ck_assert_int_eq(ff3_header_decode(frame, &h), 0);
+	ck_assert_int_eq(ff3_err_from_wire(h.status), FF3_E_VERSION);
+	expect_close(fd);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* The client dies in the middle of a payload. */
+START_TEST(client_drops_mid_payload)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	uint8_t frame[256], body[128], *part = calloc(1, 100000);
+	size_t n;
+	int fd;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (unsigned i = 0; i < 10; i++) {
+		fd = dial(&d);
+		greet(fd);
+		n = ff3_encode_req_chunk_write(body, sizeof body,
+					       &(struct ff3_req_chunk_write){ .ino = 1 });
+		n = make_frame(frame, FF3_OP_chunk_write, 0, 5, body, n, 200000);
+		raw_send(fd, frame, n);
+		raw_send(fd, part, 10000 * i);
+		close(fd);
+		ck_assert_int_eq(ping(peer, i), 0);
+	}
+	while (d.n_closed < 10)
+		ck_assert_int_eq(ping(peer, 1), 0);
+	ck_assert_uint_eq(d.n_aborted, 10);
+	ck_assert_uint_eq(d.under_way, 0);
+	free(part);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* A listener for a fake server, so that the client can be shown what no daemon of ours does. */
+static int fake_listen(struct daemon *d)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(listen(fd, 16), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	d->port = ntohs(a.sin_port);
+	snprintf(d->address, sizeof d->address, "127.0.0.1:%u", d->port);
+	return fd;
+}
+
+static void recv_frame(int fd, struct ff3_header *h, uint8_t *body, size_t size)
+{
+	uint8_t buf[FF3_HEADER_SIZE];
+
+	ck_assert_int_eq(recv(fd, buf, sizeof buf, MSG_WAITALL), sizeof buf);
+	ck_assert_int_eq(ff3_header_decode(buf, h), 0);
+	ck_assert_uint_le(h->body_len, size);
+	ck_assert_int_eq(recv(fd, body, h->body_len, MSG_WAITALL), h->body_len);
+}
+
+static int fake_accept(int listener)
+{
+	uint8_t body[1024], frame[256];
+	struct ff3_header h;
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	size_t n;
+
+	ck_assert_int_ge(fd, 0);
+	recv_frame(fd, &h, body, sizeof body);
+	n = ff3_encode_rep_hello(body, sizeof body,
+				 &(struct ff3_rep_hello){ .cluster = CLUSTER, .instance = 6 });
+	n = make_frame(frame, FF3_OP_hello, FF3_FRAME_REPLY, h.request_id, body, n, 0);
+	raw_send(fd, frame, n);
+	return fd;
+}
+
+struct fake {
+	int listener;
+	int kind;
+	pthread_t thread;
+	atomic_bool go_on;
+};
+
+enum { HALF_PAYLOAD, HALF_HEADER, BAD_CRC, CLOSES, SILENT, HALF_THEN_SILENT };
+
+/* Answers the first read on each of three connections badly. */
+static void *fake_run(void *arg)
+{
+	struct fake *f = arg;
+	uint8_t body[256], frame[256], *payload = calloc(1, 100000);
+	struct ff3_header h;
+
+	for (int i = 0; i < 3; i++) {
+		int fd = fake_accept(f->listener);
+		size_t n;
+
+		recv_frame(fd, &h, body, sizeof body);
+		n = ff3_encode_rep_chunk_read(body, sizeof body,
+					      &(struct ff3_rep_chunk_read){ .crcs = { "abcd", 4 } });
+		n = make_frame(frame, FF3_OP_chunk_read, FF3_FRAME_REPLY, h.request_id, body, n,
+			       100000);
+		switch (f->kind) {
+		case HALF_HEADER:
+			raw_send(fd, frame, FF3_HEADER_SIZE / 2);
+			break;
+		case BAD_CRC:
+			frame[n - 1] ^= 1;
+			raw_send(fd, frame, n);
+			break;
+		case HALF_PAYLOAD:
+		case HALF_THEN_SILENT:
+			raw_send(fd, frame, n);
+			raw_send(fd, payload, 50000);
+			break;
+		default:
+			break;
+		}
+		if (f->kind >= SILENT)
+			/* Until the client gives up. */
+			while (recv(fd, frame, sizeof frame, 0) > 0)
+				;
+		close(fd);
+	}
+	free(payload);
+	return NULL;
+}
+
+START_TEST(server_drops)
+{
+	struct daemon d = { 0 };
+	struct fake f = { .listener = fake_listen(&d), .kind = _i };
+	struct ff3_rpc_peer *peer = peer_for(&d, 1);
+	uint8_t *buf = calloc(1, 100000);
+	struct op op;
+
+	ck_assert_int_eq(pthread_create(&f.thread, NULL, fake_run, &f), 0);
+	for (int i = 0; i < 3; i++) {
+		read_init(&op, 1, 0, buf, 100000, 0);
+		op.call.reply_expected = i * 10;
+		ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(10000)),
+				 _i == BAD_CRC ? -EBADMSG : -ECONNRESET);
+	}
+	pthread_join(f.thread, NULL);
+	close(f.listener);
+	/* Nobody there. */
+	ck_assert_int_eq(ping(peer, 1), -ECONNREFUSED);
+	ff3_rpc_peer_free(peer);
+	free(buf);
+}
+END_TEST
+
+struct victim {
+	struct ff3_rpc_peer *peer;
+	pthread_t thread;
+	uint8_t *buf;
+	uint64_t ms;
+	int result;
+};
+
+static void *victim_run(void *arg)
+{
+	struct victim *v = arg;
+	struct op op;
+
+	read_init(&op, 1, 0, v->buf, 100000, 0);
+	v->result = ff3_rpc_call(v->peer, &op.call, in_ms(v->ms));
+	/* Nothing may be written there any more. */
+	memset(v->buf, 0x55, 100000);
+	return NULL;
+}
+
+/* Calls that time out, alone and while another thread reads for them. */
+START_TEST(timeouts)
+{
+	struct daemon d = { 0 };
+	struct fake f = { .listener = fake_listen(&d), .kind = _i };
+	struct ff3_rpc_peer *peer = peer_for(&d, 1);
+	struct victim v[6];
+	uint64_t begin = ff3_boottime_ns();
+
+	ck_assert_int_eq(pthread_create(&f.thread, NULL, fake_run, &f), 0);
+	for (int round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(v); i++) {
+			v[i] = (struct victim){ .peer = peer, .buf = calloc(1, 100000),
+						.ms = 30 * (i + 1) };
+			ck_assert_int_eq(pthread_create(&v[i].thread, NULL, victim_run, &v[i]), 0);
+		}
+		for (unsigned i = 0; i < ARRAY_SIZE(v); i++) {
+			pthread_join(v[i].thread, NULL);
+			ck_assert(v[i].result == -ETIMEDOUT || v[i].result == -ECONNRESET);
+			for (unsigned k = 0; k < 100000; k++)
+				ck_assert_uint_eq(v[i].buf[k], 0x55);
+			free(v[i].buf);
+		}
+		/* What a broken connection leaves must not stop the next round. */
+		ff3_rpc_close_idle(peer, 0);
+	}
+	ck_assert_uint_lt(ff3_boottime_ns() - begin, 8 * FF3_NSEC_PER_SEC);
+	shutdown(f.listener, SHUT_RDWR);
+	ff3_rpc_peer_free(peer);
+	pthread_cancel(f.thread);
+	pthread_join(f.thread, NULL);
+	close(f.listener);
+}
+END_TEST
+
+/* A daemon that hangs is given up when its call's time is over, also while connecting. */
+START_TEST(hello_timeout)
+{
+	struct daemon d = { 0 };
+	int listener = fake_listen(&d);
+	struct ff3_rpc_peer *peer = peer_for(&d, 1);
+	struct op op;
+
+	ping_init(&op, 1);
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(50)), -ETIMEDOUT);
+	ck_assert(ff3_rpc_is_done(&op.call));
+	close(listener);
+	ff3_rpc_peer_free(peer);
+}
+END_TEST
+
+START_TEST(hello_refused)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_identity id = { .cluster = CLUSTER + 1, .session = 1 };
+	struct ff3_rpc_peer *peer;
+
+	daemon_start(&d);
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, NULL, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), FF3_E_CLUSTER);
+	ff3_rpc_peer_free(peer);
+	id.cluster = 0;
+	id.credential = (struct ff3_blob){ "x", 1 };
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, NULL, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), FF3_E_CREDENTIAL);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+	ck_assert_uint_eq(d.n_closed, 0);
+}
+END_TEST
+
+/* --- Life ---------------------------------------------------------------------------------- */
+
+/* The child speaks on connections of its own, and what was under way is over for it. */
+START_TEST(fork_child)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+	pid_t pid;
+	int status;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 2);
+	ck_assert_int_eq(ping(peer, 0), 0);
+	ping_init(&op, 3);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	pid = fork();
+	if (pid == 0) {
+		ff3_rpc_after_fork(peer, 10);
+		if (ff3_rpc_wait(&call, 1, in_ms(5000)) != 0 || call->status != -ECONNRESET)
+			_exit(1);
+		for (int i = 0; i < 100; i++)
+			if (ping(peer, 0) < 0)
+				_exit(2);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	/* The child's pings let the parent's go. */
+	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(5000)), 0);
+	ck_assert_int_eq(ping_result(&op, 3), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(hand_over)
+{
+	struct daemon d = { .move = true };
+	struct worker w[4];
+
+	daemon_start(&d);
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i] = (struct worker){ .d = &d, .peer = peer_for(&d, 2), .seed = i };
+		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		pthread_join(w[i].thread, NULL);
+		ff3_rpc_peer_free(w[i].peer);
+	}
+	daemon_stop(&d);
+	ck_assert_uint_gt(d.n_requests, 0);
+	ck_assert_uint_eq(d.n_requests, d.second_requests);
+}
+END_TEST
+
+static void free_server(struct ff3_work *w)
+{
+	struct daemon *d = CONTAINER_OF(w, struct daemon, work);
+
+	ff3_server_free(TAKE_PTR(d->server));
+	d->ran = true;
+}
+
+/* Freeing a server whose loop runs, with connections and unanswered requests; then another one
+ * on the same loop. */
+START_TEST(server_free_while_running)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	ping_init(&op, 3);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	while (d.n_requests == 0)
+		sched_yield();
+	d.work.fn = free_server;
+	ff3_loop_post(d.loop, &d.work);
+	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(5000)), 0);
+	ck_assert_int_eq(call->status, -ECONNRESET);
+	while (!d.ran || d.n_closed == 0)
+		sched_yield();
+	ck_assert_int_eq(ping(peer, 1), -ECONNREFUSED);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(restart_and_idle)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	char address[64];
+
+	daemon_start(&d);
+	peer = peer_for(&d, 4);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(ping(peer, 1), 0);
+		ff3_rpc_close_idle(peer, FF3_NSEC_PER_SEC * 1000);
+		ck_assert_int_eq(ping(peer, 2), 0);
+		ff3_rpc_close_idle(peer, 0);
+	}
+	ck_assert_int_eq(ping(peer, 1), 0);
+	snprintf(address, sizeof address, "%s", d.address);
+	daemon_stop(&d);
+	ck_assert_uint_eq(d.n_closed, 4);
+	ck_assert_int_lt(ping(peer, 1), 0);
+	ck_assert_int_eq(ping(peer, 1), -ECONNREFUSED);
+	daemon_listen(&d, address);
+	ck_assert_int_eq(ping(peer, 1), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Requests that are never answered but one-way. */
+START_TEST(one_way)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (unsigned i = 0; i < 100; i++) {
+		ping_init(&op, i);
+		op.call.one_way = true;
+		ck_assert_int_eq(ff3_rpc_start(peer, &op.call), 0);
+		ck_assert(ff3_rpc_is_done(&op.call));
+	}
+	ck_assert_int_eq(ping(peer, 1), 0);
+	ck_assert_uint_eq(d.n_requests, 101);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* --- The loop ------------------------------------------------------------------------------ */
+
+struct loop_case {
+	struct ff3_loop *loop;
+	struct ff3_timer timers[4];
+	unsigned fired[4], n_fired;
+	struct ff3_io io;
+	int results[700];
+	unsigned n_results;
+	struct ff3_io many[600];
+	char bytes[600];
+	struct ff3_work works[100];
+	unsigned n_works;
+	pthread_t thread;
+};
+
+static struct loop_case *the_case;
+
+static void on_timer(struct ff3_timer *t)
+{
+	struct loop_case *c = the_case;
+
+	c->fired[c->n_fired++] = (unsigned)(t - c->timers);
+	if (c->n_fired == 3)
+		ff3_loop_stop(c->loop);
+}
+
+static void on_io(struct ff3_io *io, int res)
+{
+	the_case->results[the_case->n_results++] = res;
+	if (the_case->n_results == 600)
+		ff3_loop_stop(the_case->loop);
+}
+
+static void on_work(struct ff3_work *w)
+{
+	ck_assert_ptr_eq(w, &the_case->works[the_case->n_works++]);
+	if (the_case->n_works == ARRAY_SIZE(the_case->works))
+		ff3_loop_stop(the_case->loop);
+}
+
+static void *post_all(void *arg)
+{
+	struct loop_case *c = arg;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(c->works); i++)
+		ff3_loop_post(c->loop, &c->works[i]);
+	return NULL;
+}
+
+START_TEST(loop_alone)
+{
+	struct loop_case *c = the_case = calloc(1, sizeof *c);
+	char name[] = "/tmp/unit-net-XXXXXX";
+	int fd = mkstemp(name);
+
+	ck_assert_int_ge(fd, 0);
+	unlink(name);
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	for (unsigned i = 0; i < 4; i++)
+		c->timers[i].fn = on_timer;
+	ff3_loop_timer_arm(c->loop, &c->timers[0], 30 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[1], 10 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[2], 20 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[3], 5 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_cancel(c->loop, &c->timers[3]);
+	ff3_loop_timer_arm(c->loop, &c->timers[0], 1 * FF3_NSEC_PER_MSEC);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_uint_eq(c->n_fired, 3);
+	ck_assert_uint_eq(c->fired[0], 0);
+	ck_assert_uint_eq(c->fired[1], 1);
+	ck_assert_uint_eq(c->fired[2], 2);
+	ff3_loop_free(c->loop);
+
+	/* Far more operations than the queue holds, armed before the loop ran at all. */
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	ck_assert_int_eq(ff3_loop_register_memory(c->loop, c->bytes, sizeof c->bytes), 0);
+	ck_assert_int_eq(ff3_loop_register_file(c->loop, fd), 0);
+	for (unsigned i = 0; i < 600; i++) {
+		c->many[i].fn = on_io;
+		c->bytes[i] = (char)i;
+		ff3_loop_write(c->loop, fd, &c->bytes[i], 1, i, &c->many[i]);
+	}
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_uint_eq(c->n_results, 600);
+	for (unsigned i = 0; i < 600; i++)
+		ck_assert_int_eq(c->results[i], 1);
+	ff3_loop_unregister_file(c->loop, fd);
+	c->n_results = 599;
+	c->io.fn = on_io;
+	ff3_loop_fdatasync(c->loop, fd, &c->io);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_int_eq(c->results[599], 0);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(c->works); i++)
+		c->works[i].fn = on_work;
+	ck_assert_int_eq(pthread_create(&c->thread, NULL, post_all, c), 0);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	pthread_join(c->thread, NULL);
+	ff3_loop_free(c->loop);
+	close(fd);
+	free(c);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("net");
@@ -437,6 +1439,29 @@ static Suite *suite(void)
 	tcase_add_test(t, one_call);
 	tcase_add_test(t, reads_of_all_sizes);
 	tcase_add_test(t, writes_of_all_sizes);
+	tcase_add_test(t, pipelining);
+	tcase_add_test(t, out_of_order);
+	tcase_add_test(t, eight_threads);
+	tcase_add_test(t, payload_back_pressure);
+	tcase_add_test(t, payload_refused);
+	tcase_add_test(t, large_bodies);
+	tcase_add_test(t, bad_buffers);
+	tcase_add_test(t, slow_reader);
+	tcase_add_test(t, both_directions);
+	tcase_add_test(t, malformed_frames);
+	tcase_add_test(t, byte_by_byte);
+	tcase_add_test(t, version_mismatch);
+	tcase_add_test(t, client_drops_mid_payload);
+	tcase_add_loop_test(t, server_drops, HALF_PAYLOAD, CLOSES + 1);
+	tcase_add_loop_test(t, timeouts, SILENT, HALF_THEN_SILENT + 1);
+	tcase_add_test(t, hello_timeout);
+	tcase_add_test(t, hello_refused);
+	tcase_add_test(t, fork_child);
+	tcase_add_test(t, hand_over);
+	tcase_add_test(t, server_free_while_running);
+	tcase_add_test(t, restart_and_idle);
+	tcase_add_test(t, one_way);
+	tcase_add_test(t, loop_alone);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -242,9 +242,10 @@ void ff3_loop_timer_cancel(struct ff3_loop *loop, struct ff3_timer *t)
 
 void ff3_loop_timer_arm(struct ff3_loop *loop, struct ff3_timer *t, uint64_t delay_ns)
 {
-	struct ff3_timer *after = loop->timers.prev;
+	struct ff3_timer *after;
 
 	ff3_loop_timer_cancel(loop, t);
+	after = loop->timers.prev;
 	t->due_ns = ff3_boottime_ns() + delay_ns;
 	/* Most timers are armed with similar delays: the place is near the end. */
 	while (after != &loop->timers && after->due_ns > t->due_ns)
