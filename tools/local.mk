@@ -8,7 +8,51 @@ ff3fs_transfer_sources = \
 	%D%/progress.c %D%/progress.h \
 	%D%/transfer.c %D%/transfer.h
 
+bin_PROGRAMS += ff3fs ff3fs-put ff3fs-get
+ff3fs_SOURCES = \
+	$(ff3fs_shared_sources) %D%/cli_fs.c \
+	%D%/main.c %D%/commands.h \
+	%D%/where.c %D%/where.h \
+	%D%/pool.c %D%/pool.h \
+	%D%/cmd_df.c %D%/cmd_layout.c %D%/cmd_ls.c %D%/cmd_mkdir.c %D%/cmd_mv.c %D%/cmd_rm.c \
+	%D%/cmd_run.c %D%/cmd_stat.c \
+	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_http.c %D%/dev_process.c
+ff3fs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+ff3fs_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) -lpthread
+
+ff3fs_put_SOURCES = \
+	$(ff3fs_shared_sources) $(ff3fs_transfer_sources) %D%/put.c %D%/put.h %D%/put_file.c
+ff3fs_put_CFLAGS = $(ff3fs_CFLAGS)
+ff3fs_put_LDADD = $(ff3fs_LDADD)
+
+ff3fs_get_SOURCES = \
+	$(ff3fs_shared_sources) $(ff3fs_transfer_sources) %D%/get.c %D%/get.h %D%/get_file.c
+ff3fs_get_CFLAGS = $(ff3fs_CFLAGS)
+ff3fs_get_LDADD = $(ff3fs_LDADD)
+
 bin_PROGRAMS += ff3fs-admin
 ff3fs_admin_SOURCES = $(ff3fs_shared_sources) %D%/admin.c %D%/admin.h %D%/admin_http.c
 ff3fs_admin_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
 ff3fs_admin_LDADD = libff3base.la $(JANSSON_LIBS) $(CURL_LIBS)
+
+# Bash looks for a file of the command's name.
+bashcompletiondir = $(datadir)/bash-completion/completions
+bashcompletion_DATA = %D%/completion/ff3fs
+EXTRA_DIST += %D%/completion.bash
+CLEANFILES += %D%/completion/ff3fs
+%D%/completion/ff3fs: %D%/completion.bash
+	$(AM_V_GEN)mkdir -p $(@D) && cp $< $@
+install-data-hook:
+	for name in ff3fs-put ff3fs-get ff3fs-admin; do \
+		ln -sf ff3fs $(DESTDIR)$(bashcompletiondir)/$$name; done
+uninstall-hook:
+	for name in ff3fs-put ff3fs-get ff3fs-admin; do \
+		rm -f $(DESTDIR)$(bashcompletiondir)/$$name; done
+
+check_PROGRAMS += tests/unit-tools
+TESTS += tests/unit-tools tests/lint-options.sh
+tests_unit_tools_SOURCES = \
+	tests/unit-tools.c $(ff3fs_shared_sources) \
+	%D%/pool.c %D%/pool.h %D%/progress.c %D%/progress.h
+tests_unit_tools_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_tools_LDADD = libff3base.la $(JANSSON_LIBS) $(CHECK_LIBS) -lpthread
