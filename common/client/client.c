@@ -130,7 +130,8 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 	ts.tv_nsec = (long)pause;
 	nanosleep(&ts, NULL);
 	retry->pause_us = MIN(retry->pause_us * 2, 200000u);
-	return 0;
+	/* The cause says more than the time-out of an attempt that has no time left. */
+	return now + pause >= retry->deadline_ns ? cause : 0;
 }
 
 /* --- Buffers --------------------------------------------------------------------------------- */
@@ -191,9 +192,17 @@ static int load_identity(struct ff3fs *fs)
 	return 0;
 }
 
+/* "host:port". */
+static bool is_address(const char *s)
+{
+	const char *colon = strrchr(s, ':');
+
+	return colon && colon > s && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1);
+}
+
 static int client_init(struct ff3fs *fs)
 {
-	int r = load_identity(fs);
+	int r = is_address(fs->conf.client.metad) ? load_identity(fs) : -EINVAL;
 
 	if (r < 0)
 		return r;

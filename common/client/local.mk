@@ -1,16 +1,27 @@
 # The client core: the shim loads it, tools and programs link it.
+noinst_LTLIBRARIES += libff3client.la
+libff3client_la_SOURCES = \
+	%D%/ff3fs.h %D%/internal.h %D%/batch.h \
+	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/chunk_read.c %D%/chunk_write.c \
+	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
+	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
+	%D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
+libff3client_la_LIBADD = libff3rpc.la libff3base.la
+
 lib_LTLIBRARIES += libff3fs.la
 include_HEADERS += %D%/ff3fs.h
 pkgconfig_DATA += %D%/ff3fs.pc
-libff3fs_la_SOURCES = \
-	%D%/ff3fs.h %D%/internal.h \
-	%D%/append.c %D%/batch.c %D%/chunk_read.c %D%/chunk_write.c %D%/client.c %D%/dir.c \
-	%D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c %D%/meta.c %D%/names.c \
-	%D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c %D%/user_mem.c \
-	%D%/write_behind.c %D%/xattrs.c
-libff3fs_la_LIBADD = libff3rpc.la libff3base.la -lpthread
+libff3fs_la_SOURCES =
+libff3fs_la_LIBADD = libff3client.la -lpthread
 # current:revision:age; see libtool's manual before changing it
 libff3fs_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-export-symbols-regex '^ff3fs_'
 EXTRA_DIST += %D%/ff3fs.pc.in
 CLEANFILES += %D%/ff3fs.pc
+
+# The inside, without daemons; then the calls of ff3fs.h against real ones.
+check_PROGRAMS += tests/unit-client
+TESTS += tests/unit-client
+tests_unit_client_SOURCES = tests/unit-client.c
+tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread

@@ -1,0 +1,223 @@
+/* Purpose: reaping batches; see batch.c.
+ *
+ * Threads and fork: as there. */
+#include "batch.h"
+
+/* How many calls are waited for at a time; looking at all of thousands would cost more. */
+#define WAIT_MAX 256u
+#define WAIT_SLICE_NS (10 * FF3_NSEC_PER_MSEC)
+
+static void calls_remove(struct ff3fs_batch *b, struct ff3_batch_piece *p)
+{
+	struct ff3_rpc_call *last = b->calls[--b->n_calls];
+
+	b->calls[p->slot] = last;
+	ff3_batch_piece_of(last)->slot = p->slot;
+}
+
+static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
+{
+	struct ff3_retry retry = { 0 };
+	struct ff3_batch_op *op = p->op;
+	int r;
+
+	calls_remove(b, p);
+	/* From here on it is an ordinary piece; usually there is nothing to wait for. */
+	p->piece.call.done = NULL;
+	r = ff3_piece_wait(&p->piece, &retry);
+	if (r == 0 && op->write) {
+		r = ff3_write_done(&p->piece, &op->tell);
+	} else if (r < 0) {
+		ff3_piece_abandon(&p->piece);
+		ff3_pool_put(b->fs, TAKE_PTR(p->piece.data), p->piece.length);
+	} else if (p->piece.got < p->piece.length ||
+		   ff3_hold_check_read(op->file->inode, &p->piece)) {
+		op->is_short = true;
+	}
+	if (r < 0)
+		ff3_op_fail(op, r);
+	op->n_active--;
+	ff3_batch_piece_put(b, p);
+	ff3_batch_continue(b, op);
+}
+
+static void take_arrived(struct ff3fs_batch *b)
+{
+	struct ff3_batch_piece *p = atomic_exchange(&b->arrived, NULL), *in_order = NULL;
+
+	while (p) {
+		struct ff3_batch_piece *next = p->next;
+
+		p->next = in_order;
+		in_order = p;
+		p = next;
+	}
+	while (in_order) {
+		p = in_order;
+		in_order = p->next;
+		piece_finish(b, p);
+	}
+}
+
+/* The rest of a read that its pieces could not settle. */
+static void settle_read(struct ff3_batch_op *op)
+{
+	uint64_t from = op->is_short ? op->offset : op->end;
+	uint64_t end = op->offset + op->iov.iov_len;
+	struct ff3_cursor c = { &op->iov, 1, (size_t)(from - op->offset) };
+	ssize_t n = 0;
+
+	if (from < end)
+		n = ff3_read(op->file->inode, c, (size_t)(end - from), from);
+	op->result = n < 0 ? n : (ssize_t)(from - op->offset) + n;
+	op->settled = true;
+}
+
+/* Tells metad the furthest end that the writes of this file in the list reached. */
+static void settle_writes(struct ff3_batch_op *first)
+{
+	struct ff3_inode *inode = first->file->inode;
+	uint64_t tell = 0;
+	bool sync = false;
+	int r = 0;
+
+	for (struct ff3_batch_op *op = first; op; op = op->next)
+		if (op->write && !op->settled && op->file->inode == inode) {
+			if (op->end > op->size)
+				op->tell = MAX(op->tell, op->end);
+			tell = MAX(tell, op->tell);
+			sync |= op->sync;
+		}
+	ff3_inode_touch(inode);
+	if (tell > 0)
+		r = ff3_inode_extend(inode, tell);
+	if (r == 0 && sync)
+		r = ff3_sync_meta(inode, 0);
+	for (struct ff3_batch_op *op = first; op; op = op->next)
+		if (op->write && !op->settled && op->file->inode == inode) {
+			op->result = r < 0 ? r : (ssize_t)op->iov.iov_len;
+			op->settled = true;
+		}
+}
+
+static void settle(struct ff3fs_batch *b)
+{
+	for (struct ff3_batch_op *op = b->done.first; op; op = op->next) {
+		if (op->settled)
+			continue;
+		if (op->write)
+			settle_writes(op);
+		else
+			settle_read(op);
+	}
+}
+
+static void file_unref(struct ff3fs_file *file)
+{
+	if (atomic_fetch_sub(&file->refs, 1) == 1) {
+		ff3_ahead_free(file);
+		ff3_inode_unref(file->inode);
+		free(file);
+	}
+}
+
+static unsigned hand_out(struct ff3fs_batch *b, struct ff3fs_completion *ret, unsigned max)
+{
+	unsigned n = 0;
+
+	settle(b);
+	while (n < max && b->done.first) {
+		struct ff3_batch_op *op = ff3_ops_take(&b->done);
+
+		ret[n++] = (struct ff3fs_completion){
+			.user = op->user,
+			.result = op->result < 0 ? ff3_public((int)op->result) : op->result,
+		};
+		file_unref(op->file);
+		op->next = b->free;
+		b->free = op;
+		b->n_outstanding--;
+	}
+	return n;
+}
+
+/* Waits for any reply, at most until deadline_ns, and not for long at a time: only some of the calls
+ * are looked at, and in another order the next time. */
+static void wait_some(struct ff3fs_batch *b, uint64_t deadline_ns)
+{
+	size_t n = MIN(b->n_calls, (size_t)WAIT_MAX);
+	uint64_t until = deadline_ns;
+
+	if (n < b->n_calls)
+		until = MIN(until, ff3_boottime_ns() + WAIT_SLICE_NS);
+	ff3_rpc_wait_one(b->calls, n, until);
+	if (n < b->n_calls && !atomic_load(&b->arrived)) {
+		for (size_t i = 0; i < n; i++) {
+			struct ff3_rpc_call *other = b->calls[b->n_calls - 1 - i];
+
+			if (b->n_calls - 1 - i <= i)
+				break;
+			b->calls[b->n_calls - 1 - i] = b->calls[i];
+			b->calls[i] = other;
+			ff3_batch_piece_of(b->calls[i])->slot = i;
+			ff3_batch_piece_of(b->calls[b->n_calls - 1 - i])->slot = b->n_calls - 1 - i;
+		}
+	}
+}
+
+static uint64_t deadline_of(const struct ff3fs_batch *b, const struct timespec *timeout)
+{
+	uint64_t now = ff3_boottime_ns();
+
+	/* Without one, the client's own timeout makes lost calls end. */
+	if (!timeout)
+		return UINT64_MAX;
+	return now + (uint64_t)timeout->tv_sec * FF3_NSEC_PER_SEC + (uint64_t)timeout->tv_nsec;
+}
+
+EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *ret, unsigned min,
+			    unsigned max, const struct timespec *timeout)
+{
+	FF3_ENTER();
+	uint64_t deadline = deadline_of(batch, timeout);
+	uint64_t progress = ff3_boottime_ns();
+	unsigned n = 0;
+
+	if (min > max)
+		return -EINVAL;
+	ff3_batch_submit(batch);
+	for (;;) {
+		take_arrived(batch);
+		if (batch->done.first) {
+			n += hand_out(batch, ret + n, max - n);
+			progress = ff3_boottime_ns();
+		}
+		if (n >= min || batch->n_calls == 0 || ff3_boottime_ns() >= deadline)
+			return (int)n;
+		wait_some(batch, MIN(deadline, progress + batch->fs->timeout_ns));
+		/* A daemon that hangs: its calls are finished, and so fail, in the ordinary way. */
+		if (!atomic_load(&batch->arrived) &&
+		    ff3_boottime_ns() >= progress + batch->fs->timeout_ns)
+			piece_finish(batch, ff3_batch_piece_of(batch->calls[0]));
+	}
+}
+
+EXPORT void ff3fs_batch_free(struct ff3fs_batch *b)
+{
+	struct ff3fs_completion c[64];
+
+	if (!b)
+		return;
+	while (b->n_outstanding > 0)
+		if (ff3fs_batch_reap(b, c, 1, ARRAY_SIZE(c), NULL) < 0)
+			return; /* inside another call of this thread: freed by nobody */
+	while (b->spare) {
+		struct ff3_batch_piece *p = b->spare;
+
+		b->spare = p->next;
+		free(p);
+	}
+	free(b->calls);
+	free(b->ops);
+	free(b);
+}
