@@ -1,1 +1,29 @@
-# Built in this folder:
+# The chunk daemon. libff3chunkd.la: everything but main, for the tests as well.
+noinst_LTLIBRARIES += libff3chunkd.la
+libff3chunkd_la_SOURCES = \
+	%D%/cut.c \
+	%D%/flush.c \
+	%D%/index.c %D%/index.h \
+	%D%/io.h \
+	%D%/memory.c %D%/memory.h \
+	%D%/read.c \
+	%D%/recover.c \
+	%D%/slab.c %D%/slab.h \
+	%D%/store.c %D%/store.h %D%/store_impl.h \
+	%D%/super.c %D%/super.h \
+	%D%/table.c \
+	%D%/write.c
+libff3chunkd_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+libff3chunkd_la_LIBADD = libff3base.la $(SQLITE_LIBS)
+
+check_PROGRAMS += tests/unit-chunkd-memory tests/unit-chunkd-store
+TESTS += tests/unit-chunkd-memory tests/unit-chunkd-store
+
+tests_unit_chunkd_memory_SOURCES = tests/unit-chunkd-memory.c
+tests_unit_chunkd_memory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chunkd_memory_LDADD = libff3chunkd.la $(CHECK_LIBS)
+
+tests_unit_chunkd_store_SOURCES = \
+	tests/unit-chunkd-store.c tests/chunkd_io_sync.c tests/chunkd_io_sync.h
+tests_unit_chunkd_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chunkd_store_LDADD = libff3chunkd.la $(CHECK_LIBS)
