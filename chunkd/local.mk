@@ -16,6 +16,17 @@ libff3chunkd_la_SOURCES = \
 libff3chunkd_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 libff3chunkd_la_LIBADD = libff3base.la $(SQLITE_LIBS)
 
+sbin_PROGRAMS += ff3fs-chunkd
+ff3fs_chunkd_SOURCES = \
+	%D%/main.c %D%/daemon.h \
+	%D%/chunkd_admin.c \
+	%D%/io_uring.c \
+	%D%/register.c \
+	%D%/serve.c
+ff3fs_chunkd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
+ff3fs_chunkd_LDADD = libff3chunkd.la libff3server.la libff3admin.la libff3base.la \
+	$(JANSSON_LIBS) $(SYSTEMD_LIBS) -lpthread
+
 check_PROGRAMS += tests/unit-chunkd-memory tests/unit-chunkd-store
 TESTS += tests/unit-chunkd-memory tests/unit-chunkd-store
 

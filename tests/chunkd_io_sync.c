@@ -1,5 +1,4 @@
 /* See chunkd_io_sync.h. Unsynced writes are kept with what was there before, newest first. */
-#define _GNU_SOURCE
 #include "chunkd_io_sync.h"
 
 #include <fcntl.h>
@@ -16,6 +15,12 @@ struct chunkd_sync_undo {
 	uint64_t offset;
 	size_t len;
 	uint8_t old[];
+};
+
+struct chunkd_sync_due {
+	struct chunkd_sync_due *next;
+	struct ff3_io *op;
+	int res;
 };
 
 static struct chunkd_sync *sync_of(struct chunkd_io *io)
@@ -36,10 +41,14 @@ static int count(struct chunkd_sync *s)
 
 static void finish(struct chunkd_sync *s, struct ff3_io *op, ssize_t res)
 {
-	op->res = (int)res;
-	op->next = NULL;
-	*s->last = op;
-	s->last = &op->next;
+	struct chunkd_sync_due *due = calloc(1, sizeof *due);
+
+	if (!due)
+		abort();
+	due->op = op;
+	due->res = (int)res;
+	*s->last = due;
+	s->last = &due->next;
 }
 
 static size_t maybe_short(struct chunkd_sync *s, size_t len)
@@ -169,16 +178,20 @@ void chunkd_sync_done(struct chunkd_sync *s)
 
 bool chunkd_sync_step(struct chunkd_sync *s)
 {
-	struct ff3_io *op = s->first;
+	struct chunkd_sync_due *due = s->first;
 	struct chunkd_job *job = s->jobs;
 
 	if (s->crashed)
 		return false;
-	if (op) {
-		s->first = op->next;
+	if (due) {
+		struct ff3_io *op = due->op;
+		int res = due->res;
+
+		s->first = due->next;
 		if (!s->first)
 			s->last = &s->first;
-		op->fn(op, op->res);
+		free(due);
+		op->fn(op, res);
 		return true;
 	}
 	if (job) {

@@ -10,10 +10,11 @@
 #include "../chunkd/io.h"
 
 struct chunkd_sync_undo;
+struct chunkd_sync_due;
 
 struct chunkd_sync {
 	struct chunkd_io io;
-	struct ff3_io *first, **last; /* callbacks due */
+	struct chunkd_sync_due *first, **last; /* callbacks due */
 	struct chunkd_job *jobs, **last_job;
 	struct chunkd_sync_undo *undo;
 	uint64_t n_ops, fail_at, crash_at;

@@ -1,0 +1,65 @@
+/* The daemon's parts: targets (serve.c), the way to metad (register.c), HTTP (chunkd_admin.c). */
+#pragma once
+
+#include "../common/admin/metrics.h"
+#include "../common/base/conf.h"
+#include "../common/net/server.h"
+#include "store.h"
+
+struct chunkd_target;
+struct chunkd_register;
+
+struct chunkd_daemon {
+	const struct ff3_conf *conf;
+	uint64_t node;
+	uint64_t instance; /* new at every start */
+	uint64_t cluster;  /* valid once registered */
+	atomic_bool registered;
+	char address[300], admin[300]; /* host:port, as told to metad */
+	uint64_t started_ns;	       /* CLOCK_BOOTTIME */
+	struct chunkd_target **targets;
+	size_t n_targets;
+	struct chunkd_register *registration;
+};
+
+/* What is counted of each operation. */
+enum chunkd_served { CHUNKD_READ, CHUNKD_WRITE, CHUNKD_SYNC, CHUNKD_TRUNCATE, CHUNKD_REMOVE,
+		     CHUNKD_N_SERVED };
+extern const char *const chunkd_served_names[CHUNKD_N_SERVED];
+
+struct chunkd_target_view {
+	uint64_t id;
+	const char *dir;
+	const struct chunkd_store_stats *stats;
+	const struct ff3_histogram *latency; /* CHUNKD_N_SERVED of them */
+	uint64_t turns;
+};
+
+/* --- serve.c: a target with its loop, its thread and its connections --------------------------- */
+
+/* Loads the store of dir and prepares its thread. Says what is wrong. */
+int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory,
+		      struct chunkd_target **ret);
+int chunkd_target_start(struct chunkd_target *target);
+/* Closes connections, writes everything out, ends the thread. 0; FF3_E_OFFLINE: it could not. */
+int chunkd_target_stop(struct chunkd_target *target);
+void chunkd_target_free(struct chunkd_target *target);
+struct chunkd_store *chunkd_target_store(struct chunkd_target *target);
+struct ff3_server *chunkd_target_server(struct chunkd_target *target);
+/* Any thread. */
+void chunkd_target_view(const struct chunkd_target *target, struct chunkd_target_view *ret);
+
+/* --- register.c: telling metad that we are here ------------------------------------------------- */
+
+/* Starts the thread. on_registered runs once on it, when metad has taken us; on_fatal, when metad
+ * belongs to another cluster. */
+int chunkd_register_start(struct chunkd_daemon *daemon, void (*on_registered)(void *arg),
+			  void (*on_fatal)(void *arg), void *arg);
+void chunkd_register_stop(struct chunkd_daemon *daemon);
+/* The last answer of metad: 0, or a negative code; and how long ago it was reached. Any thread. */
+int chunkd_register_status(struct chunkd_daemon *daemon, uint64_t *ret_age_ms);
+
+/* --- chunkd_admin.c ----------------------------------------------------------------------------- */
+
+struct ff3_httpd;
+int chunkd_admin_start(struct chunkd_daemon *daemon, struct ff3_httpd **ret);
