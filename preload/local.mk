@@ -1,1 +1,42 @@
-# Built in this folder:
+# libff3fs_preload.so: what LD_PRELOAD names. It NEEDs libc only and loads libff3fs at run time.
+preloaddir = $(libdir)
+preload_LTLIBRARIES = libff3fs_preload.la
+libff3fs_preload_la_SOURCES = \
+	%D%/core.c %D%/core.h \
+	%D%/fdtab.c %D%/fdtab.h \
+	%D%/fork.c \
+	%D%/hook.h %D%/hooks.h \
+	%D%/hook_copy.c \
+	%D%/hook_cwd.c \
+	%D%/hook_dir.c \
+	%D%/hook_exec.c \
+	%D%/hook_fd.c \
+	%D%/hook_lock.c \
+	%D%/hook_map.c \
+	%D%/hook_meta.c \
+	%D%/hook_names.c \
+	%D%/hook_open.c \
+	%D%/hook_rw.c \
+	%D%/hook_stat.c \
+	%D%/hook_stdio.c \
+	%D%/hook_syscall.c \
+	%D%/hook_walk.c \
+	%D%/hook_xattr.c \
+	%D%/init.c %D%/init.h \
+	%D%/placeholder.c %D%/placeholder.h \
+	%D%/prefix.c %D%/prefix.h \
+	%D%/raw.h \
+	%D%/where.c
+libff3fs_preload_la_CFLAGS = $(AM_CFLAGS) -fno-builtin -ftls-model=initial-exec
+libff3fs_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
+	-Wl,-Bsymbolic-functions -Wl,-z,defs
+
+# The file is loaded by name; nothing links with it.
+install-data-hook: preload-remove-la
+preload-remove-la:
+	rm -f $(DESTDIR)$(preloaddir)/libff3fs_preload.la
+.PHONY: preload-remove-la
+uninstall-hook: preload-remove-so
+preload-remove-so:
+	rm -f $(DESTDIR)$(preloaddir)/libff3fs_preload.so
+.PHONY: preload-remove-so

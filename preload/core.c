@@ -1,0 +1,179 @@
+/* Purpose: core.h. Loading happens at the first path under a prefix, not at process start, so that
+ * /bin/true pays nothing for it.
+ *
+ * Where the library is looked for: $FF3FS_LIB; next to the shim itself (an installed pair, or a
+ * build tree's .libs); the dynamic linker's places; LIBDIR.
+ *
+ * Threads: `lock` serializes loading; `client` is set once, after everything else. A thread that
+ * meets a prefix path while it is itself loading (a configuration file below a prefix) gets
+ * -EDEADLK. Fork: a child made during another thread's loading loads again. */
+#include "core.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "hook.h"
+#include "raw.h"
+
+struct core_functions core;
+
+static struct ff3fs *client;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread bool loading __attribute__((tls_model("initial-exec")));
+static uintptr_t text_begin, text_end;
+
+#define CORE_ROW(ret, name, params) { "ff3fs_" #name, offsetof(struct core_functions, name) },
+static const struct {
+	const char *name;
+	size_t offset;
+} rows[] = { CORE_FUNCTIONS(CORE_ROW) };
+
+void core_after_fork(void)
+{
+	pthread_mutex_init(&lock, NULL);
+	loading = false;
+}
+
+static int note_text(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t inside = (uintptr_t)core.new;
+
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t begin = info->dlpi_addr + p->p_vaddr;
+
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && inside >= begin &&
+		    inside < begin + p->p_memsz) {
+			text_begin = begin;
+			text_end = begin + p->p_memsz;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+bool core_called_from(const void *return_address)
+{
+	return (uintptr_t)return_address - text_begin < text_end - text_begin;
+}
+
+/* The library next to the file this code is in. */
+static void *open_beside(void)
+{
+	Dl_info info;
+	char path[PATH_MAX];
+	const char *slash;
+
+	if (!dladdr((void *)core_fs, &info) || !info.dli_fname)
+		return NULL;
+	slash = strrchr(info.dli_fname, '/');
+	if (!slash || (size_t)snprintf(path, sizeof path, "%.*s/libff3fs.so.0",
+				       (int)(slash - info.dli_fname), info.dli_fname) >= sizeof path)
+		return NULL;
+	return REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+static void *open_library(void)
+{
+	static const char *const names[] = { "libff3fs.so.0", LIBDIR "/libff3fs.so.0" };
+	const char *path = getenv("FF3FS_LIB");
+	void *library;
+
+	if (path && *path) /* named, so no other will do */
+		return REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
+	library = open_beside();
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !library; i++)
+		library = REAL(dlopen)(names[i], RTLD_NOW | RTLD_LOCAL);
+	return library;
+}
+
+static int load(struct ff3fs **ret)
+{
+	void *library = open_library();
+	int r;
+
+	if (!library) {
+		init_log("cannot load the client library", dlerror());
+		return -EIO;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		void *f = dlsym(library, rows[i].name);
+
+		if (!f) {
+			init_log("the client library lacks a function", rows[i].name);
+			return -EIO;
+		}
+		*(void **)((char *)&core + rows[i].offset) = f;
+	}
+	if (core.api_version() != FF3FS_API_VERSION) {
+		init_log("the client library has another version", "");
+		return -EIO;
+	}
+	dl_iterate_phdr(note_text, NULL);
+	r = core.new(NULL, ret);
+	if (r < 0)
+		init_log("cannot start the client", core.conf_error());
+	return r < 0 ? -EIO : 0;
+}
+
+/* Programs count on getting the lowest free descriptor; what loading opens for good must not take
+ * it. So the low ones are occupied meanwhile. */
+#define N_LOW 64
+
+static int occupy_low(int fds[N_LOW])
+{
+	int n = 0, fd = (int)RAW(openat, AT_FDCWD, "/", O_PATH | O_CLOEXEC);
+
+	while (fd >= 0 && fd < N_LOW && n < N_LOW) {
+		fds[n++] = fd;
+		fd = (int)RAW(fcntl, fds[0], F_DUPFD_CLOEXEC, 0);
+	}
+	if (fd >= N_LOW)
+		raw_close(fd);
+	return n;
+}
+
+static int load_once(void)
+{
+	struct ff3fs *fs = NULL;
+	int low[N_LOW], n_low, r;
+
+	loading = true;
+	pthread_mutex_lock(&lock);
+	if (__atomic_load_n(&client, __ATOMIC_ACQUIRE)) {
+		r = 0;
+	} else {
+		n_low = occupy_low(low);
+		r = load(&fs);
+		while (n_low > 0)
+			raw_close(low[--n_low]);
+		if (r == 0)
+			__atomic_store_n(&client, fs, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&lock);
+	loading = false;
+	return r;
+}
+
+struct ff3fs *core_loaded(void)
+{
+	return __atomic_load_n(&client, __ATOMIC_ACQUIRE);
+}
+
+int core_fs(struct ff3fs **ret)
+{
+	int saved = errno, r = 0;
+
+	if (UNLIKELY(init_is_vfork_child()))
+		return -EDEADLK;
+	if (UNLIKELY(!core_loaded())) {
+		r = loading ? -EDEADLK : load_once();
+		errno = saved;
+		if (r < 0)
+			return r;
+	}
+	*ret = core_loaded();
+	return 0;
+}

@@ -1,0 +1,363 @@
+/* Purpose: descriptor → open file description, for every descriptor of the process.
+ *
+ * A slot is one word: UNKNOWN (nobody looked yet, or closed), NATIVE, INTERNAL (a descriptor of the
+ * client core), or a struct ofd. Hooks that make descriptors set it, close empties it, and an
+ * UNKNOWN one is looked at once (placeholder.c), which is how files inherited over exec and fork are
+ * taken up. A descriptor made by a call we do not see is UNKNOWN, because its number was closed
+ * before; one that replaced ours unseen stays a placeholder's and fails closed.
+ *
+ * Threads: no lock on any path to a native descriptor. Descriptions live in memory that is never
+ * given back, so that a reader may look at one whose last reference is just going: it takes a
+ * reference unless there are none left, and then looks whether the slot still names it.
+ * `free_lock` guards the free list; nothing is called with it held.
+ * Fork: a child inherits table and references. Descriptions that other threads of the parent were
+ * using keep those references for ever. Between vfork and exec the table belongs to the parent:
+ * the hooks that change it look whether they are in such a child (init.h).
+ * Signals: lookups are safe; a handler that opens or closes may meet free_lock: it spins, and the
+ * holder never runs user code with signals... blocked, which free_lock's users arrange. */
+#include "fdtab.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+
+#include "hook.h"
+#include "init.h"
+#include "raw.h"
+
+#define N_PAGES 1024
+
+_Atomic uintptr_t fdtab_first[FDTAB_PAGE];
+static _Atomic uintptr_t *_Atomic pages[N_PAGES] = { fdtab_first };
+
+/* --- Descriptions -------------------------------------------------------------------------- */
+
+#define SLAB 64
+
+static struct ofd *free_ofds;
+static _Atomic int free_lock;
+
+static void lock_free_list(uint64_t *saved)
+{
+	uint64_t all = ~0ull;
+
+	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
+	while (__atomic_exchange_n(&free_lock, 1, __ATOMIC_ACQUIRE))
+		RAW(sched_yield);
+}
+
+static void unlock_free_list(uint64_t *saved)
+{
+	__atomic_store_n(&free_lock, 0, __ATOMIC_RELEASE);
+	RAW(rt_sigprocmask, SIG_SETMASK, saved, 0, 8);
+}
+
+void fdtab_after_fork(void)
+{
+	free_lock = 0; /* its holder, if another thread, does not exist here; the list is whole:
+			* it changes by single stores */
+}
+
+static struct ofd *new_slab(void)
+{
+	long p = RAW(mmap, 0, SLAB * sizeof(struct ofd), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ofd *slab = (struct ofd *)p;
+
+	if (p < 0 && p > -4096)
+		return NULL;
+	for (int i = 0; i < SLAB - 1; i++)
+		slab[i].next_free = &slab[i + 1];
+	return slab;
+}
+
+struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file)
+{
+	struct ofd *o;
+	uint64_t saved;
+
+	lock_free_list(&saved);
+	if (!free_ofds)
+		free_ofds = new_slab();
+	o = free_ofds;
+	if (o)
+		free_ofds = o->next_free;
+	unlock_free_list(&saved);
+	if (!o)
+		return NULL;
+	o->slots = 0;
+	o->ino = p->ino;
+	o->generation = p->generation;
+	o->flags = p->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC);
+	o->file = file;
+	o->dir = NULL;
+	o->dir_cookie = 0;
+	o->lock_fd = -1;
+	pthread_mutex_init(&o->dir_lock, NULL);
+	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
+	return o;
+}
+
+static int ofd_free(struct ofd *o)
+{
+	uint64_t saved;
+	int r = 0;
+
+	if (o->dir)
+		CALL_VOID(closedir, o->dir);
+	if (o->file)
+		r = CALL(close, o->file);
+	lock_release(o);
+	lock_free_list(&saved);
+	o->next_free = free_ofds;
+	free_ofds = o;
+	unlock_free_list(&saved);
+	return r;
+}
+
+static bool ofd_ref_unless_gone(struct ofd *o)
+{
+	uint32_t n = __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
+
+	while (n > 0)
+		if (__atomic_compare_exchange_n(&o->refs, &n, n + 1, true, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+void ofd_unref(struct ofd *o)
+{
+	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		ofd_free(o);
+}
+
+int ofd_close(struct ofd *o)
+{
+	bool last = __atomic_sub_fetch(&o->slots, 1, __ATOMIC_ACQ_REL) == 0;
+	bool writes = (o->flags & O_ACCMODE) != O_RDONLY;
+	int r = 0;
+
+	/* Other calls still use it: what close promises must hold when it returns. */
+	if (writes && o->file && (!last || __atomic_load_n(&o->refs, __ATOMIC_RELAXED) > 1))
+		r = last ? CALL(fsync, o->file) : CALL(flush, o->file);
+	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		r = ofd_free(o);
+	return r;
+}
+
+/* --- Slots --------------------------------------------------------------------------------- */
+
+static _Atomic uintptr_t *slot_of(int fd, bool make)
+{
+	unsigned page = (unsigned)fd / FDTAB_PAGE;
+	_Atomic uintptr_t *p, *none = NULL;
+	long m;
+
+	if (UNLIKELY(page >= N_PAGES))
+		return NULL;
+	p = __atomic_load_n(&pages[page], __ATOMIC_ACQUIRE);
+	if (UNLIKELY(!p)) {
+		if (!make)
+			return NULL;
+		m = RAW(mmap, 0, FDTAB_PAGE * sizeof(uintptr_t), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (m < 0 && m > -4096)
+			return NULL;
+		if (__atomic_compare_exchange_n(&pages[page], &none, (_Atomic uintptr_t *)m, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+			p = (_Atomic uintptr_t *)m;
+		} else {
+			RAW(munmap, m, FDTAB_PAGE * sizeof(uintptr_t));
+			p = none;
+		}
+	}
+	return p + (unsigned)fd % FDTAB_PAGE;
+}
+
+/* Replaces a slot's word. A description that it named loses a descriptor; its last close is then
+ * one nobody can be told the result of. */
+static void replace(int fd, uintptr_t word)
+{
+	_Atomic uintptr_t *slot = slot_of(fd, word > SLOT_NATIVE);
+	uintptr_t old;
+
+	if (!slot)
+		return;
+	old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	if (old == word && word <= SLOT_INTERNAL)
+		return;
+	if (old > SLOT_NATIVE && init_is_vfork_child())
+		return;
+	old = __atomic_exchange_n(slot, word, __ATOMIC_ACQ_REL);
+	if (old > SLOT_INTERNAL)
+		ofd_close((struct ofd *)old);
+}
+
+void fdtab_set_native(int fd)
+{
+	if (fd < 0 || !init_active() || init_is_vfork_child())
+		return;
+	replace(fd, SLOT_NATIVE);
+	if ((unsigned)fd <= 2)
+		stdio_refresh(fd);
+}
+
+void fdtab_forget(int fd)
+{
+	if (fd >= 0 && init_active())
+		replace(fd, SLOT_UNKNOWN);
+}
+
+void fdtab_set_internal(int fd)
+{
+	replace(fd, SLOT_INTERNAL);
+}
+
+void fdtab_set(int fd, struct ofd *o)
+{
+	_Atomic uintptr_t *slot = slot_of(fd, true);
+
+	if (!slot || init_is_vfork_child())
+		return; /* looked at again at every use */
+	__atomic_add_fetch(&o->refs, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&o->slots, 1, __ATOMIC_RELAXED);
+	replace(fd, (uintptr_t)o);
+	if ((unsigned)fd <= 2)
+		stdio_refresh(fd);
+}
+
+int fdtab_take(int fd, struct ofd **ret)
+{
+	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
+	uintptr_t old;
+
+	if (!slot)
+		return 0;
+	old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	if (old == SLOT_UNKNOWN)
+		return 0;
+	if (old > SLOT_NATIVE && init_is_vfork_child())
+		return 0;
+	old = __atomic_exchange_n(slot, SLOT_UNKNOWN, __ATOMIC_ACQ_REL);
+	if (old <= SLOT_INTERNAL)
+		return 0;
+	*ret = (struct ofd *)old;
+	return 1;
+}
+
+/* Takes an inherited file up. */
+static int adopt(int fd, const struct placeholder *p, struct ofd **ret)
+{
+	struct placeholder now = *p;
+	struct ff3fs_file *file = NULL;
+	struct ff3fs *fs;
+	struct ofd *o;
+	long kernel_flags;
+	int r;
+
+	r = core_fs(&fs);
+	if (r < 0)
+		return r;
+	kernel_flags = RAW(fcntl, fd, F_GETFL);
+	if (kernel_flags >= 0)
+		now.flags = (p->flags & ~(O_APPEND | O_NONBLOCK)) |
+			    (int)(kernel_flags & (O_APPEND | O_NONBLOCK));
+	if (!(p->flags & O_PATH)) {
+		r = CALL(open_inode, fs, p->ino, now.flags, &file);
+		if (r < 0)
+			return r;
+	}
+	o = ofd_new(&now, file);
+	if (!o) {
+		if (file)
+			CALL(close, file);
+		return -ENOMEM;
+	}
+	fdtab_set(fd, o);
+	*ret = o;
+	return 1;
+}
+
+static int probe(int fd, _Atomic uintptr_t *slot, struct ofd **ret)
+{
+	struct placeholder p;
+	uintptr_t unknown = SLOT_UNKNOWN;
+	int r = placeholder_probe(fd, &p);
+
+	if (r < 0)
+		return 0; /* not open: the real call says so */
+	if (r > 0)
+		return adopt(fd, &p, ret);
+	if (slot)
+		__atomic_compare_exchange_n(slot, &unknown, SLOT_NATIVE, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
+	return 0;
+}
+
+int fdtab_get_slow(int fd, struct ofd **ret)
+{
+	_Atomic uintptr_t *slot;
+	uintptr_t word;
+
+	if (fd < 0 || !init_active())
+		return 0;
+	slot = slot_of(fd, true);
+	for (;;) {
+		word = slot ? __atomic_load_n(slot, __ATOMIC_ACQUIRE) : SLOT_UNKNOWN;
+		if (word == SLOT_NATIVE || word == SLOT_INTERNAL)
+			return 0;
+		if (word == SLOT_UNKNOWN)
+			return probe(fd, slot, ret);
+		if (!ofd_ref_unless_gone((struct ofd *)word))
+			continue;
+		if (__atomic_load_n(slot, __ATOMIC_ACQUIRE) == word) {
+			*ret = (struct ofd *)word;
+			return 1;
+		}
+		ofd_unref((struct ofd *)word);
+	}
+}
+
+bool fdtab_is_ours(int fd)
+{
+	_Atomic uintptr_t *slot = fd < 0 || !init_active() ? NULL : slot_of(fd, false);
+	uintptr_t word = slot ? __atomic_load_n(slot, __ATOMIC_RELAXED) : SLOT_UNKNOWN;
+	struct placeholder p;
+
+	if (fd < 0 || !init_active() || word == SLOT_NATIVE || word == SLOT_INTERNAL)
+		return false;
+	return word != SLOT_UNKNOWN || placeholder_probe(fd, &p) > 0;
+}
+
+bool fdtab_is_internal(int fd)
+{
+	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
+
+	return slot && __atomic_load_n(slot, __ATOMIC_RELAXED) == SLOT_INTERNAL;
+}
+
+static int next_slot(int first, int last, bool ours)
+{
+	for (int page = first / FDTAB_PAGE; page < N_PAGES && page <= last / FDTAB_PAGE; page++) {
+		_Atomic uintptr_t *p = __atomic_load_n(&pages[page], __ATOMIC_ACQUIRE);
+		int fd = MAX(first, page * FDTAB_PAGE);
+
+		for (; p && fd < (page + 1) * FDTAB_PAGE && fd <= last; fd++) {
+			uintptr_t w = __atomic_load_n(&p[fd % FDTAB_PAGE], __ATOMIC_RELAXED);
+
+			if (ours ? w > SLOT_INTERNAL : w == SLOT_INTERNAL)
+				return fd;
+		}
+	}
+	return -1;
+}
+
+int fdtab_next_internal(int first, int last)
+{
+	return next_slot(first, last, false);
+}
+
+int fdtab_next_ours(int first, int last)
+{
+	return next_slot(first, last, true);
+}

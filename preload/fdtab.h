@@ -1,0 +1,70 @@
+/* Which of the process's descriptors are ours, and what is behind them. See fdtab.c. */
+#pragma once
+
+#include <pthread.h>
+
+#include "core.h"
+#include "placeholder.h"
+
+/* An open file description, as far as this process knows: descriptors made by dup share one. */
+struct ofd {
+	_Atomic uint32_t refs;  /* slots and calls under way */
+	_Atomic uint32_t slots; /* descriptors */
+	uint64_t ino;
+	uint64_t generation;
+	_Atomic int flags;        /* as open(2) */
+	struct ff3fs_file *file;  /* NULL: O_PATH */
+	pthread_mutex_t dir_lock; /* of the two below */
+	struct ff3fs_dir *dir;    /* getdents64's listing, or NULL */
+	uint64_t dir_cookie;      /* where dir stands */
+	_Atomic int lock_fd;      /* hook_lock.c: -1: none */
+	struct ofd *next_free;
+};
+
+#define SLOT_UNKNOWN ((uintptr_t)0)
+#define SLOT_NATIVE ((uintptr_t)1)
+#define SLOT_INTERNAL ((uintptr_t)2) /* the core's own */
+
+#define FDTAB_PAGE 1024
+extern _Atomic uintptr_t fdtab_first[FDTAB_PAGE];
+
+int fdtab_get_slow(int fd, struct ofd **ret);
+
+/* 1 and a reference in *ret (ofd_unref) if fd is ours; 0 if it is not, or not open; negative errno
+ * if it is ours, inherited, and cannot be taken up. */
+static inline int fdtab_get(int fd, struct ofd **ret)
+{
+	if (LIKELY((unsigned)fd < FDTAB_PAGE &&
+		   __atomic_load_n(&fdtab_first[fd], __ATOMIC_RELAXED) == SLOT_NATIVE))
+		return 0;
+	return fdtab_get_slow(fd, ret);
+}
+
+/* Is fd ours? Asks the kernel if need be, but takes nothing up. */
+bool fdtab_is_ours(int fd);
+bool fdtab_is_internal(int fd);
+
+/* fd is now a native descriptor, or none: whatever the slot said is forgotten. */
+void fdtab_set_native(int fd);
+void fdtab_forget(int fd);
+void fdtab_set_internal(int fd);
+/* Puts o behind fd; takes a reference of its own. */
+void fdtab_set(int fd, struct ofd *o);
+/* Empties fd's slot for a close. 1 and its reference in *ret, without taking an inherited file up;
+ * 0: nothing of ours that this process has taken up. */
+int fdtab_take(int fd, struct ofd **ret);
+/* Calls fn for every slot that is INTERNAL in [first, last], ascending. */
+int fdtab_next_internal(int first, int last);
+int fdtab_next_ours(int first, int last);
+
+/* A new description with one reference, or NULL. Takes file over. */
+struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file);
+void ofd_unref(struct ofd *o);
+static inline void ofd_unrefp(struct ofd **o)
+{
+	if (*o)
+		ofd_unref(*o);
+}
+#define _cleanup_ofd_ _cleanup_(ofd_unrefp)
+/* One descriptor less: flushes, and makes durable if it was the last. Drops the reference. */
+int ofd_close(struct ofd *o);

@@ -1,0 +1,69 @@
+/* Purpose: which process this is. A forked child goes on with what it inherited: the core opens
+ * connections of its own, our locks start unlocked. A vfork child runs in its parent's memory, in
+ * the middle of one of the parent's threads: it may do to descriptors what it likes (they are its
+ * own), but must not touch the parent's tables, nor speak on the parent's connections.
+ * Threads: `self` changes only in a forked child, while that has one thread. */
+#include "init.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "hook.h"
+#include "raw.h"
+
+static pid_t self;
+
+bool init_is_vfork_child(void)
+{
+	return (pid_t)RAW(getpid) != self;
+}
+
+static void before_fork(void)
+{
+	if (!init_is_vfork_child())
+		flush_everything();
+}
+
+static void in_child(void)
+{
+	self = (pid_t)RAW(getpid);
+	core_after_fork();
+	fdtab_after_fork();
+	stdio_after_fork();
+	lock_after_fork();
+}
+
+void fork_init(void)
+{
+	self = (pid_t)RAW(getpid);
+	pthread_atfork(before_fork, NULL, in_child);
+}
+
+int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)
+{
+	int pipe_fd[2], r = (int)RAW(pipe2, pipe_fd, O_CLOEXEC), answer = -EIO;
+	pid_t child;
+	int status;
+
+	if (r < 0)
+		return r;
+	child = fork();
+	if (child == 0) {
+		answer = fn(arg, out);
+		RAW(write, pipe_fd[1], &answer, sizeof answer);
+		RAW(write, pipe_fd[1], out, n);
+		RAW(exit_group, 0);
+	}
+	raw_close(pipe_fd[1]);
+	if (child > 0) {
+		if (RAW(read, pipe_fd[0], &answer, sizeof answer) != sizeof answer)
+			answer = -EIO;
+		else if (RAW(read, pipe_fd[0], out, n) != (long)n)
+			answer = -EIO;
+		while (RAW(wait4, child, &status, __WALL, 0) == -EINTR)
+			;
+	}
+	raw_close(pipe_fd[0]);
+	return child < 0 ? -EAGAIN : answer;
+}

@@ -1,0 +1,145 @@
+/* What every hook_*.c begins with: the real functions, path resolution, results.
+ *
+ * The shape of a hook that takes a path:
+ *
+ *	struct where w;
+ *	int r = where_init(&w, dirfd, path, 0);
+ *
+ *	if (LIKELY(r == 0))
+ *		return REAL(mkdirat)(dirfd, path, mode);
+ *	while (r > 0)
+ *		r = where_next(&w, CALL(mkdir, w.fs, w.dir, w.path, mode));
+ *	return w.native ? REAL(mkdir)(w.native, mode) : hook_result(r);
+ *
+ * and of one that takes a descriptor:
+ *
+ *	_cleanup_ofd_ struct ofd *o = NULL;
+ *	int r = fdtab_get(fd, &o);
+ *
+ *	if (LIKELY(r == 0))
+ *		return REAL(fsync)(fd);
+ *	return hook_result(r < 0 ? r : CALL(fsync, o->file)); */
+#pragma once
+
+#include <limits.h>
+
+#include "core.h"
+#include "fdtab.h"
+#include "hooks.h"
+#include "init.h"
+#include "prefix.h"
+
+/* --- The functions behind ours ------------------------------------------------------------- */
+
+#define HOOK_POINTER(when, ret, name, params) __typeof__(ret) (*name) params;
+#define HOOK_NOTHING(...)
+extern struct hook_real {
+	HOOKS_ALL(HOOK_POINTER, HOOK_NOTHING)
+} real;
+
+void *real_resolve(size_t offset);
+
+/* REAL(read)(fd, buf, n): the next definition after ours in the search order. */
+#define REAL(name)                                                                                 \
+	(LIKELY(real.name != NULL)                                                                 \
+		 ? real.name                                                                       \
+		 : (__typeof__(real.name))real_resolve(offsetof(struct hook_real, name)))
+
+#define HOOK_DECLARE(when, ret, name, params) EXPORT ret hook_##name params __asm__(#name);
+#define HOOK_DECLARE_ALIAS(other, name)                                                            \
+	EXPORT __typeof__(hook_##name) hook_alias_##other __asm__(#other);
+HOOKS_ALL(HOOK_DECLARE, HOOK_DECLARE_ALIAS)
+
+/* At the end of each hook_<family>.c: DEFINE_ALIASES(family) */
+#define HOOK_DEFINE_ALIAS(other, name)                                                             \
+	EXPORT __typeof__(hook_##name) hook_alias_##other __attribute__((alias(#name)));
+#define DEFINE_ALIASES(family) HOOKS_##family(HOOK_NOTHING, HOOK_DEFINE_ALIAS)
+
+/* --- Results ------------------------------------------------------------------------------- */
+
+/* The application's view of a result: errno is set on failure and untouched on success. */
+static inline long hook_result(long r)
+{
+	if (LIKELY(r >= 0))
+		return r;
+	errno = r < -4095 ? EIO : (int)-r;
+	return -1;
+}
+
+/* The result of RAW(). */
+#define hook_raw(r) hook_result(r)
+
+/* --- Paths --------------------------------------------------------------------------------- */
+
+struct where {
+	struct ff3fs *fs;
+	uint64_t dir;
+	const char *path;   /* from dir; "" is dir itself */
+	const char *native; /* set when a symbolic link led out of the prefix */
+	int index;          /* of the prefix */
+	int hops;
+	char buf[PATH_MAX];
+};
+
+#define WHERE_EMPTY 1u    /* an empty path names dirfd itself (AT_EMPTY_PATH) */
+#define WHERE_NOFOLLOW 2u /* a final symbolic link is meant itself */
+
+int where_init_slow(struct where *w, int dirfd, const char *path, unsigned flags);
+
+/* 0: not ours, call the real function with what was given; 1: ours; negative errno.
+ * dirfd may be AT_FDCWD. */
+static inline int where_init(struct where *w, int dirfd, const char *path, unsigned flags)
+{
+	if (!init_active())
+		return 0;
+	return where_init_slow(w, dirfd, path, flags);
+}
+
+/* Looks at the core's answer r: 1 if it was a redirect to somewhere inside again (call once more);
+ * 0 with w->native set if it led outside; else r, which is final. Positive results come back as 0:
+ * keep them apart. */
+int where_next(struct where *w, long r);
+/* Would this path be ours? Loads nothing. */
+bool where_is_ours(int dirfd, const char *path);
+
+/* hook_cwd.c: the virtual working directory's inode, or 0. */
+uint64_t cwd_inode(void);
+void cwd_init(void);
+/* The absolute path, as users see it, of a directory inode. */
+int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size);
+
+/* --- Shared among hook files --------------------------------------------------------------- */
+
+/* hook_open.c. As openat; returns a descriptor or a negative errno. */
+int open_ours(struct where *w, int flags, mode_t mode);
+/* A new description and descriptor for an open file, which it takes over in any case. */
+int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int flags);
+
+/* hook_rw.c: at an explicit offset, or -1: the descriptor's. Negative errno. */
+ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
+ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
+off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence);
+
+/* hook_stat.c */
+int stat_ofd(struct ofd *o, struct ff3fs_attr *ret);
+void stat_fill(const struct ff3fs_attr *a, struct stat *st);
+#define FF3_ST_DEV 0xff3f5ul
+
+/* hook_stdio.c: what fd, 0 to 2, is has changed: stdin, stdout or stderr may have to be another
+ * stream. */
+void stdio_refresh(int fd);
+void stdio_init(void);
+void stdio_flush(void);
+
+/* hook_lock.c */
+void lock_release(struct ofd *o);
+void lock_fd_closed(struct ofd *o);
+int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user);
+
+/* hook_fd.c: for close from inside. Negative errno. */
+int fd_close(int fd);
+/* What flush every open file's gathered writes: before exec and exit. */
+void flush_everything(void);
+
+/* hook_dir.c: getdents64(2) */
+long dir_getdents64(int fd, struct ofd *o, void *buf, size_t size);

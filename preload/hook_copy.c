@@ -1,0 +1,166 @@
+/* Purpose: copying between descriptors where one of them is ours: through a buffer, since the
+ * kernel cannot. splice is refused with EINVAL, which its users take as "use read and write". */
+#include "hook.h"
+
+#include <sys/mman.h>
+
+#include "raw.h"
+
+#define BUFFER (1ul << 20)
+#define COPY_MAX (256ul << 20) /* of one copy_file_range: callers go on from a short count */
+
+/* One side of a copy: a descriptor, at its own offset or at one given. */
+struct side {
+	int fd;
+	struct ofd *o; /* NULL: native */
+	off_t *at;     /* of ours; NULL: the descriptor's offset */
+};
+
+static ssize_t side_read(const struct side *s, void *buf, size_t n)
+{
+	struct iovec iov = { buf, n };
+
+	if (s->o)
+		return rw_read(s->fd, s->o, &iov, 1, s->at ? *s->at : -1);
+	return s->at ? RAW(pread64, s->fd, buf, n, *s->at) : RAW(read, s->fd, buf, n);
+}
+
+static ssize_t side_write(const struct side *s, const void *buf, size_t n, off_t at)
+{
+	struct iovec iov = { (void *)(uintptr_t)buf, n };
+
+	if (s->o)
+		return rw_write(s->fd, s->o, &iov, 1, s->at ? at : -1);
+	return s->at ? RAW(pwrite64, s->fd, buf, n, at) : RAW(write, s->fd, buf, n);
+}
+
+/* What was read but not taken goes back. */
+static void unread(const struct side *s, size_t n)
+{
+	if (!s->at && n > 0)
+		RAW(lseek, s->fd, -(off_t)n, SEEK_CUR);
+}
+
+static ssize_t copy_piece(const struct side *in, const struct side *out, char *buf, size_t n)
+{
+	ssize_t got = side_read(in, buf, n), put = 0;
+
+	while (put < got) {
+		ssize_t r = side_write(out, buf + put, (size_t)(got - put),
+				       out->at ? *out->at + put : 0);
+
+		if (r <= 0) {
+			if (put > 0)
+				break;
+			unread(in, (size_t)got);
+			return r < 0 ? r : -EIO;
+		}
+		put += r;
+	}
+	if (got < 0)
+		return got;
+	unread(in, (size_t)(got - put));
+	if (in->at)
+		*in->at += put;
+	if (out->at)
+		*out->at += put;
+	return put;
+}
+
+static ssize_t copy(const struct side *in, const struct side *out, size_t n)
+{
+	size_t done = 0, size = MIN(MAX(n, 1ul), BUFFER);
+	long buf = RAW(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ssize_t r = 0;
+
+	if (buf < 0 && buf > -4096)
+		return buf;
+	while (done < n) {
+		size_t piece = MIN(n - done, size);
+
+		r = copy_piece(in, out, (char *)buf, piece);
+		if (r <= 0)
+			break;
+		done += (size_t)r;
+		if ((size_t)r < piece)
+			break;
+	}
+	RAW(munmap, buf, size);
+	return done > 0 ? (ssize_t)done : r;
+}
+
+static int take_offset(off_t *user, off_t *ours)
+{
+	if (!user)
+		return 0;
+	if (!memory_copy_in(ours, user, sizeof *ours))
+		return -EFAULT;
+	return *ours < 0 ? -EINVAL : 0;
+}
+
+static ssize_t give_offset(off_t *user, const off_t *ours, ssize_t r)
+{
+	if (r > 0 && user && !memory_copy_out(user, ours, sizeof *ours))
+		return -EFAULT;
+	return r;
+}
+
+ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
+{
+	_cleanup_ofd_ struct ofd *o_in = NULL, *o_out = NULL;
+	int r_in = fdtab_get(in, &o_in), r_out = fdtab_get(out, &o_out), r;
+	off_t at;
+	struct side from = { in, o_in, offset ? &at : NULL }, to = { out, o_out, NULL };
+
+	if (LIKELY(r_in == 0 && r_out == 0))
+		return REAL(sendfile)(out, in, offset, n);
+	r = r_in < 0 ? r_in : r_out < 0 ? r_out : take_offset(offset, &at);
+	if (r < 0)
+		return hook_result(r);
+	return hook_result(give_offset(offset, &at, copy(&from, &to, MIN(n, COPY_MAX))));
+}
+
+ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
+			     unsigned flags)
+{
+	_cleanup_ofd_ struct ofd *o_in = NULL, *o_out = NULL;
+	int r_in = fdtab_get(in, &o_in), r_out = fdtab_get(out, &o_out), r;
+	off_t from_at, to_at;
+	struct side from = { in, o_in, in_offset ? &from_at : NULL };
+	struct side to = { out, o_out, out_offset ? &to_at : NULL };
+	ssize_t done;
+
+	if (LIKELY(r_in == 0 && r_out == 0))
+		return REAL(copy_file_range)(in, in_offset, out, out_offset, n, flags);
+	r = r_in < 0 ? r_in : r_out < 0 ? r_out : flags ? -EINVAL : 0;
+	if (r == 0 && o_out && (o_out->flags & O_APPEND))
+		r = -EBADF;
+	/* Both have to be regular files; of ours only those read and write. */
+	if (r == 0 && (!o_in || !o_out)) {
+		struct stat st;
+
+		if (REAL(fstat)(o_in ? out : in, &st) < 0)
+			return -1;
+		if (!S_ISREG(st.st_mode))
+			r = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	}
+	if (r == 0)
+		r = take_offset(in_offset, &from_at);
+	if (r == 0)
+		r = take_offset(out_offset, &to_at);
+	if (r < 0)
+		return hook_result(r);
+	done = copy(&from, &to, MIN(n, COPY_MAX));
+	done = give_offset(in_offset, &from_at, done);
+	return hook_result(give_offset(out_offset, &to_at, done));
+}
+
+ssize_t hook_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
+		    unsigned flags)
+{
+	if (LIKELY(!fdtab_is_ours(in) && !fdtab_is_ours(out)))
+		return REAL(splice)(in, in_offset, out, out_offset, n, flags);
+	return hook_result(-EINVAL);
+}
+
+DEFINE_ALIASES(copy)

@@ -1,0 +1,229 @@
+/* Purpose: a working directory below a prefix, which the kernel cannot have.
+ *
+ * `cwd` is its inode; relative paths start there (where.c). The kernel's own working directory is
+ * meanwhile an empty directory that has been removed already, so that a relative path in a call we
+ * do not see finds nothing; and its name, "ff3fs-cwd:<inode>:<unique>", is how programs started
+ * from here know where they are: exec and fork keep it, whatever the environment.
+ *
+ * Threads: `cwd` is one word. Fork: inherited. vfork: the child's kernel directory is its own,
+ * `cwd` is the parent's and stays. */
+#include "hook.h"
+
+#include <stdio.h>
+
+#include "raw.h"
+
+static _Atomic uint64_t cwd;
+
+uint64_t cwd_inode(void)
+{
+	return __atomic_load_n(&cwd, __ATOMIC_RELAXED);
+}
+
+void cwd_init(void)
+{
+	char buf[PATH_MAX];
+	uint64_t ino;
+	long n;
+
+	if (RAW(getcwd, buf, sizeof buf) != -ENOENT)
+		return;
+	n = RAW(readlinkat, AT_FDCWD, "/proc/self/cwd", buf, sizeof buf - 1);
+	if (n <= 0)
+		return;
+	buf[n] = '\0';
+	if (placeholder_cwd_parse(buf, &ino))
+		cwd = ino;
+}
+
+int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	int r = CALL(get_path, fs, ino, path, sizeof path), n;
+
+	if (r < 0)
+		return r;
+	n = snprintf(buf, size, "%s%s", prefix_text(0), strcmp(path, "/") == 0 ? "" : path);
+	return n < 0 || (size_t)n >= size ? -ERANGE : 0;
+}
+
+/* --- chdir --------------------------------------------------------------------------------- */
+
+/* Moves the kernel's working directory out of the way. */
+static int park(uint64_t ino)
+{
+	static const char *const bases[] = { "/dev/shm", "/tmp", "/var/tmp", "/run" };
+	static _Atomic unsigned counter;
+	char name[64], path[128];
+	int r = -EACCES;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bases); i++)
+		for (int tries = 0; tries < 16; tries++) {
+			unsigned unique = (unsigned)RAW(getpid) << 10 ^ counter++;
+
+			placeholder_cwd_name(ino, unique, name);
+			snprintf(path, sizeof path, "%s/%s", bases[i], name);
+			r = (int)RAW(mkdirat, AT_FDCWD, path, 0700);
+			if (r == -EEXIST)
+				continue;
+			if (r < 0)
+				break;
+			r = (int)RAW(chdir, path);
+			RAW(unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
+			return r;
+		}
+	return r;
+}
+
+struct target {
+	uint64_t ino;
+	char native[PATH_MAX];
+};
+
+/* The directory that path names: an inode of ours, or a native path. */
+static int find_target(void *arg, void *out)
+{
+	const char *path = arg;
+	struct target *t = out;
+	struct ff3fs_attr a;
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	while (r > 0)
+		r = where_next(&w, CALL(stat, w.fs, w.dir, w.path, 0, &a));
+	if (r < 0)
+		return r;
+	if (w.native) {
+		t->ino = 0;
+		strcpy(t->native, w.native);
+		return 0;
+	}
+	if (!S_ISDIR(a.mode))
+		return -ENOTDIR;
+	t->ino = a.ino;
+	return CALL(access, w.fs, a.ino, "", X_OK, 0);
+}
+
+static void now_at(uint64_t ino)
+{
+	if (!init_is_vfork_child())
+		cwd = ino;
+}
+
+static int enter(const struct target *t)
+{
+	int r = t->ino ? park(t->ino) : (int)RAW(chdir, t->native);
+
+	if (r == 0)
+		now_at(t->ino);
+	return r;
+}
+
+int hook_chdir(const char *path)
+{
+	struct target t;
+	int r;
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path))) {
+		r = REAL(chdir)(path);
+		if (r == 0 && init_active() && cwd_inode())
+			now_at(0);
+		return r;
+	}
+	/* A vfork child (Python's subprocess with cwd=) must not speak on the parent's
+	 * connections: another process asks for it. */
+	if (init_is_vfork_child())
+		r = fork_run(find_target, (void *)(uintptr_t)path, &t, sizeof t);
+	else
+		r = find_target((void *)(uintptr_t)path, &t);
+	return (int)hook_result(r < 0 ? r : enter(&t));
+}
+
+int hook_fchdir(int fd)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	struct ff3fs_attr a;
+	struct target t;
+	struct ff3fs *fs;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0)) {
+		r = REAL(fchdir)(fd);
+		if (r == 0 && init_active() && cwd_inode())
+			now_at(0);
+		return r;
+	}
+	if (r > 0)
+		r = stat_ofd(o, &a);
+	if (r >= 0)
+		r = !S_ISDIR(a.mode) ? -ENOTDIR : core_fs(&fs);
+	if (r >= 0)
+		r = CALL(access, fs, o->ino, "", X_OK, 0);
+	if (r < 0)
+		return (int)hook_result(r);
+	t.ino = o->ino;
+	return (int)hook_result(enter(&t));
+}
+
+/* --- getcwd -------------------------------------------------------------------------------- */
+
+static int current(char out[PATH_MAX])
+{
+	struct ff3fs *fs;
+	int r = core_fs(&fs);
+
+	return r < 0 ? r : cwd_path_of(fs, cwd_inode(), out, PATH_MAX);
+}
+
+char *hook_getcwd(char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	size_t len;
+	int r;
+
+	if (LIKELY(!init_active() || !cwd_inode()))
+		return REAL(getcwd)(buf, size);
+	if (buf && size == 0)
+		return hook_result(-EINVAL), NULL;
+	r = current(path);
+	len = strlen(r < 0 ? "" : path) + 1;
+	if (r == 0 && size > 0 && len > size)
+		r = -ERANGE;
+	if (r < 0)
+		return hook_result(r), NULL;
+	if (!buf) {
+		buf = malloc(MAX(size, len));
+		if (!buf)
+			return NULL;
+	} else if (!memory_copy_out(buf, path, len)) {
+		return hook_result(-EFAULT), NULL;
+	}
+	return memcpy(buf, path, len);
+}
+
+char *hook___getcwd_chk(char *buf, size_t n, size_t size)
+{
+	return n > size ? REAL(__getcwd_chk)(buf, n, size) /* aborts */ : hook_getcwd(buf, n);
+}
+
+char *hook_getwd(char *buf)
+{
+	if (LIKELY(!init_active() || !cwd_inode()))
+		return REAL(getwd)(buf);
+	return buf ? hook_getcwd(buf, PATH_MAX) : (hook_result(-EINVAL), NULL);
+}
+
+char *hook_get_current_dir_name(void)
+{
+	const char *pwd = getenv("PWD");
+	struct stat here, there;
+
+	if (LIKELY(!init_active() || !cwd_inode()))
+		return REAL(get_current_dir_name)();
+	if (pwd && hook_stat(".", &here) == 0 && hook_stat(pwd, &there) == 0 &&
+	    here.st_dev == there.st_dev && here.st_ino == there.st_ino)
+		return strdup(pwd);
+	return hook_getcwd(NULL, 0);
+}
+
+DEFINE_ALIASES(cwd)

@@ -1,0 +1,336 @@
+/* Purpose: descriptors as such: closing, copying, flags, ioctl. The kernel does the work on the
+ * placeholder; this keeps the table in step. */
+#include "hook.h"
+
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "raw.h"
+
+void flush_everything(void)
+{
+	struct ff3fs *fs = core_loaded();
+
+	if (fs && !init_is_vfork_child())
+		CALL(flush_all, fs);
+}
+
+/* --- close --------------------------------------------------------------------------------- */
+
+int fd_close(int fd)
+{
+	struct ofd *o = NULL;
+	int r, closed;
+
+	if (!fdtab_take(fd, &o))
+		return (int)RAW(close, fd);
+	lock_fd_closed(o);
+	r = ofd_close(o); /* before the kernel's: the number must not be taken again meanwhile */
+	closed = (int)RAW(close, fd);
+	if ((unsigned)fd <= 2)
+		stdio_refresh(fd);
+	return r < 0 ? r : closed;
+}
+
+int hook_close(int fd)
+{
+	struct ofd *o;
+
+	if (!init_active())
+		return REAL(close)(fd);
+	if (UNLIKELY(fdtab_is_internal(fd)) && !init_is_vfork_child()) {
+		if (!core_called_from(__builtin_return_address(0)))
+			return (int)hook_result(-EBADF);
+		fdtab_forget(fd);
+		return REAL(close)(fd);
+	}
+	if (UNLIKELY(fdtab_next_ours(fd, fd) == fd))
+		return (int)hook_result(fd_close(fd));
+	fdtab_take(fd, &o); /* native or unknown: whatever gets this number next is looked at */
+	return REAL(close)(fd);
+}
+
+/* Closes our own in [first, last], and the others in pieces between the core's. */
+static int close_range_ours(unsigned first, unsigned last)
+{
+	int limit = (int)MIN(last, (unsigned)INT32_MAX), fd, r = 0;
+	struct ofd *o;
+
+	for (fd = (int)first; (fd = fdtab_next_ours(fd, limit)) >= 0; fd++)
+		fd_close(fd);
+	while (r >= 0 && first <= last) {
+		int internal = fdtab_next_internal((int)first, limit);
+		unsigned end = internal < 0 ? last : (unsigned)internal - 1;
+
+		if (internal < 0 || (unsigned)internal > first)
+			r = (int)RAW(close_range, first, end, 0);
+		for (fd = (int)first; fd <= (int)MIN(end, 1u << 16); fd++)
+			fdtab_take(fd, &o);
+		if (internal < 0)
+			break;
+		first = (unsigned)internal + 1;
+	}
+	return r < 0 ? r : 0;
+}
+
+int hook_close_range(unsigned first, unsigned last, int flags)
+{
+	if (!init_active() || flags != 0 || first > last || first > INT32_MAX ||
+	    init_is_vfork_child())
+		return REAL(close_range) ? REAL(close_range)(first, last, flags) :
+					   (int)hook_raw(RAW(close_range, first, last, flags));
+	return (int)hook_result(close_range_ours(first, last));
+}
+
+void hook_closefrom(int first)
+{
+	if (!init_active() || init_is_vfork_child())
+		REAL(closefrom)(first);
+	else
+		close_range_ours((unsigned)MAX(first, 0), ~0u);
+}
+
+/* --- dup ----------------------------------------------------------------------------------- */
+
+/* fd now names what o does, or something native. */
+static int copied(int fd, int ours, struct ofd *o)
+{
+	if (fd < 0 || !init_active())
+		return fd;
+	if (ours > 0)
+		fdtab_set(fd, o);
+	else
+		fdtab_set_native(fd);
+	return fd;
+}
+
+int hook_dup(int fd)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int ours = fdtab_get(fd, &o);
+
+	return copied(REAL(dup)(fd), ours, o);
+}
+
+static int replace_fd(int fd, int to, int flags, bool dup2)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int ours, r;
+
+	if (init_is_vfork_child())
+		return dup2 ? REAL(dup2)(fd, to) : REAL(dup3)(fd, to, flags);
+	if (fdtab_is_internal(to) || fdtab_is_internal(fd))
+		return (int)hook_result(-EBADF);
+	ours = fdtab_get(fd, &o);
+	r = dup2 ? REAL(dup2)(fd, to) : REAL(dup3)(fd, to, flags);
+	if (r < 0 || (dup2 && fd == to))
+		return r;
+	return copied(r, ours, o);
+}
+
+int hook_dup2(int fd, int to)
+{
+	return init_active() ? replace_fd(fd, to, 0, true) : REAL(dup2)(fd, to);
+}
+
+int hook_dup3(int fd, int to, int flags)
+{
+	return init_active() ? replace_fd(fd, to, flags, false) : REAL(dup3)(fd, to, flags);
+}
+
+/* --- fcntl --------------------------------------------------------------------------------- */
+
+#define KERNEL_FLAGS (O_APPEND | O_NONBLOCK | O_ASYNC)
+#define CORE_FLAGS (O_APPEND | O_DIRECT)
+
+static int get_flags(int fd, struct ofd *o)
+{
+	long k = RAW(fcntl, fd, F_GETFL);
+
+	if (k < 0)
+		return (int)k;
+	return (o->flags & ~KERNEL_FLAGS) | (int)(k & KERNEL_FLAGS) | 0100000 /* O_LARGEFILE */;
+}
+
+static int set_flags(int fd, struct ofd *o, int flags)
+{
+	int now = (o->flags & ~(KERNEL_FLAGS | CORE_FLAGS | O_NOATIME)) |
+		  (flags & (KERNEL_FLAGS | CORE_FLAGS | O_NOATIME));
+	long r = RAW(fcntl, fd, F_SETFL, flags & KERNEL_FLAGS);
+
+	if (r < 0)
+		return (int)r;
+	o->flags = now;
+	if (o->file)
+		CALL_VOID(file_set_flags, o->file, now);
+	return 0;
+}
+
+static int fcntl_ours(int fd, struct ofd *o, int cmd, void *arg)
+{
+	long r;
+
+	switch (cmd) {
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		r = RAW(fcntl, fd, cmd, arg);
+		return copied((int)r, 1, o);
+	case F_GETFL:
+		return get_flags(fd, o);
+	case F_SETFL:
+		return set_flags(fd, o, (int)(intptr_t)arg);
+	case F_GETLK:
+	case F_SETLK:
+	case F_SETLKW:
+	case F_OFD_GETLK:
+	case F_OFD_SETLK:
+	case F_OFD_SETLKW:
+		return o->file ? lock_fcntl(fd, o, cmd, arg) : -EBADF;
+	case F_GETFD:
+	case F_SETFD:
+	case F_GETOWN:
+	case F_SETOWN:
+	case F_GETSIG:
+	case F_SETSIG:
+		return (int)RAW(fcntl, fd, cmd, arg);
+	case F_GETLEASE:
+		return F_UNLCK;
+	default: /* F_ADD_SEALS, F_SETLEASE, F_NOTIFY, pipe sizes: not of such a file */
+		return -EINVAL;
+	}
+}
+
+int hook_fcntl(int fd, int cmd, ...)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int ours = fdtab_get(fd, &o), r;
+	va_list ap;
+	void *arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (UNLIKELY(ours != 0))
+		return (int)hook_result(ours < 0 ? ours : fcntl_ours(fd, o, cmd, arg));
+	r = REAL(fcntl)(fd, cmd, arg);
+	if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && init_active())
+		fdtab_set_native(r);
+	return r;
+}
+
+/* --- ioctl --------------------------------------------------------------------------------- */
+
+#define FFRECORD_DIRECT_IO 0x80046664ul /* "does this file take direct I/O of any alignment?" */
+
+static int readable_bytes(int fd, struct ofd *o, void *arg)
+{
+	struct ff3fs_attr a;
+	off_t at = (off_t)RAW(lseek, fd, 0, SEEK_CUR);
+	int r = stat_ofd(o, &a), n;
+
+	if (r < 0)
+		return r;
+	n = (off_t)a.size <= at ? 0 : (int)MIN((off_t)a.size - at, (off_t)INT32_MAX);
+	return memory_copy_out(arg, &n, sizeof n) ? 0 : -EFAULT;
+}
+
+static int ioctl_ours(int fd, struct ofd *o, unsigned long request, void *arg)
+{
+	int one = 1;
+
+	if (!o->file)
+		return -EBADF;
+	switch (request) {
+	case FIOCLEX:
+	case FIONCLEX:
+	case FIONBIO:
+	case FIOASYNC:
+		return (int)RAW(ioctl, fd, request, arg);
+	case FIONREAD:
+		return readable_bytes(fd, o, arg);
+	case FFRECORD_DIRECT_IO:
+		return memory_copy_out(arg, &one, sizeof one) ? 0 : -EFAULT;
+	case 0x40049409ul: /* FICLONE */
+	case 0x4020940dul: /* FICLONERANGE */
+	case 0xc0189436ul: /* FIDEDUPERANGE */
+		return -EOPNOTSUPP;
+	default:
+		return -ENOTTY;
+	}
+}
+
+int hook_ioctl(int fd, unsigned long request, ...)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int ours = fdtab_get(fd, &o);
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (UNLIKELY(ours != 0))
+		return (int)hook_result(ours < 0 ? ours : ioctl_ours(fd, o, request, arg));
+	/* cloning from one of ours into a native file */
+	if (UNLIKELY(request == 0x40049409ul) && fdtab_is_ours((int)(intptr_t)arg))
+		return (int)hook_result(-EXDEV);
+	return REAL(ioctl)(fd, request, arg);
+}
+
+int hook_isatty(int fd)
+{
+	if (LIKELY(!fdtab_is_ours(fd)))
+		return REAL(isatty)(fd);
+	errno = ENOTTY;
+	return 0;
+}
+
+/* --- Others that change descriptors -------------------------------------------------------- */
+
+int hook_daemon(int nochdir, int noclose)
+{
+	int r = REAL(daemon)(nochdir, noclose);
+
+	for (int fd = 0; init_active() && r == 0 && !noclose && fd <= 2; fd++)
+		fdtab_set_native(fd);
+	return r;
+}
+
+/* The core's own descriptors go high, so that programs find the numbers they expect, and are
+ * marked, so that programs that close what they do not know leave them alone. */
+static int hide_internal(int fd)
+{
+	struct rlimit limit;
+	int base, high;
+
+	if (fd < 0)
+		return fd;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return fd;
+	base = (int)MIN(limit.rlim_cur, (rlim_t)65536) / 4 * 3;
+	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, base);
+	if (high >= 0) {
+		raw_close(fd);
+		fd = high;
+	}
+	fdtab_set_internal(fd);
+	return fd;
+}
+
+int hook_socket(int domain, int type, int protocol)
+{
+	int fd = REAL(socket)(domain, type, protocol);
+
+	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? hide_internal(fd) : fd;
+}
+
+int hook_eventfd(unsigned initial, int flags)
+{
+	int fd = REAL(eventfd)(initial, flags);
+
+	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? hide_internal(fd) : fd;
+}
+
+DEFINE_ALIASES(fd)

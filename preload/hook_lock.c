@@ -1,0 +1,221 @@
+/* Purpose: flock and record locks on our files, between the processes of one user on one host.
+ *
+ * Every locked inode has an empty file of its own, <dir>/<inode>, in $XDG_RUNTIME_DIR/ff3fs-locks
+ * or /dev/shm/ff3fs-locks-<uid> (0700); the kernel's locks on that file are the locks. So they
+ * have the kernel's semantics (waiting, EINTR, deadlock detection, ranges, release when a process
+ * dies) and its scope: this host. Other hosts and other users do not see them (ff3fs-preload(7)).
+ *
+ * flock and open-file-description locks belong to an open file description: each struct ofd
+ * opens the file once and keeps it (lock_fd). Record locks (F_SETLK) belong to the process; they go
+ * through one descriptor per inode and process, and closing any descriptor of the file in the
+ * process drops them, as POSIX has it.
+ *
+ * Threads: `mutex` guards the list of record-locked inodes; waiting for a lock happens outside it.
+ * Fork: record locks are not inherited (the kernel's rule); the list's descriptors are closed in
+ * the child. An ofd's lock_fd is inherited, and with it the lock, as flock has it. */
+#include "hook.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/file.h>
+
+#include "raw.h"
+
+struct record {
+	struct record *next;
+	uint64_t ino;
+	int fd;
+};
+
+static struct record *records;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+void lock_after_fork(void)
+{
+	pthread_mutex_init(&mutex, NULL);
+	for (struct record *r = records; r; r = r->next) {
+		fdtab_forget(r->fd);
+		raw_close(r->fd);
+		r->fd = -1;
+	}
+}
+
+/* Opens the inode's lock file, out of the way of the application's descriptors. */
+static int open_lock_file(uint64_t ino)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char path[PATH_MAX];
+	size_t n;
+	int fd, high;
+
+	if (runtime && *runtime == '/' && strlen(runtime) < PATH_MAX - 64 &&
+	    RAW(faccessat, AT_FDCWD, runtime, W_OK | X_OK) == 0)
+		n = (size_t)snprintf(path, sizeof path, "%s/ff3fs-locks", runtime);
+	else
+		n = (size_t)snprintf(path, sizeof path, "/dev/shm/ff3fs-locks-%u",
+				     (unsigned)RAW(geteuid));
+	RAW(mkdirat, AT_FDCWD, path, 0700);
+	snprintf(path + n, sizeof path - n, "/%" PRIx64, ino);
+	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -ENOLCK;
+	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, 512);
+	if (high >= 0) {
+		raw_close(fd);
+		fd = high;
+	}
+	fdtab_set_internal(fd);
+	return fd;
+}
+
+/* The description's own lock descriptor. */
+static int own_lock_fd(struct ofd *o)
+{
+	int fd = __atomic_load_n(&o->lock_fd, __ATOMIC_ACQUIRE), none = -1;
+
+	if (fd >= 0)
+		return fd;
+	fd = open_lock_file(o->ino);
+	if (fd < 0)
+		return fd;
+	if (__atomic_compare_exchange_n(&o->lock_fd, &none, fd, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_ACQUIRE))
+		return fd;
+	fdtab_forget(fd);
+	raw_close(fd);
+	return none;
+}
+
+void lock_release(struct ofd *o)
+{
+	int fd = __atomic_exchange_n(&o->lock_fd, -1, __ATOMIC_ACQ_REL);
+
+	if (fd >= 0) {
+		fdtab_forget(fd);
+		raw_close(fd);
+	}
+}
+
+static int record_fd(uint64_t ino)
+{
+	struct record *r;
+	int fd = -ENOLCK;
+
+	pthread_mutex_lock(&mutex);
+	for (r = records; r && r->ino != ino; r = r->next)
+		;
+	if (!r) {
+		r = malloc(sizeof *r);
+		if (r) {
+			*r = (struct record){ records, ino, -1 };
+			records = r;
+		}
+	}
+	if (r && r->fd < 0)
+		r->fd = open_lock_file(ino);
+	if (r)
+		fd = r->fd;
+	pthread_mutex_unlock(&mutex);
+	return fd;
+}
+
+/* A descriptor of this file is closed: the process's record locks on it go. */
+void lock_fd_closed(struct ofd *o)
+{
+	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (!__atomic_load_n(&records, __ATOMIC_RELAXED))
+		return;
+	pthread_mutex_lock(&mutex);
+	for (struct record *r = records; r; r = r->next)
+		if (r->ino == o->ino && r->fd >= 0)
+			RAW(fcntl, r->fd, F_SETLK, &all);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* The caller's range from the beginning of the file: the lock file has neither our offset nor our
+ * size. */
+static int absolute(int fd, struct ofd *o, struct flock *fl)
+{
+	struct ff3fs_attr a;
+	off_t base = 0;
+	int r;
+
+	if (fl->l_whence == SEEK_CUR) {
+		base = (off_t)RAW(lseek, fd, 0, SEEK_CUR);
+	} else if (fl->l_whence == SEEK_END) {
+		r = stat_ofd(o, &a);
+		if (r < 0)
+			return r;
+		base = (off_t)a.size;
+	} else if (fl->l_whence != SEEK_SET) {
+		return -EINVAL;
+	}
+	fl->l_start += base;
+	fl->l_whence = SEEK_SET;
+	return 0;
+}
+
+int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
+{
+	bool own = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
+	bool query = cmd == F_GETLK || cmd == F_OFD_GETLK;
+	int mode = o->flags & O_ACCMODE, lock_fd, r;
+	struct flock fl;
+
+	if (!memory_copy_in(&fl, user, sizeof fl))
+		return -EFAULT;
+	if (!query && ((fl.l_type == F_RDLCK && mode == O_WRONLY) ||
+		       (fl.l_type == F_WRLCK && mode == O_RDONLY)))
+		return -EBADF;
+	r = absolute(fd, o, &fl);
+	if (r < 0)
+		return r;
+	lock_fd = own ? own_lock_fd(o) : record_fd(o->ino);
+	if (lock_fd < 0)
+		return lock_fd;
+	/* through libc: waiting is a cancellation point, and a signal interrupts it */
+	r = REAL(fcntl)(lock_fd, cmd, &fl) < 0 ? -errno : 0;
+	if (r == 0 && query && !memory_copy_out(user, &fl, sizeof fl))
+		return -EFAULT;
+	return r;
+}
+
+int hook_flock(int fd, int operation)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(flock)(fd, operation);
+	if (r > 0)
+		r = o->file ? own_lock_fd(o) : -EBADF;
+	return r < 0 ? (int)hook_result(r) : REAL(flock)(r, operation);
+}
+
+int hook_lockf(int fd, int command, off_t len)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_CUR, .l_len = len };
+	int r;
+
+	if (LIKELY(!fdtab_is_ours(fd)))
+		return REAL(lockf)(fd, command, len);
+	switch (command) {
+	case F_TEST:
+		fl.l_type = F_RDLCK;
+		r = hook_fcntl(fd, F_GETLK, &fl);
+		if (r < 0 || fl.l_type == F_UNLCK || fl.l_pid == (pid_t)RAW(getpid))
+			return r;
+		return (int)hook_result(-EACCES);
+	case F_ULOCK:
+		fl.l_type = F_UNLCK;
+		return hook_fcntl(fd, F_SETLK, &fl);
+	case F_LOCK:
+		return hook_fcntl(fd, F_SETLKW, &fl);
+	case F_TLOCK:
+		return hook_fcntl(fd, F_SETLK, &fl);
+	}
+	return (int)hook_result(-EINVAL);
+}
+
+DEFINE_ALIASES(lock)

@@ -1,0 +1,445 @@
+/* Purpose: mode, owner, times; what the file system says about itself. */
+#include "hook.h"
+
+#include "raw.h"
+
+/* --- By path, by descriptor ---------------------------------------------------------------- */
+
+struct change {
+	enum { CHANGE_MODE, CHANGE_OWNER, CHANGE_TIMES } what;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	const struct timespec *times; /* of ours, or NULL */
+};
+
+static int apply(struct ff3fs *fs, uint64_t dir, const char *path, const struct change *c,
+		 unsigned flags)
+{
+	switch (c->what) {
+	case CHANGE_MODE:
+		return CALL(chmod, fs, dir, path, c->mode & 07777, flags);
+	case CHANGE_OWNER:
+		return CALL(chown, fs, dir, path, c->uid, c->gid, flags);
+	case CHANGE_TIMES:
+		return CALL(utimens, fs, dir, path, c->times, flags);
+	}
+	return -EINVAL;
+}
+
+static int apply_native(const char *path, const struct change *c, int at_flags)
+{
+	switch (c->what) {
+	case CHANGE_MODE:
+		return (int)RAW(fchmodat, AT_FDCWD, path, c->mode);
+	case CHANGE_OWNER:
+		return (int)RAW(fchownat, AT_FDCWD, path, c->uid, c->gid, at_flags);
+	case CHANGE_TIMES:
+		return (int)RAW(utimensat, AT_FDCWD, path, c->times, at_flags);
+	}
+	return -EINVAL;
+}
+
+static int apply_where(struct where *w, int r, const struct change *c, int at_flags)
+{
+	bool nofollow = at_flags & AT_SYMLINK_NOFOLLOW;
+
+	while (r > 0)
+		r = where_next(w, apply(w->fs, w->dir, w->path, c, nofollow ? FF3FS_NOFOLLOW : 0));
+	return r == 0 && w->native ? apply_native(w->native, c, at_flags) : r;
+}
+
+static int apply_ofd(int r, struct ofd *o, const struct change *c)
+{
+	struct ff3fs *fs;
+
+	if (r < 0)
+		return r;
+	if (o->flags & O_PATH)
+		return -EBADF;
+	if (c->what == CHANGE_TIMES && o->file) { /* later flushes must not move them again */
+		r = CALL(flush, o->file);
+		if (r < 0)
+			return r;
+	}
+	r = core_fs(&fs);
+	return r < 0 ? r : apply(fs, o->ino, "", c, 0);
+}
+
+static unsigned where_flags(int at_flags)
+{
+	return (at_flags & AT_SYMLINK_NOFOLLOW ? WHERE_NOFOLLOW : 0) |
+	       (at_flags & AT_EMPTY_PATH ? WHERE_EMPTY : 0);
+}
+
+#define MODE_OF(m) { .what = CHANGE_MODE, .mode = m }
+#define OWNER_OF(u, g) { .what = CHANGE_OWNER, .uid = u, .gid = g }
+#define TIMES_OF(t) { .what = CHANGE_TIMES, .times = t }
+
+int hook_chmod(const char *path, mode_t mode)
+{
+	struct where w;
+	struct change c = MODE_OF(mode);
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	if (LIKELY(r == 0))
+		return REAL(chmod)(path, mode);
+	return (int)hook_result(apply_where(&w, r, &c, 0));
+}
+
+int hook_fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+{
+	struct where w;
+	struct change c = MODE_OF(mode);
+	int r = where_init(&w, dirfd, path, where_flags(flags));
+
+	if (LIKELY(r == 0))
+		return REAL(fchmodat)(dirfd, path, mode, flags);
+	return (int)hook_result(apply_where(&w, r, &c, flags));
+}
+
+int hook_lchmod(const char *path, mode_t mode)
+{
+	return hook_fchmodat(AT_FDCWD, path, mode, AT_SYMLINK_NOFOLLOW);
+}
+
+int hook_fchmod(int fd, mode_t mode)
+{
+	struct change c = MODE_OF(mode);
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(fchmod)(fd, mode);
+	return (int)hook_result(apply_ofd(r, o, &c));
+}
+
+int hook_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
+{
+	struct where w;
+	struct change c = OWNER_OF(uid, gid);
+	int r = where_init(&w, dirfd, path, where_flags(flags));
+
+	if (LIKELY(r == 0))
+		return REAL(fchownat)(dirfd, path, uid, gid, flags);
+	return (int)hook_result(apply_where(&w, r, &c, flags));
+}
+
+int hook_chown(const char *path, uid_t uid, gid_t gid)
+{
+	return hook_fchownat(AT_FDCWD, path, uid, gid, 0);
+}
+
+int hook_lchown(const char *path, uid_t uid, gid_t gid)
+{
+	return hook_fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
+
+int hook_fchown(int fd, uid_t uid, gid_t gid)
+{
+	struct change c = OWNER_OF(uid, gid);
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(fchown)(fd, uid, gid);
+	return (int)hook_result(apply_ofd(r, o, &c));
+}
+
+/* --- Times --------------------------------------------------------------------------------- */
+
+/* The caller's times into memory of ours; -EFAULT, -EINVAL. */
+static int take_times(const struct timespec *user, struct timespec ours[2])
+{
+	if (!memory_copy_in(ours, user, 2 * sizeof *ours))
+		return -EFAULT;
+	for (int i = 0; i < 2; i++)
+		if (ours[i].tv_nsec != UTIME_NOW && ours[i].tv_nsec != UTIME_OMIT &&
+		    (ours[i].tv_nsec < 0 || ours[i].tv_nsec >= (long)FF3_NSEC_PER_SEC))
+			return -EINVAL;
+	return 0;
+}
+
+static int take_timevals(const struct timeval *user, struct timespec ours[2])
+{
+	struct timeval tv[2];
+
+	if (!memory_copy_in(tv, user, sizeof tv))
+		return -EFAULT;
+	for (int i = 0; i < 2; i++) {
+		if (tv[i].tv_usec < 0 || tv[i].tv_usec >= 1000000)
+			return -EINVAL;
+		ours[i] = (struct timespec){ tv[i].tv_sec, tv[i].tv_usec * 1000 };
+	}
+	return 0;
+}
+
+int hook_futimens(int fd, const struct timespec times[2])
+{
+	struct timespec ts[2];
+	struct change c = TIMES_OF(times ? ts : NULL);
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o), bad;
+
+	if (LIKELY(r == 0))
+		return REAL(futimens)(fd, times);
+	bad = times ? take_times(times, ts) : 0;
+	return (int)hook_result(bad < 0 ? bad : apply_ofd(r, o, &c));
+}
+
+int hook_utimensat(int dirfd, const char *path, const struct timespec times[2], int flags)
+{
+	struct timespec ts[2];
+	struct change c = TIMES_OF(times ? ts : NULL);
+	struct where w;
+	int r, bad;
+
+	if (!path && dirfd != AT_FDCWD) /* Linux: the descriptor itself */
+		return fdtab_is_ours(dirfd) ? hook_futimens(dirfd, times) :
+					      REAL(utimensat)(dirfd, path, times, flags);
+	r = where_init(&w, dirfd, path, where_flags(flags));
+	if (LIKELY(r == 0))
+		return REAL(utimensat)(dirfd, path, times, flags);
+	bad = times ? take_times(times, ts) : 0;
+	return (int)hook_result(bad < 0 ? bad : apply_where(&w, r, &c, flags));
+}
+
+int hook_futimesat(int dirfd, const char *path, const struct timeval times[2])
+{
+	struct timespec ts[2];
+	struct change c = TIMES_OF(times ? ts : NULL);
+	struct where w;
+	int r = where_init(&w, dirfd, path, 0), bad;
+
+	if (LIKELY(r == 0))
+		return REAL(futimesat)(dirfd, path, times);
+	bad = times ? take_timevals(times, ts) : 0;
+	return (int)hook_result(bad < 0 ? bad : apply_where(&w, r, &c, 0));
+}
+
+int hook_utimes(const char *path, const struct timeval times[2])
+{
+	return where_is_ours(AT_FDCWD, path) ? hook_futimesat(AT_FDCWD, path, times) :
+					       REAL(utimes)(path, times);
+}
+
+int hook_lutimes(const char *path, const struct timeval times[2])
+{
+	struct timespec ts[2];
+	int bad;
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(lutimes)(path, times);
+	bad = times ? take_timevals(times, ts) : 0;
+	if (bad < 0)
+		return (int)hook_result(bad);
+	return hook_utimensat(AT_FDCWD, path, times ? ts : NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+int hook_futimes(int fd, const struct timeval times[2])
+{
+	struct timespec ts[2];
+	int bad;
+
+	if (LIKELY(!fdtab_is_ours(fd)))
+		return REAL(futimes)(fd, times);
+	bad = times ? take_timevals(times, ts) : 0;
+	return bad < 0 ? (int)hook_result(bad) : hook_futimens(fd, times ? ts : NULL);
+}
+
+int hook_utime(const char *path, const struct utimbuf *times)
+{
+	struct utimbuf t;
+	struct timespec ts[2];
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(utime)(path, times);
+	if (times && !memory_copy_in(&t, times, sizeof t))
+		return (int)hook_result(-EFAULT);
+	if (times) {
+		ts[0] = (struct timespec){ t.actime, 0 };
+		ts[1] = (struct timespec){ t.modtime, 0 };
+	}
+	return hook_utimensat(AT_FDCWD, path, times ? ts : NULL, 0);
+}
+
+/* --- The file system ----------------------------------------------------------------------- */
+
+#define FF3_SUPER_MAGIC 0x33334646 /* "FF33" */
+#define FRAGMENT 4096u
+
+static int statfs_ours(int r, struct ff3fs *fs, struct statfs *ret)
+{
+	struct ff3fs_statfs s;
+
+	if (r < 0)
+		return r;
+	r = CALL(statfs, fs, &s);
+	if (r < 0)
+		return r;
+	*ret = (struct statfs){
+		.f_type = FF3_SUPER_MAGIC,
+		.f_bsize = FRAGMENT,
+		.f_blocks = s.capacity / FRAGMENT,
+		.f_bfree = s.free / FRAGMENT,
+		.f_bavail = s.free / FRAGMENT,
+		.f_files = s.inodes + s.free / FRAGMENT,
+		.f_ffree = s.free / FRAGMENT,
+		.f_namelen = 255,
+		.f_frsize = FRAGMENT,
+	};
+	memcpy(&ret->f_fsid, &s.fsid, sizeof ret->f_fsid);
+	return 0;
+}
+
+static int give_statfs(int r, struct ff3fs *fs, struct statfs *user)
+{
+	struct statfs st;
+
+	r = statfs_ours(r, fs, &st);
+	if (r < 0)
+		return r;
+	return memory_copy_out(user, &st, sizeof st) ? 0 : -EFAULT;
+}
+
+static int give_statvfs(int r, struct ff3fs *fs, struct statvfs *user)
+{
+	struct statfs st;
+	struct statvfs v;
+
+	r = statfs_ours(r, fs, &st);
+	if (r < 0)
+		return r;
+	v = (struct statvfs){
+		.f_bsize = (unsigned long)st.f_bsize,
+		.f_frsize = (unsigned long)st.f_frsize,
+		.f_blocks = st.f_blocks,
+		.f_bfree = st.f_bfree,
+		.f_bavail = st.f_bavail,
+		.f_files = st.f_files,
+		.f_ffree = st.f_ffree,
+		.f_favail = st.f_ffree,
+		.f_namemax = (unsigned long)st.f_namelen,
+	};
+	memcpy(&v.f_fsid, &st.f_fsid, sizeof v.f_fsid);
+	return memory_copy_out(user, &v, sizeof v) ? 0 : -EFAULT;
+}
+
+/* The path must exist. */
+static int resolve(struct where *w, int r)
+{
+	struct ff3fs_attr a;
+
+	while (r > 0)
+		r = where_next(w, CALL(stat, w->fs, w->dir, w->path, 0, &a));
+	return r;
+}
+
+int hook_statfs(const char *path, struct statfs *st)
+{
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	if (LIKELY(r == 0))
+		return REAL(statfs)(path, st);
+	r = resolve(&w, r);
+	if (r == 0 && w.native)
+		return REAL(statfs)(w.native, st);
+	return (int)hook_result(give_statfs(r, w.fs, st));
+}
+
+int hook_statvfs(const char *path, struct statvfs *st)
+{
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	if (LIKELY(r == 0))
+		return REAL(statvfs)(path, st);
+	r = resolve(&w, r);
+	if (r == 0 && w.native)
+		return REAL(statvfs)(w.native, st);
+	return (int)hook_result(give_statvfs(r, w.fs, st));
+}
+
+int hook_fstatfs(int fd, struct statfs *st)
+{
+	struct ff3fs *fs = NULL;
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(fstatfs)(fd, st);
+	return (int)hook_result(give_statfs(r < 0 ? r : core_fs(&fs), fs, st));
+}
+
+int hook_fstatvfs(int fd, struct statvfs *st)
+{
+	struct ff3fs *fs = NULL;
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(fstatvfs)(fd, st);
+	return (int)hook_result(give_statvfs(r < 0 ? r : core_fs(&fs), fs, st));
+}
+
+static long limit_of(int name)
+{
+	switch (name) {
+	case _PC_LINK_MAX:
+		return 65000;
+	case _PC_NAME_MAX:
+		return 255;
+	case _PC_PATH_MAX:
+		return PATH_MAX;
+	case _PC_PIPE_BUF:
+		return 4096;
+	case _PC_CHOWN_RESTRICTED:
+	case _PC_NO_TRUNC:
+	case _PC_2_SYMLINKS:
+		return 1;
+	case _PC_FILESIZEBITS:
+		return 64;
+	case _PC_SYMLINK_MAX:
+	case _PC_SYNC_IO:
+	case _PC_ASYNC_IO:
+	case _PC_PRIO_IO:
+		return -1; /* no limit, or not offered: errno stays */
+	case _PC_REC_XFER_ALIGN:
+	case _PC_ALLOC_SIZE_MIN:
+	case _PC_REC_MIN_XFER_SIZE:
+		return FRAGMENT;
+	default:
+		return hook_result(-EINVAL);
+	}
+}
+
+long hook_pathconf(const char *path, int name)
+{
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	if (LIKELY(r == 0))
+		return REAL(pathconf)(path, name);
+	r = resolve(&w, r);
+	if (r == 0 && w.native)
+		return REAL(pathconf)(w.native, name);
+	return r < 0 ? hook_result(r) : limit_of(name);
+}
+
+long hook_fpathconf(int fd, int name)
+{
+	if (LIKELY(!fdtab_is_ours(fd)))
+		return REAL(fpathconf)(fd, name);
+	return limit_of(name);
+}
+
+/* Changes made elsewhere cannot be told of; pretending to watch would be worse. */
+int hook_inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(inotify_add_watch)(fd, path, mask);
+	return (int)hook_result(-EOPNOTSUPP);
+}
+
+DEFINE_ALIASES(meta)

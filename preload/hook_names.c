@@ -1,0 +1,308 @@
+/* Purpose: making, removing, renaming and linking names. */
+#include "hook.h"
+
+#include "raw.h"
+
+/* One call of the core on one path; native: what to do where a link led outside. */
+#define PATH_HOOK(dirfd, path, flags, real_call, core_call, native_call)                           \
+	struct where w;                                                                            \
+	int r = where_init(&w, dirfd, path, flags);                                                \
+	if (LIKELY(r == 0))                                                                        \
+		return real_call;                                                                  \
+	while (r > 0)                                                                              \
+		r = where_next(&w, core_call);                                                     \
+	if (r == 0 && w.native)                                                                    \
+		r = (int)(native_call);                                                            \
+	return (int)hook_result(r)
+
+int hook_mkdir(const char *path, mode_t mode)
+{
+	PATH_HOOK(AT_FDCWD, path, 0, REAL(mkdir)(path, mode),
+		  CALL(mkdir, w.fs, w.dir, w.path, mode & 07777 & ~init_umask()),
+		  RAW(mkdirat, AT_FDCWD, w.native, mode));
+}
+
+int hook_mkdirat(int dirfd, const char *path, mode_t mode)
+{
+	PATH_HOOK(dirfd, path, 0, REAL(mkdirat)(dirfd, path, mode),
+		  CALL(mkdir, w.fs, w.dir, w.path, mode & 07777 & ~init_umask()),
+		  RAW(mkdirat, AT_FDCWD, w.native, mode));
+}
+
+int hook_rmdir(const char *path)
+{
+	PATH_HOOK(AT_FDCWD, path, 0, REAL(rmdir)(path), CALL(rmdir, w.fs, w.dir, w.path),
+		  RAW(unlinkat, AT_FDCWD, w.native, AT_REMOVEDIR));
+}
+
+int hook_unlink(const char *path)
+{
+	PATH_HOOK(AT_FDCWD, path, WHERE_NOFOLLOW, REAL(unlink)(path),
+		  CALL(unlink, w.fs, w.dir, w.path), RAW(unlinkat, AT_FDCWD, w.native, 0));
+}
+
+int hook_unlinkat(int dirfd, const char *path, int flags)
+{
+	PATH_HOOK(dirfd, path, WHERE_NOFOLLOW, REAL(unlinkat)(dirfd, path, flags),
+		  flags & AT_REMOVEDIR ? CALL(rmdir, w.fs, w.dir, w.path) :
+					 CALL(unlink, w.fs, w.dir, w.path),
+		  RAW(unlinkat, AT_FDCWD, w.native, flags));
+}
+
+int hook_remove(const char *path)
+{
+	int saved = errno, r;
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(remove)(path);
+	r = hook_unlink(path);
+	if (r < 0 && errno == EISDIR) {
+		errno = saved;
+		r = hook_rmdir(path);
+	}
+	return r;
+}
+
+/* --- Two paths ----------------------------------------------------------------------------- */
+
+/* Both sides of a rename or link are resolved to one that the core can take. A redirect cannot be
+ * told to one side, so both are asked on their own: the parent's attributes show which leads out.
+ * Then the kernel's answer for names on two file systems is EXDEV. */
+struct pair {
+	struct where from, to;
+	int from_r, to_r; /* as where_init */
+};
+
+static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir, const char *to,
+		     unsigned from_flags)
+{
+	p->from_r = where_init(&p->from, from_dir, from, from_flags);
+	p->to_r = where_init(&p->to, to_dir, to, WHERE_NOFOLLOW);
+	if (p->from_r == 0 && p->to_r == 0)
+		return 0;
+	if (p->from_r < 0)
+		return p->from_r;
+	if (p->to_r < 0)
+		return p->to_r;
+	return p->from_r && p->to_r ? 1 : -EXDEV;
+}
+
+/* Follows one side's directory part until it stays inside; -EXDEV if it ends outside. */
+static int settle(struct where *w)
+{
+	struct ff3fs_attr a;
+	char parent[PATH_MAX];
+	int r = 1;
+
+	while (r > 0) {
+		const char *slash;
+		size_t n = strlen(w->path);
+
+		while (n > 0 && w->path[n - 1] == '/')
+			n--;
+		slash = memrchr(w->path, '/', n);
+		n = slash ? (size_t)(slash - w->path) : 0;
+		memcpy(parent, w->path, n);
+		parent[n] = '\0';
+		r = CALL(stat, w->fs, w->dir, parent, 0, &a);
+		if (r == -FF3FS_REDIRECT)
+			return -EXDEV;
+		r = r < 0 && r != -ENOENT && r != -ENOTDIR ? r : 0;
+	}
+	return r;
+}
+
+static int rename_ours(struct pair *p, unsigned flags)
+{
+	int r = CALL(rename, p->from.fs, p->from.dir, p->from.path, p->to.dir, p->to.path, flags);
+
+	if (r != -FF3FS_REDIRECT)
+		return r;
+	r = settle(&p->from);
+	return r < 0 ? r : settle(&p->to) < 0 ? -EXDEV : -ELOOP;
+}
+
+int hook_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	struct pair p;
+	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(renameat2)(from_dir, from, to_dir, to, flags);
+	if (r > 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		r = -EINVAL;
+	return (int)hook_result(r < 0 ? r : rename_ours(&p, flags));
+}
+
+int hook_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	struct pair p;
+	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(renameat)(from_dir, from, to_dir, to);
+	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
+}
+
+int hook_rename(const char *from, const char *to)
+{
+	struct pair p;
+	int r = pair_init(&p, AT_FDCWD, from, AT_FDCWD, to, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(rename)(from, to);
+	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
+}
+
+int hook_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+	struct pair p;
+	bool follow = flags & AT_SYMLINK_FOLLOW;
+	int r = pair_init(&p, from_dir, from, to_dir, to,
+			  (follow ? 0 : WHERE_NOFOLLOW) | (flags & AT_EMPTY_PATH ? WHERE_EMPTY : 0));
+
+	if (LIKELY(r == 0))
+		return REAL(linkat)(from_dir, from, to_dir, to, flags);
+	if (r > 0) {
+		r = CALL(link, p.from.fs, p.from.dir, p.from.path, p.to.dir, p.to.path,
+			 follow ? 0 : FF3FS_NOFOLLOW);
+		r = r == -FF3FS_REDIRECT ? -EXDEV : r;
+	}
+	return (int)hook_result(r);
+}
+
+int hook_link(const char *from, const char *to)
+{
+	struct pair p;
+
+	if (LIKELY(pair_init(&p, AT_FDCWD, from, AT_FDCWD, to, WHERE_NOFOLLOW) == 0))
+		return REAL(link)(from, to);
+	return hook_linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+/* --- Symbolic links ------------------------------------------------------------------------ */
+
+int hook_symlinkat(const char *target, int dirfd, const char *path)
+{
+	struct where w;
+	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(symlinkat)(target, dirfd, path);
+	if (r > 0 && !string_readable(target))
+		r = -EFAULT;
+	else if (r > 0 && !*target)
+		r = -ENOENT;
+	while (r > 0)
+		r = where_next(&w, CALL(symlink, w.fs, target, w.dir, w.path));
+	if (r == 0 && w.native)
+		r = (int)RAW(symlinkat, target, AT_FDCWD, w.native);
+	return (int)hook_result(r);
+}
+
+int hook_symlink(const char *target, const char *path)
+{
+	return hook_symlinkat(target, AT_FDCWD, path);
+}
+
+static ssize_t readlink_ours(struct where *w, int r, char *buf, size_t size)
+{
+	char text[PATH_MAX];
+	ssize_t n = -ELOOP;
+
+	if (r > 0 && (size == 0 || size > SSIZE_MAX))
+		r = -EINVAL;
+	while (r > 0) {
+		n = CALL(readlink, w->fs, w->dir, w->path, text, MIN(size, sizeof text));
+		r = where_next(w, n);
+	}
+	if (r < 0)
+		return r;
+	if (w->native)
+		return RAW(readlinkat, AT_FDCWD, w->native, buf, size);
+	return memory_copy_out(buf, text, (size_t)n) ? n : -EFAULT;
+}
+
+ssize_t hook_readlink(const char *path, char *buf, size_t size)
+{
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(readlink)(path, buf, size);
+	return hook_result(readlink_ours(&w, r, buf, size));
+}
+
+ssize_t hook_readlinkat(int dirfd, const char *path, char *buf, size_t size)
+{
+	struct where w;
+	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW | WHERE_EMPTY);
+
+	if (LIKELY(r == 0))
+		return REAL(readlinkat)(dirfd, path, buf, size);
+	return hook_result(readlink_ours(&w, r, buf, size));
+}
+
+ssize_t hook___readlink_chk(const char *path, char *buf, size_t n, size_t size)
+{
+	if (n > size)
+		return REAL(__readlink_chk)(path, buf, n, size); /* aborts */
+	return hook_readlink(path, buf, n);
+}
+
+ssize_t hook___readlinkat_chk(int dirfd, const char *path, char *buf, size_t n, size_t size)
+{
+	if (n > size)
+		return REAL(__readlinkat_chk)(dirfd, path, buf, n, size);
+	return hook_readlinkat(dirfd, path, buf, n);
+}
+
+/* --- Special files ------------------------------------------------------------------------- */
+
+/* Only regular files can be made this way. */
+static int mknod_ours(struct where *w, mode_t mode)
+{
+	int fd;
+
+	if ((mode & S_IFMT) != 0 && !S_ISREG(mode))
+		return -EPERM;
+	fd = open_ours(w, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 07777);
+	return fd < 0 ? fd : fd_close(fd);
+}
+
+int hook_mknodat(int dirfd, const char *path, mode_t mode, dev_t dev)
+{
+	struct where w;
+	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW);
+
+	if (LIKELY(r == 0))
+		return REAL(mknodat)(dirfd, path, mode, dev);
+	return (int)hook_result(r < 0 ? r : mknod_ours(&w, mode));
+}
+
+int hook_mknod(const char *path, mode_t mode, dev_t dev)
+{
+	return hook_mknodat(AT_FDCWD, path, mode, dev);
+}
+
+int hook___xmknod(int version, const char *path, mode_t mode, dev_t *dev)
+{
+	return version != 0 ? (int)hook_result(-EINVAL) : hook_mknodat(AT_FDCWD, path, mode, *dev);
+}
+
+int hook___xmknodat(int version, int dirfd, const char *path, mode_t mode, dev_t *dev)
+{
+	return version != 0 ? (int)hook_result(-EINVAL) : hook_mknodat(dirfd, path, mode, *dev);
+}
+
+int hook_mkfifoat(int dirfd, const char *path, mode_t mode)
+{
+	return hook_mknodat(dirfd, path, mode | S_IFIFO, 0);
+}
+
+int hook_mkfifo(const char *path, mode_t mode)
+{
+	return hook_mknodat(AT_FDCWD, path, mode | S_IFIFO, 0);
+}
+
+DEFINE_ALIASES(names)

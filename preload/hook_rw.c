@@ -1,0 +1,498 @@
+/* Purpose: data and offsets of our files. The offset is the placeholder's own, in the kernel, so
+ * that dup, fork and exec share it for nothing: a read or write first reserves its range by one
+ * lseek and gives back what it did not use. */
+#include "hook.h"
+
+#include "raw.h"
+
+#include <sys/mman.h>
+
+#define RW_MAX 0x7ffff000ul /* as the kernel's: one call moves no more */
+
+/* --- One read or write --------------------------------------------------------------------- */
+
+/* Sum of the lengths, or -EINVAL. */
+static ssize_t total(const struct iovec *iov, int n)
+{
+	size_t sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (iov[i].iov_len > SSIZE_MAX - sum)
+			return -EINVAL;
+		sum += iov[i].iov_len;
+	}
+	return (ssize_t)sum;
+}
+
+/* Advances the shared offset by n and returns where it was. */
+static off_t reserve(int fd, size_t n)
+{
+	off_t end = (off_t)RAW(lseek, fd, n, SEEK_CUR);
+
+	return end < 0 ? end : end - (off_t)n;
+}
+
+static void give_back(int fd, size_t n)
+{
+	if (n > 0)
+		RAW(lseek, fd, -(off_t)n, SEEK_CUR);
+}
+
+ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
+{
+	struct iovec one;
+	ssize_t sum = total(iov, n), r;
+	off_t at = offset;
+
+	if ((o->flags & O_ACCMODE) == O_WRONLY || !o->file)
+		return -EBADF;
+	if (sum < 0)
+		return sum;
+	if ((size_t)sum > RW_MAX) { /* rare: the first piece that fits */
+		one = (struct iovec){ iov[0].iov_base, MIN(iov[0].iov_len, RW_MAX) };
+		iov = &one;
+		n = 1;
+		sum = (ssize_t)one.iov_len;
+	}
+	if (offset < 0) {
+		at = reserve(fd, (size_t)sum);
+		if (at < 0)
+			return at;
+	}
+	r = n == 1 ? CALL(pread, o->file, iov[0].iov_base, (size_t)sum, at) :
+		     CALL(preadv, o->file, iov, n, at);
+	if (offset < 0)
+		give_back(fd, (size_t)(r < 0 ? sum : sum - r));
+	return r;
+}
+
+static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, bool move)
+{
+	off_t at;
+	ssize_t r = CALL(append, o->file, iov, n, &at);
+
+	if (r >= 0 && move)
+		RAW(lseek, fd, at + r, SEEK_SET);
+	return r;
+}
+
+ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
+{
+	struct iovec one;
+	ssize_t sum = total(iov, n), r;
+	off_t at = offset;
+
+	if ((o->flags & O_ACCMODE) == O_RDONLY || !o->file)
+		return -EBADF;
+	if (sum < 0)
+		return sum;
+	if ((size_t)sum > RW_MAX) {
+		one = (struct iovec){ iov[0].iov_base, MIN(iov[0].iov_len, RW_MAX) };
+		iov = &one;
+		n = 1;
+		sum = (ssize_t)one.iov_len;
+	}
+	if (sum == 0)
+		return 0;
+	if (o->flags & O_APPEND) {
+		r = append(fd, o, iov, n, offset < 0);
+	} else {
+		if (offset < 0) {
+			at = reserve(fd, (size_t)sum);
+			if (at < 0)
+				return at;
+		}
+		r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, (size_t)sum, at) :
+			     CALL(pwritev, o->file, iov, n, at);
+		if (offset < 0)
+			give_back(fd, (size_t)(r < 0 ? sum : sum - r));
+	}
+	if (UNLIKELY(init_exiting) && r > 0) {
+		int flushed = CALL(flush, o->file);
+
+		r = flushed < 0 ? flushed : r;
+	}
+	return r;
+}
+
+/* --- read(2) and its family ---------------------------------------------------------------- */
+
+/* The caller's vector, in memory of ours. */
+struct vector {
+	struct iovec *iov, some[16];
+};
+
+static int vector_take(struct vector *v, const struct iovec *iov, int n)
+{
+	v->iov = v->some;
+	if (n < 0 || n > IOV_MAX)
+		return -EINVAL;
+	if (n > (int)ARRAY_SIZE(v->some)) {
+		v->iov = malloc((size_t)n * sizeof *iov);
+		if (!v->iov)
+			return -ENOMEM;
+	}
+	if (!memory_copy_in(v->iov, iov, (size_t)n * sizeof *iov))
+		return -EFAULT;
+	return 0;
+}
+
+static void vector_done(struct vector *v)
+{
+	if (v->iov != v->some)
+		free(v->iov);
+}
+
+#define IS_OURS(o, fd)                                                                             \
+	_cleanup_ofd_ struct ofd *o = NULL;                                                        \
+	int ours = fdtab_get(fd, &o)
+
+static ssize_t one_read(int fd, struct ofd *o, void *buf, size_t n, off_t offset)
+{
+	struct iovec iov = { buf, n };
+
+	return rw_read(fd, o, &iov, 1, offset);
+}
+
+static ssize_t one_write(int fd, struct ofd *o, const void *buf, size_t n, off_t offset)
+{
+	struct iovec iov = { (void *)(uintptr_t)buf, n };
+
+	return rw_write(fd, o, &iov, 1, offset);
+}
+
+static ssize_t many(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, bool write)
+{
+	struct vector v;
+	ssize_t r = vector_take(&v, iov, n);
+
+	if (r >= 0)
+		r = n == 0	? 0 :
+		    write	? rw_write(fd, o, v.iov, n, offset) :
+				  rw_read(fd, o, v.iov, n, offset);
+	vector_done(&v);
+	return r;
+}
+
+ssize_t hook_read(int fd, void *buf, size_t n)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(read)(fd, buf, n);
+	return hook_result(ours < 0 ? ours : one_read(fd, o, buf, n, -1));
+}
+
+ssize_t hook___read_chk(int fd, void *buf, size_t n, size_t size)
+{
+	if (n > size)
+		return REAL(__read_chk)(fd, buf, n, size); /* aborts */
+	return hook_read(fd, buf, n);
+}
+
+ssize_t hook_pread(int fd, void *buf, size_t n, off_t offset)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(pread)(fd, buf, n, offset);
+	if (offset < 0)
+		return hook_result(-EINVAL);
+	return hook_result(ours < 0 ? ours : one_read(fd, o, buf, n, offset));
+}
+
+ssize_t hook___pread_chk(int fd, void *buf, size_t n, off_t offset, size_t size)
+{
+	if (n > size)
+		return REAL(__pread_chk)(fd, buf, n, offset, size);
+	return hook_pread(fd, buf, n, offset);
+}
+
+ssize_t hook_readv(int fd, const struct iovec *iov, int n)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(readv)(fd, iov, n);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, false));
+}
+
+ssize_t hook_preadv(int fd, const struct iovec *iov, int n, off_t offset)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(preadv)(fd, iov, n, offset);
+	if (offset < 0)
+		return hook_result(-EINVAL);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false));
+}
+
+/* RWF_*: only hints and durability can be had. */
+#define RWF_HIPRI_ 1
+#define RWF_DSYNC_ 2
+#define RWF_SYNC_ 4
+#define RWF_APPEND_ 16
+
+ssize_t hook_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(preadv2)(fd, iov, n, offset, flags);
+	if (flags & ~RWF_HIPRI_)
+		return hook_result(-EOPNOTSUPP);
+	if (offset < -1)
+		return hook_result(-EINVAL);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false));
+}
+
+ssize_t hook_write(int fd, const void *buf, size_t n)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(write)(fd, buf, n);
+	return hook_result(ours < 0 ? ours : one_write(fd, o, buf, n, -1));
+}
+
+ssize_t hook_pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(pwrite)(fd, buf, n, offset);
+	if (offset < 0)
+		return hook_result(-EINVAL);
+	return hook_result(ours < 0 ? ours : one_write(fd, o, buf, n, offset));
+}
+
+ssize_t hook_writev(int fd, const struct iovec *iov, int n)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(writev)(fd, iov, n);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, true));
+}
+
+ssize_t hook_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(pwritev)(fd, iov, n, offset);
+	if (offset < 0)
+		return hook_result(-EINVAL);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, true));
+}
+
+ssize_t hook_pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+	ssize_t r;
+	int synced;
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(pwritev2)(fd, iov, n, offset, flags);
+	if (flags & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_))
+		return hook_result(-EOPNOTSUPP);
+	if (offset < -1)
+		return hook_result(-EINVAL);
+	r = ours < 0 ? ours : many(fd, o, iov, n, offset, true);
+	if (r > 0 && (flags & (RWF_DSYNC_ | RWF_SYNC_))) {
+		synced = CALL(fsync, o->file);
+		r = synced < 0 ? synced : r;
+	}
+	return hook_result(r);
+}
+
+/* --- Offset, size, durability -------------------------------------------------------------- */
+
+off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence)
+{
+	struct ff3fs_attr a;
+	off_t size;
+	int r;
+
+	if (whence == SEEK_SET || whence == SEEK_CUR)
+		return (off_t)RAW(lseek, fd, offset, whence);
+	r = stat_ofd(o, &a);
+	if (r < 0)
+		return r;
+	size = (off_t)a.size;
+	switch (whence) {
+	case SEEK_END:
+		if (offset > 0 && size > INT64_MAX - offset)
+			return -EOVERFLOW;
+		if (size + offset < 0)
+			return -EINVAL;
+		return (off_t)RAW(lseek, fd, size + offset, SEEK_SET);
+	case SEEK_DATA: /* holes are not told from data: all of it is data, up to the end */
+	case SEEK_HOLE:
+		if (offset < 0 || offset >= size)
+			return -ENXIO;
+		return (off_t)RAW(lseek, fd, whence == SEEK_DATA ? offset : size, SEEK_SET);
+	}
+	return -EINVAL;
+}
+
+off_t hook_lseek(int fd, off_t offset, int whence)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(lseek)(fd, offset, whence);
+	return hook_result(ours < 0 ? ours : rw_seek(fd, o, offset, whence));
+}
+
+int hook_truncate(const char *path, off_t size)
+{
+	struct where w;
+	int r = where_init(&w, AT_FDCWD, path, 0);
+
+	if (LIKELY(r == 0))
+		return REAL(truncate)(path, size);
+	if (size < 0)
+		r = -EINVAL;
+	while (r > 0)
+		r = where_next(&w, CALL(truncate, w.fs, w.dir, w.path, size));
+	return r == 0 && w.native ? REAL(truncate)(w.native, size) : (int)hook_result(r);
+}
+
+static int writable(struct ofd *o)
+{
+	if (!o->file)
+		return -EBADF;
+	return (o->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : 0;
+}
+
+int hook_ftruncate(int fd, off_t size)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(ftruncate)(fd, size);
+	if (ours > 0)
+		ours = size < 0 ? -EINVAL : writable(o);
+	return (int)hook_result(ours < 0 ? ours : CALL(ftruncate, o->file, size));
+}
+
+/* Space cannot be promised ahead of the data. */
+int hook_fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(fallocate)(fd, mode, offset, len);
+	if (ours > 0 && (offset < 0 || len <= 0))
+		ours = -EINVAL;
+	if (ours > 0 && (o->flags & O_ACCMODE) == O_RDONLY)
+		ours = -EBADF;
+	return (int)hook_result(ours < 0 ? ours : -EOPNOTSUPP);
+}
+
+/* Writes zeros after the end, as libc does where the file system cannot allocate. */
+static int extend_with_zeros(struct ofd *o, off_t end)
+{
+	static const char zeros[64 << 10];
+	struct ff3fs_attr a;
+	int r = stat_ofd(o, &a);
+
+	for (off_t at = (off_t)a.size; r >= 0 && at < end; at += (off_t)sizeof zeros)
+		r = (int)CALL(pwrite, o->file, zeros, MIN(sizeof zeros, (size_t)(end - at)), at);
+	return r < 0 ? r : 0;
+}
+
+int hook_posix_fallocate(int fd, off_t offset, off_t len)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(posix_fallocate)(fd, offset, len);
+	if (ours < 0)
+		return -ours;
+	if (offset < 0 || len <= 0)
+		return EINVAL;
+	if (!o->file || (o->flags & O_ACCMODE) == O_RDONLY)
+		return EBADF;
+	if (offset > INT64_MAX - len)
+		return EFBIG;
+	return -extend_with_zeros(o, offset + len);
+}
+
+int hook_posix_fadvise(int fd, off_t offset, off_t len, int advice)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(posix_fadvise)(fd, offset, len, advice);
+	if (ours < 0)
+		return -ours;
+	return advice < 0 || advice > POSIX_FADV_NOREUSE || len < 0 ? EINVAL : 0;
+}
+
+ssize_t hook_readahead(int fd, off64_t offset, size_t n)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(readahead)(fd, offset, n);
+	if (ours > 0 && (!o->file || (o->flags & O_ACCMODE) == O_WRONLY))
+		ours = -EBADF;
+	return hook_result(ours < 0 ? ours : 0);
+}
+
+int hook_fsync(int fd)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(fsync)(fd);
+	if (ours > 0 && !o->file)
+		ours = -EBADF;
+	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+}
+
+int hook_fdatasync(int fd)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(fdatasync)(fd);
+	if (ours > 0 && !o->file)
+		ours = -EBADF;
+	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+}
+
+int hook_sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(sync_file_range)(fd, offset, n, flags);
+	if (ours > 0)
+		ours = !o->file ? -EBADF : offset < 0 || n < 0 || (flags & ~7u) ? -EINVAL : ours;
+	return (int)hook_result(ours < 0 ? ours : CALL(flush, o->file));
+}
+
+void hook_sync(void)
+{
+	flush_everything();
+	REAL(sync)();
+}
+
+int hook_syncfs(int fd)
+{
+	IS_OURS(o, fd);
+
+	if (LIKELY(ours == 0))
+		return REAL(syncfs)(fd);
+	if (ours > 0 && !o->file)
+		ours = -EBADF;
+	if (ours > 0)
+		flush_everything();
+	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+}
+
+DEFINE_ALIASES(rw)

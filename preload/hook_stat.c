@@ -1,0 +1,222 @@
+/* Purpose: attributes, and who may do what. */
+#include "hook.h"
+
+#include <sys/sysmacros.h>
+
+#include "raw.h"
+
+/* Buffered readers (Python's open) take st_blksize as the size of one read: small, so that a
+ * random access does not fetch much more than was asked for. */
+#define BLKSIZE 32768
+
+int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
+{
+	struct ff3fs *fs;
+	int r;
+
+	if (o->file)
+		return CALL(fstat, o->file, ret);
+	r = core_fs(&fs);
+	return r < 0 ? r : CALL(stat, fs, o->ino, "", FF3FS_NOFOLLOW, ret);
+}
+
+void stat_fill(const struct ff3fs_attr *a, struct stat *st)
+{
+	*st = (struct stat){
+		.st_dev = FF3_ST_DEV,
+		.st_ino = a->ino,
+		.st_mode = a->mode,
+		.st_nlink = a->nlink,
+		.st_uid = a->uid,
+		.st_gid = a->gid,
+		.st_size = (off_t)a->size,
+		.st_blksize = BLKSIZE,
+		.st_blocks = (blkcnt_t)((a->size + 511) / 512),
+		.st_atim = a->atime,
+		.st_mtim = a->mtime,
+		.st_ctim = a->ctime,
+	};
+}
+
+static int give_stat(struct stat *user, const struct ff3fs_attr *a)
+{
+	struct stat st;
+
+	stat_fill(a, &st);
+	return memory_copy_out(user, &st, sizeof st) ? 0 : -EFAULT;
+}
+
+/* Attributes of a path, or of dirfd itself. w->native is set if it led outside. */
+static int stat_where(struct where *w, int r, bool nofollow, struct ff3fs_attr *ret)
+{
+	while (r > 0)
+		r = where_next(w, CALL(stat, w->fs, w->dir, w->path, nofollow ? FF3FS_NOFOLLOW : 0,
+				       ret));
+	return r;
+}
+
+/* An open file's own attributes: it may have no name any more, and writes may be under way. */
+static int stat_fd(int fd, struct ff3fs_attr *ret)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	return r > 0 ? (r = stat_ofd(o, ret), r < 0 ? r : 1) : r;
+}
+
+int hook_fstatat(int dirfd, const char *path, struct stat *st, int flags)
+{
+	struct where w;
+	struct ff3fs_attr a;
+	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
+	bool empty = (flags & AT_EMPTY_PATH) != 0;
+	int r = where_init(&w, dirfd, path,
+			   (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0));
+
+	if (LIKELY(r == 0))
+		return REAL(fstatat)(dirfd, path, st, flags);
+	if (r > 0 && empty && !*w.path && dirfd >= 0)
+		r = stat_fd(dirfd, &a) < 0 ? -EBADF : 0;
+	else
+		r = stat_where(&w, r, nofollow, &a);
+	if (r == 0 && w.native)
+		return REAL(fstatat)(AT_FDCWD, w.native, st, flags);
+	return (int)hook_result(r < 0 ? r : give_stat(st, &a));
+}
+
+int hook_stat(const char *path, struct stat *st)
+{
+	return hook_fstatat(AT_FDCWD, path, st, 0);
+}
+
+int hook_lstat(const char *path, struct stat *st)
+{
+	return hook_fstatat(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+}
+
+int hook_fstat(int fd, struct stat *st)
+{
+	struct ff3fs_attr a;
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int r = fdtab_get(fd, &o);
+
+	if (LIKELY(r == 0))
+		return REAL(fstat)(fd, st);
+	if (r > 0)
+		r = stat_ofd(o, &a);
+	return (int)hook_result(r < 0 ? r : give_stat(st, &a));
+}
+
+/* Binaries from before glibc 2.33. The version is that of struct stat: 1 (and 0 on arm64). */
+int hook___xstat(int version, const char *path, struct stat *st)
+{
+	return version > 1 ? (int)hook_result(-EINVAL) : hook_stat(path, st);
+}
+
+int hook___lxstat(int version, const char *path, struct stat *st)
+{
+	return version > 1 ? (int)hook_result(-EINVAL) : hook_lstat(path, st);
+}
+
+int hook___fxstat(int version, int fd, struct stat *st)
+{
+	return version > 1 ? (int)hook_result(-EINVAL) : hook_fstat(fd, st);
+}
+
+int hook___fxstatat(int version, int dirfd, const char *path, struct stat *st, int flags)
+{
+	return version > 1 ? (int)hook_result(-EINVAL) : hook_fstatat(dirfd, path, st, flags);
+}
+
+static struct statx_timestamp statx_time(struct timespec t)
+{
+	return (struct statx_timestamp){ .tv_sec = t.tv_sec, .tv_nsec = (uint32_t)t.tv_nsec };
+}
+
+static int give_statx(struct statx *user, const struct ff3fs_attr *a)
+{
+	struct statx stx = {
+		.stx_mask = STATX_BASIC_STATS | STATX_BTIME,
+		.stx_blksize = BLKSIZE,
+		.stx_nlink = a->nlink,
+		.stx_uid = a->uid,
+		.stx_gid = a->gid,
+		.stx_mode = (uint16_t)a->mode,
+		.stx_ino = a->ino,
+		.stx_size = a->size,
+		.stx_blocks = (a->size + 511) / 512,
+		.stx_atime = statx_time(a->atime),
+		.stx_mtime = statx_time(a->mtime),
+		.stx_ctime = statx_time(a->ctime),
+		.stx_btime = statx_time(a->btime),
+		.stx_dev_major = major(FF3_ST_DEV),
+		.stx_dev_minor = minor(FF3_ST_DEV),
+	};
+
+	return memory_copy_out(user, &stx, sizeof stx) ? 0 : -EFAULT;
+}
+
+int hook_statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *st)
+{
+	struct where w;
+	struct ff3fs_attr a;
+	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
+	bool empty = (flags & AT_EMPTY_PATH) != 0;
+	int r;
+
+	/* Some ask for a descriptor by a null path. */
+	if (UNLIKELY(!path && empty && dirfd >= 0))
+		path = "";
+	r = where_init(&w, dirfd, path, (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0));
+	if (LIKELY(r == 0))
+		return REAL(statx)(dirfd, path, flags, mask, st);
+	if (r > 0 && (mask & 0x80000000u))
+		r = -EINVAL;
+	if (r > 0 && empty && !*w.path && dirfd >= 0)
+		r = stat_fd(dirfd, &a) < 0 ? -EBADF : 0;
+	else
+		r = stat_where(&w, r, nofollow, &a);
+	if (r == 0 && w.native)
+		return REAL(statx)(AT_FDCWD, w.native, flags, mask, st);
+	return (int)hook_result(r < 0 ? r : give_statx(st, &a));
+}
+
+int hook_faccessat(int dirfd, const char *path, int mode, int flags)
+{
+	struct where w;
+	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
+	int r = where_init(&w, dirfd, path,
+			   (nofollow ? WHERE_NOFOLLOW : 0) |
+				   (flags & AT_EMPTY_PATH ? WHERE_EMPTY : 0));
+
+	if (LIKELY(r == 0))
+		return REAL(faccessat)(dirfd, path, mode, flags);
+	if (r > 0 && (mode & ~(R_OK | W_OK | X_OK)))
+		r = -EINVAL;
+	while (r > 0)
+		r = where_next(&w, CALL(access, w.fs, w.dir, w.path, mode,
+					nofollow ? FF3FS_NOFOLLOW : 0));
+	if (r == 0 && w.native)
+		return REAL(faccessat)(AT_FDCWD, w.native, mode, flags);
+	return (int)hook_result(r);
+}
+
+int hook_access(const char *path, int mode)
+{
+	struct where w;
+
+	if (LIKELY(where_init(&w, AT_FDCWD, path, 0) == 0))
+		return REAL(access)(path, mode);
+	return hook_faccessat(AT_FDCWD, path, mode, 0);
+}
+
+int hook_euidaccess(const char *path, int mode)
+{
+	struct where w;
+
+	if (LIKELY(where_init(&w, AT_FDCWD, path, 0) == 0))
+		return REAL(euidaccess)(path, mode);
+	return hook_faccessat(AT_FDCWD, path, mode, AT_EACCESS);
+}
+
+DEFINE_ALIASES(stat)

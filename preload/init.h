@@ -1,0 +1,37 @@
+/* The shim's start, and what it knows about its process. See init.c and fork.c. */
+#pragma once
+
+#include "../common/base/base.h"
+
+extern bool init_ready;  /* the constructor has run */
+extern bool init_enabled; /* … and there are prefixes to serve */
+
+static inline bool init_active(void)
+{
+	return LIKELY(init_enabled);
+}
+
+/* fork.c: is this a child that still shares its parent's memory (vfork)? It must not change any
+ * state of ours, nor speak on the core's connections. One system call. */
+bool init_is_vfork_child(void);
+void fork_init(void);
+
+/* Runs fn(arg) in a short-lived forked process, where everything is allowed, and returns its
+ * result; out (n bytes) is copied back. For the few things a vfork child must know. -EAGAIN, … */
+int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n);
+
+/* What each module does in a forked child, and at exit. */
+void fdtab_after_fork(void);
+void stdio_after_fork(void);
+void lock_after_fork(void);
+void core_after_fork(void);
+
+/* The umask, to be applied by us. */
+mode_t init_umask(void);
+void init_set_umask(mode_t mask);
+
+/* Between exit's destructors and the end of the process buffers can only be sent at once. */
+extern bool init_exiting;
+
+/* One line to $FF3FS_LOG, if set: rate-limited, no allocation, errno kept. */
+void init_log(const char *what, const char *detail);
