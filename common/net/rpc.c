@@ -160,11 +160,13 @@ void ff3_rpc_finish_calls(struct ff3_rpc_call *done)
 	struct ff3_rpc_call *next;
 
 	for (; done; done = next) {
-		struct ff3_rpc_waiter *w = done->waiter;
+		struct ff3_rpc_waiter *w;
 
 		next = done->next;
 		if (done->done)
 			done->done(done);
+		/* Who comes later to wait for it sees that nobody will be woken any more. */
+		w = __atomic_exchange_n(&done->waiter, FF3_WAITER_GONE, __ATOMIC_ACQ_REL);
 		/* From here on the call is its owner's again. */
 		__atomic_store_n(&done->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 		if (w)

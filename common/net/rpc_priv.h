@@ -39,6 +39,9 @@ struct ff3_rpc_waiter {
 	struct ff3_rpc_waiter *next; /* of all that exist */
 };
 
+/* In ff3_rpc_call.waiter of a call that is as good as done. */
+#define FF3_WAITER_GONE ((struct ff3_rpc_waiter *)-1)
+
 /* Received bytes that were not consumed, and the payload that is arriving. */
 struct ff3_rpc_rx {
 	uint8_t *buf;

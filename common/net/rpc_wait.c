@@ -104,6 +104,7 @@ struct wait {
 	size_t goal; /* so many shall be done */
 	uint64_t deadline_ns;
 	struct ff3_rpc_waiter *w; /* once it is needed */
+	bool stay_awake; /* a call is ending and nobody will tell us */
 	uint32_t seen; /* w->word at the beginning of the round */
 	struct ff3_rpc_conn *conns[WAIT_CONNS]; /* of calls not done; the first n_mine we read */
 	unsigned n_conns, n_mine;
@@ -163,7 +164,15 @@ static void watch_calls(struct wait *wait, struct ff3_rpc_conn *conn)
 			call->status = -ECONNRESET;
 			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 		} else if (call->state == FF3_CALL_PENDING) {
-			call->waiter = wait->w;
+			__atomic_store_n(&call->waiter, wait->w, __ATOMIC_RELEASE);
+		} else {
+			struct ff3_rpc_waiter *none = NULL;
+
+			/* Ending: it may be too late to be woken, and then it is done in no time. */
+			if (!__atomic_compare_exchange_n(&call->waiter, &none, wait->w, false,
+							 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
+			    none != wait->w)
+				wait->stay_awake = true;
 		}
 	}
 }
@@ -297,10 +306,17 @@ static bool read_all(struct wait *wait)
 /* One round: joins connections, then reads or sleeps once. */
 static int wait_round(struct wait *wait, uint64_t left_ns)
 {
-	int r = join_all(wait);
+	int r;
 
+	wait->stay_awake = false;
+	r = join_all(wait);
 	if (r < 0 || reached(wait))
 		return r;
+	if (wait->stay_awake) {
+		sched_yield();
+		leave_others(wait);
+		return 0;
+	}
 	if (wait->n_conns == 1 && wait->n_mine == 1 && left_ns >= FF3_RPC_RECV_TICK_NS) {
 		if (ff3_rpc_receive(wait->conns[0], true) < 0)
 			leave_mine(wait, 0);
