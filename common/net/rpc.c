@@ -437,14 +437,14 @@ static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r,
 		atomic_fetch_sub(&conn->n_calls, 1);
 		ours = true;
 	} else {
-		ours = call->state == FF3_CALL_PENDING && !call->exposed;
+		ours = ff3_rpc_is_pending(call) && !call->exposed;
 		if (ours) {
 			struct ff3_rpc_call *alone = NULL;
 
 			if (conn->rx.call == call)
 				conn->rx.call = NULL;
 			ff3_rpc_end_call(conn, call, r, &alone);
-			call->state = FF3_CALL_DONE;
+			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 		}
 	}
 	if (begun || !ours || (r != -EFAULT && r != -E2BIG && r != -ENOMEM))

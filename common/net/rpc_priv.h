@@ -29,12 +29,18 @@
 
 enum { FF3_CALL_NEW, FF3_CALL_PENDING, FF3_CALL_ENDING, FF3_CALL_DONE };
 
+/* Under the connection's lock PENDING stays PENDING; the later states come without it. */
+static inline bool ff3_rpc_is_pending(const struct ff3_rpc_call *call)
+{
+	return __atomic_load_n(&call->state, __ATOMIC_RELAXED) == FF3_CALL_PENDING;
+}
+
 enum ff3_rpc_conn_state { FF3_CONN_EMPTY, FF3_CONN_CONNECTING, FF3_CONN_UP, FF3_CONN_BROKEN };
 
 /* Where a thread sleeps that does not read itself. Never freed: a late wake-up is harmless. */
 struct ff3_rpc_waiter {
 	_Atomic uint32_t word;
-	_Atomic int event_fd; /* -1 unless it sleeps in poll */
+	_Atomic int event_fd; /* for sleeping in poll; -1: never was needed */
 	atomic_bool used;
 	struct ff3_rpc_waiter *next; /* of all that exist */
 };

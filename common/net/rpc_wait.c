@@ -47,11 +47,7 @@ struct ff3_rpc_waiter *ff3_rpc_waiter_get(void)
 
 void ff3_rpc_waiter_put(struct ff3_rpc_waiter *w)
 {
-	int fd = atomic_exchange(&w->event_fd, -1);
-
-	/* A descriptor is kept only while it is needed: programs count theirs. */
-	if (fd >= 0)
-		close(fd);
+	/* The eventfd stays: somebody late may still write to its number. */
 	atomic_store(&w->used, false);
 }
 
@@ -72,8 +68,13 @@ int ff3_rpc_waiter_pollable(struct ff3_rpc_waiter *w)
 
 void ff3_rpc_waiters_after_fork(void)
 {
-	for (struct ff3_rpc_waiter *w = atomic_load(&all_waiters); w; w = w->next)
-		ff3_rpc_waiter_put(w);
+	for (struct ff3_rpc_waiter *w = atomic_load(&all_waiters); w; w = w->next) {
+		int fd = atomic_exchange(&w->event_fd, -1);
+
+		if (fd >= 0)
+			close(fd);
+		atomic_store(&w->used, false);
+	}
 }
 
 void ff3_rpc_wake(struct ff3_rpc_waiter *w)
@@ -160,10 +161,10 @@ static void watch_calls(struct wait *wait, struct ff3_rpc_conn *conn)
 
 		if (ff3_rpc_is_done(call) || call->conn != conn)
 			continue;
-		if (call->state == FF3_CALL_PENDING && call->epoch != conn->epoch) {
+		if (ff3_rpc_is_pending(call) && call->epoch != conn->epoch) {
 			call->status = -ECONNRESET;
 			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
-		} else if (call->state == FF3_CALL_PENDING) {
+		} else if (ff3_rpc_is_pending(call)) {
 			__atomic_store_n(&call->waiter, wait->w, __ATOMIC_RELEASE);
 		} else {
 			struct ff3_rpc_waiter *none = NULL;
@@ -245,7 +246,7 @@ static void leave_others(struct wait *wait)
 			struct ff3_rpc_call *call = wait->calls[k];
 
 			if (!ff3_rpc_is_done(call) && call->conn == conn &&
-			    call->state == FF3_CALL_PENDING && call->waiter == wait->w)
+			    ff3_rpc_is_pending(call) && call->waiter == wait->w)
 				call->waiter = NULL;
 		}
 		/* The reading may have been left to us just now. */
@@ -343,13 +344,13 @@ static bool abandon(struct ff3_rpc_call *call)
 	bool ours;
 
 	pthread_mutex_lock(&conn->lock);
-	ours = call->state == FF3_CALL_PENDING && !call->exposed;
+	ours = ff3_rpc_is_pending(call) && !call->exposed;
 	if (ours) {
 		if (conn->rx.call == call)
 			conn->rx.call = NULL;
 		ff3_rpc_end_call(conn, call, -ETIMEDOUT, &alone);
 		__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
-	} else if (call->state == FF3_CALL_PENDING) {
+	} else if (ff3_rpc_is_pending(call)) {
 		ff3_rpc_break(conn, -ECONNRESET, &done);
 	}
 	pthread_mutex_unlock(&conn->lock);
