@@ -59,7 +59,7 @@ static const char *relative_libdir(void)
 
 	while (n > 0 && BINDIR[n - 1] != '/')
 		n--;
-	return n > 0 && strncmp(BINDIR, LIBDIR, n) == 0 ? LIBDIR + n : NULL;
+	return n > 0 && strncmp(BINDIR, LIBDIR, n) == 0 ? &LIBDIR[n] : NULL;
 }
 
 int where_library(const char *name, char **ret)
