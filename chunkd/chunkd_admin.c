@@ -24,27 +24,25 @@ static size_t n_offline(const struct chunkd_daemon *d)
 	return n;
 }
 
-static int get_health(void *ctx, const struct ff3_http_request *request, FILE *out)
+static int get_health(void *ctx, const struct ff3_http_request *request, json_t **ret)
 {
-	fputs("ok\n", out);
+	*ret = json_pack("{s:s}", "status", "ok");
 	return 200;
 }
 
-static int get_ready(void *ctx, const struct ff3_http_request *request, FILE *out)
+static int get_ready(void *ctx, const struct ff3_http_request *request, json_t **ret)
 {
 	struct chunkd_daemon *d = ctx;
 	size_t offline = n_offline(d);
 
-	if (!atomic_load(&d->registered)) {
-		fputs("not registered with metad yet\n", out);
-		return 503;
-	}
-	if (offline) {
-		fprintf(out, "%zu of %zu targets offline after a disk error\n", offline,
-			d->n_targets);
-		return 503;
-	}
-	fputs("ready\n", out);
+	if (!atomic_load(&d->registered))
+		return ff3_http_problem(ret, 503, "ENOTCONN", "is metad running?",
+					"not registered with metad at %s yet", d->conf->chunkd.metad);
+	if (offline)
+		return ff3_http_problem(ret, 503, "OFFLINE", "replace the disk, then restart",
+					"%zu of %zu targets are offline after a disk error", offline,
+					d->n_targets);
+	*ret = json_pack("{s:s}", "status", "ready");
 	return 200;
 }
 
@@ -52,12 +50,14 @@ static json_t *target_json(const struct chunkd_daemon *d, struct chunkd_target *
 {
 	struct chunkd_target_view v;
 	json_t *j = json_object();
-	char id[24];
+	char id[24], node[24];
 
 	chunkd_target_view(target, &v);
 	snprintf(id, sizeof id, "%016" PRIx64, v.id);
+	snprintf(node, sizeof node, "%016" PRIx64, d->node);
 	json_object_set_new(j, "target", json_string(id));
-	json_object_set_new(j, "directory", json_string(v.dir));
+	json_object_set_new(j, "node", json_string(node));
+	json_object_set_new(j, "path", ff3_json_bytes(v.dir, strlen(v.dir)));
 	json_object_set_new(j, "state",
 			    json_string(load(&v.stats->offline) ? "offline" : "serving"));
 #define PUT(name, help) json_object_set_new(j, #name, json_integer((json_int_t)load(&v.stats->name)));
@@ -82,8 +82,9 @@ static int get_status(void *ctx, const struct ff3_http_request *request, json_t 
 {
 	struct chunkd_daemon *d = ctx;
 	char node[24], cluster[24], instance[24];
-	uint64_t capacity = 0, used = 0, age;
+	uint64_t capacity = 0, used = 0, memory = 0, memory_used = 0, age;
 	int metad = chunkd_register_status(d, &age);
+	bool registered = atomic_load(&d->registered);
 
 	for (size_t i = 0; i < d->n_targets; i++) {
 		struct chunkd_target_view v;
@@ -91,18 +92,25 @@ static int get_status(void *ctx, const struct ff3_http_request *request, json_t 
 		chunkd_target_view(d->targets[i], &v);
 		capacity += load(&v.stats->capacity);
 		used += load(&v.stats->used);
+		memory += load(&v.stats->memory_size);
+		memory_used += load(&v.stats->memory_bytes);
 	}
 	snprintf(node, sizeof node, "%016" PRIx64, d->node);
-	snprintf(cluster, sizeof cluster, "%016" PRIx64, d->cluster);
+	snprintf(cluster, sizeof cluster, "%016" PRIx64, registered ? d->cluster : 0);
 	snprintf(instance, sizeof instance, "%016" PRIx64, d->instance);
-	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s, s:I}",
+	*ret = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s,"
+			 " s:I}",
 			 "daemon", "chunkd", "version", PACKAGE_VERSION, "node", node, "cluster",
-			 atomic_load(&d->registered) ? cluster : "", "instance", instance, "address",
-			 d->address, "uptime_seconds",
+			 cluster, "instance", instance, "listen", d->address, "state",
+			 !registered	 ? "waiting" :
+			 n_offline(d) ? "degraded" :
+					"healthy",
+			 "uptime_seconds",
 			 (json_int_t)((ff3_boottime_ns() - d->started_ns) / FF3_NSEC_PER_SEC),
 			 "targets", (json_int_t)d->n_targets, "targets_offline",
 			 (json_int_t)n_offline(d), "capacity", (json_int_t)capacity, "used",
-			 (json_int_t)used, "metad", metad ? ff3_strerror(metad) : "ok",
+			 (json_int_t)used, "memory", (json_int_t)memory, "memory_used",
+			 (json_int_t)memory_used, "metad", metad ? ff3_strerror(metad) : "ok",
 			 "metad_reached_ms_ago", (json_int_t)age);
 	return 200;
 }
@@ -152,8 +160,8 @@ static int get_metrics(void *ctx, const struct ff3_http_request *request, FILE *
 }
 
 static const struct ff3_http_route routes[] = {
-	{ "GET", "/healthz", NULL, get_health },	{ "GET", "/readyz", NULL, get_ready },
-	{ "GET", "/metrics", NULL, get_metrics },	{ "GET", "/v1/status", get_status, NULL },
+	{ "GET", "/healthz", get_health, NULL },    { "GET", "/readyz", get_ready, NULL },
+	{ "GET", "/metrics", NULL, get_metrics },   { "GET", "/v1/status", get_status, NULL },
 	{ "GET", "/v1/targets", get_targets, NULL },
 };
 

@@ -38,3 +38,14 @@ tests_unit_chunkd_store_SOURCES = \
 	tests/unit-chunkd-store.c tests/chunkd_io_sync.c tests/chunkd_io_sync.h
 tests_unit_chunkd_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_store_LDADD = libff3chunkd.la $(CHECK_LIBS)
+
+check_PROGRAMS += tests/chunkd_drive
+tests_chunkd_drive_SOURCES = tests/chunkd_drive.c
+tests_chunkd_drive_LDADD = libff3rpc.la libff3base.la -lpthread
+
+TESTS += tests/e2e-chunkd.sh
+
+systemdsystemunit_DATA += %D%/ff3fs-chunkd.service
+EXTRA_DIST += %D%/ff3fs-chunkd.service.in
+CLEANFILES += %D%/ff3fs-chunkd.service
+dist_man_MANS += man/ff3fs-chunkd.8

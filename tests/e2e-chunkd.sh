@@ -1,0 +1,71 @@
+#!/bin/bash
+# A chunk daemon by itself: every operation over the wire, restart, refusal of what it must refuse,
+# an orderly end that loses nothing, and its HTTP endpoint.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires curl ff3fs-metad ff3fs-chunkd
+drive=$(find_built chunkd_drive) || skip 'chunkd_drive is not built'
+
+target_of() { # target_of N
+	curl -sf "http://${chunkd_admin[$1]}/v1/targets" | sed -n 's/.*"target": "\([0-9a-f]*\)".*/\1/p'
+}
+
+start_metad
+FF3FS_CHUNKD_TARGETS=$tmp/a:$tmp/b start_chunkd 1
+mapfile -t targets < <(target_of 1)
+equal 'two targets' 2 "${#targets[@]}"
+for t in "${targets[@]}"; do
+	check "operations on $t" "$drive" "${chunkd_addr[1]}" "$t" check
+done
+fails 'a target that is not here' 1 "$drive" "${chunkd_addr[1]}" 00000000000000ff check
+grep -q 'not served here' "$tmp/err" || die "$(cat "$tmp/err")"
+
+check 'healthz' curl -sf "http://${chunkd_admin[1]}/healthz"
+check 'readyz' curl -sf "http://${chunkd_admin[1]}/readyz"
+curl -sf "http://${chunkd_admin[1]}/metrics" >"$tmp/metrics" || die metrics
+grep -q '^ff3fs_chunkd_commits_total{target="[0-9a-f]*"} [1-9]' "$tmp/metrics" || die 'no commits counted'
+grep -q '^ff3fs_chunkd_request_duration_seconds_count{.*op="chunk_write"} [1-9]' "$tmp/metrics" ||
+	die 'no durations'
+if command -v promtool >/dev/null; then
+	check 'promtool' promtool check metrics <"$tmp/metrics"
+fi
+
+# A second daemon must not get the same directory.
+refuses 'a directory in use' 'another daemon' env FF3FS_CHUNKD_TARGETS="$tmp/a" \
+	FF3FS_CHUNKD_METAD="$metad_addr" FF3FS_CHUNKD_LISTEN=127.0.0.1:0 \
+	FF3FS_CHUNKD_ADMIN=127.0.0.1:0 ff3fs-chunkd
+
+# Unsynced bytes survive an orderly end.
+check 'writes' "$drive" "${chunkd_addr[1]}" "${targets[0]}" write 300000 100 8 77
+kill_daemon "${chunkd_pid[1]}" TERM
+equal 'exit status' 0 "$killed_status"
+FF3FS_CHUNKD_TARGETS=$tmp/a:$tmp/b start_chunkd 1
+mapfile -t again < <(target_of 1)
+equal 'the same targets' "${targets[*]}" "${again[*]}"
+curl -sf "http://${chunkd_admin[1]}/v1/targets" | grep -q '"chunks": 100' || die 'chunks are missing'
+say 'ok: 100 chunks after the restart'
+
+# Killed under load: what was acknowledged as durable is there.
+for round in 1 2 3; do
+	mkfifo "$tmp/started.$round"
+	"$drive" "${chunkd_addr[1]}" "${targets[1]}" load "$tmp/journal.$round" $round &
+	load=$!
+	for ((i = 0; i < 200; i++)); do
+		[ "$(grep -c done "$tmp/journal.$round" 2>/dev/null)" -gt 50 ] && break
+		read -r -t 0.05 <>"$tmp/started.$round"
+	done
+	kill_daemon "${chunkd_pid[1]}" KILL
+	wait $load
+	FF3FS_CHUNKD_TARGETS=$tmp/a:$tmp/b start_chunkd 1
+	check "after kill $round" "$drive" "${chunkd_addr[1]}" "${targets[1]}" verify "$tmp/journal.$round"
+	tail -n 1 "$tmp/check.out"
+done
+
+# It goes on serving without metad.
+kill_daemon "$metad_pid" KILL
+check 'without metad' "$drive" "${chunkd_addr[1]}" "${targets[0]}" check
+# Another cluster's metad gets neither node nor data.
+rm -rf "$tmp/metad"
+start_metad
+wait "${chunkd_pid[1]}"
+equal 'exit status in another cluster' 1 $?
+grep -q 'another cluster' "$tmp/chunkd.1.log" || die 'does not say why it ended'
