@@ -3,6 +3,8 @@
  * first exists. */
 #include "cli.h"
 
+#include "../common/base/err.h"
+
 static char shown_prefix[256];
 
 const char *cli_shown(const char *path)
@@ -55,9 +57,21 @@ int cli_error(const char *path, int r)
 	return cli_error_why(path, r, ff3fs_last_error());
 }
 
+/* Applications get EIO for what only ff3fs knows; the library's words tell what it was. */
+static int exit_code_why(int r, const char *why)
+{
+	static const int causes[] = { FF3_E_CHECKSUM, FF3_E_OFFLINE, FF3_E_NO_TARGET,
+				      FF3_E_CHAIN_VERSION };
+
+	for (size_t i = 0; r == -EIO && why && i < ARRAY_SIZE(causes); i++)
+		if (strstr(why, ff3_strerror(causes[i])))
+			return cli_exit_code(causes[i]);
+	return cli_exit_code(r);
+}
+
 int cli_error_why(const char *path, int r, const char *why)
 {
-	int code = cli_exit_code(r);
+	int code = exit_code_why(r, why);
 
 	cli_message("%s: %s", cli_shown(path), why && *why ? why : ff3fs_strerror(r));
 	hint(code);
