@@ -37,6 +37,7 @@ static int unlock(struct ff3_inode *inode, uint64_t end, bool once)
 	r = ff3_meta_call(inode->fs, &call);
 	if (r == 0) {
 		ff3_inode_grow(inode, MAX(rep.size, end));
+		atomic_store(&inode->told, true);
 		if (end > atomic_load(&inode->uncommitted_end))
 			atomic_store(&inode->uncommitted_end, end);
 	}

@@ -83,7 +83,7 @@ static void settle_writes(struct ff3_batch_op *first)
 
 	for (struct ff3_batch_op *op = first; op; op = op->next)
 		if (op->write && !op->settled && op->file->inode == inode) {
-			if (op->end > op->size)
+			if (op->end > op->size || !atomic_load(&inode->told))
 				op->tell = MAX(op->tell, op->end);
 			tell = MAX(tell, op->tell);
 			sync |= op->sync;

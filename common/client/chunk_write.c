@@ -135,7 +135,7 @@ int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t
 	ff3_inode_touch(inode);
 	if (r < 0)
 		return r;
-	if (w.end > size)
+	if (w.end > size || !atomic_load_explicit(&inode->told, memory_order_relaxed))
 		w.tell = w.end;
 	if (w.tell > 0 && !no_extend)
 		return ff3_inode_extend(inode, w.tell);

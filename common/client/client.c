@@ -136,8 +136,9 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 
 /* --- Buffers --------------------------------------------------------------------------------- */
 
-/* Small ones are malloc's business; the pages of large ones are worth keeping. */
-#define POOL_FROM (64u * 1024u)
+/* Small ones are malloc's business; the pages of large ones are worth keeping. No buffer has more
+ * than twice the room that was asked for. */
+#define POOL_FROM (PIECE_MAX / 2)
 
 void *ff3_pool_get(struct ff3fs *fs, size_t len)
 {

@@ -91,10 +91,8 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 		return r;
 	if (S_ISLNK(rep.attr.mode))
 		r = -ELOOP;
-	if (flags & O_TRUNC && r == 0) {
-		ff3_inode_touch(file->inode);
-		ff3_hold_truncate(file->inode, rep.attr.size);
-	}
+	if (flags & O_TRUNC && r == 0)
+		ff3_inode_cut(file->inode, &rep.attr);
 	if (r < 0) {
 		ff3_inode_unref(file->inode);
 		free(file);
@@ -359,14 +357,9 @@ EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
 	req.size = (uint64_t)size;
 	ff3_inode_touch(inode);
 	r = ff3_inode_call(inode, &call);
-	ff3_inode_touch(inode);
-	if (r < 0)
-		return ff3_public(r);
-	ff3_hold_truncate(inode, req.size);
-	if (atomic_load(&inode->uncommitted_end) > req.size)
-		atomic_store(&inode->uncommitted_end, req.size);
-	ff3_inode_learn(inode, &rep.attr);
-	return 0;
+	if (r == 0)
+		ff3_inode_cut(inode, &rep.attr);
+	return ff3_public(r);
 }
 
 EXPORT int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret)

@@ -41,11 +41,10 @@ static void work(struct ff3fs *fs)
 
 		/* The times are read without their locks: being wrong costs a tick. */
 		if (ff3_gathering(inode) &&
-		    now - __atomic_load_n(&inode->gather.since_ns, __ATOMIC_RELAXED) >= GATHER_AGE_NS)
+		    now - atomic_load(&inode->gather.since_ns) >= GATHER_AGE_NS)
 			ff3_gather_flush_ino(fs, inode->ino);
 		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
-		    (pressed || now - __atomic_load_n(&inode->hold.since_ns, __ATOMIC_RELAXED) >=
-					HOLD_AGE_NS))
+		    (pressed || now - atomic_load(&inode->hold.since_ns) >= HOLD_AGE_NS))
 			ff3_sync_data(inode, true);
 		ff3_inode_unref(inode);
 	}

@@ -22,9 +22,15 @@ void ff3_hold_init(struct ff3_hold *hold)
 	hold->last = &hold->first;
 }
 
+/* What it counts for the bound. */
+static uint64_t cost(const struct ff3_held *h)
+{
+	return sizeof *h + 32 + (h->data ? h->len : 0);
+}
+
 static void held_free(struct ff3_inode *inode, struct ff3_held *h)
 {
-	atomic_fetch_sub(&inode->fs->n_held, h->data ? h->len : 0);
+	atomic_fetch_sub(&inode->fs->n_held, cost(h));
 	ff3_pool_put(inode->fs, h->data, h->len);
 	free(h);
 }
@@ -73,6 +79,8 @@ static struct ff3_unsynced *unsynced_get(struct ff3_hold *hold, const struct ff3
 	if (!u)
 		return NULL;
 	hold->unsynced = u;
+	if (n == 0)
+		hold->since_ns = ff3_boottime_ns();
 	u[n] = (struct ff3_unsynced){
 		.target = p->route.peer->target,
 		.chain = p->route.chain,
@@ -82,13 +90,35 @@ static struct ff3_unsynced *unsynced_get(struct ff3_hold *hold, const struct ff3
 	return &u[n];
 }
 
+/* Without copies: only noted. */
+static int note(struct ff3_inode *inode, const struct ff3_piece *p)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_unsynced *u;
+
+	pthread_mutex_lock(&hold->lock);
+	u = unsynced_get(hold, p);
+	if (u) {
+		u->last = ++hold->number;
+		u->lost |= u->instance != p->instance;
+		u->instance = p->instance;
+	}
+	pthread_mutex_unlock(&hold->lock);
+	return u ? 0 : -ENOMEM;
+}
+
 int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *data)
 {
 	struct ff3_hold *hold = &inode->hold;
-	struct ff3_held *h = calloc(1, sizeof *h);
 	struct ff3_unsynced *u;
+	struct ff3_held *h;
 	int r = 0;
 
+	if (inode->fs->conf.client.write_hold == 0) {
+		ff3_pool_put(inode->fs, data, p->length);
+		return note(inode, p);
+	}
+	h = calloc(1, sizeof *h);
 	pthread_mutex_lock(&hold->lock);
 	u = unsynced_get(hold, p);
 	if (!h || !u) {
@@ -106,13 +136,7 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 		.len = p->length,
 		.data = data,
 	};
-	if (inode->fs->conf.client.write_hold == 0) {
-		ff3_pool_put(inode->fs, TAKE_PTR(h->data), p->length);
-	} else {
-		atomic_fetch_add(&inode->fs->n_held, p->length);
-	}
-	if (!hold->first)
-		hold->since_ns = ff3_boottime_ns();
+	atomic_fetch_add(&inode->fs->n_held, cost(h));
 	*hold->last = h;
 	hold->last = &h->next;
 	u->last = h->number;
@@ -180,6 +204,8 @@ int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u)
 			break;
 	} while (!all_of(hold, u->target, instance) && !u->lost);
 	ff3_inode_touch(inode);
+	if (inode->fs->conf.client.write_hold == 0)
+		u->lost = true;
 	if (instance == 0 && !u->lost)
 		unsynced_drop(hold, u); /* cut off meanwhile: nothing is missing */
 	else if (instance != 0)
@@ -239,11 +265,11 @@ static void held_shorten(struct ff3_inode *inode, struct ff3_held *h, uint32_t k
 
 	if (data)
 		memcpy(data, h->data, keep);
-	atomic_fetch_sub(&inode->fs->n_held, h->data ? h->len : 0);
-	atomic_fetch_add(&inode->fs->n_held, data ? keep : 0);
+	atomic_fetch_sub(&inode->fs->n_held, cost(h));
 	ff3_pool_put(inode->fs, h->data, h->len);
 	h->data = data;
 	h->len = keep;
+	atomic_fetch_add(&inode->fs->n_held, cost(h));
 }
 
 void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size)

@@ -180,6 +180,18 @@ void ff3_inode_grow(struct ff3_inode *inode, uint64_t size)
 		;
 }
 
+void ff3_inode_cut(struct ff3_inode *inode, const struct ff3_attr *attr)
+{
+	uint64_t end = atomic_load(&inode->uncommitted_end);
+
+	ff3_inode_touch(inode);
+	ff3_hold_truncate(inode, attr->size);
+	while (end > attr->size &&
+	       !atomic_compare_exchange_weak(&inode->uncommitted_end, &end, attr->size))
+		;
+	ff3_inode_learn(inode, attr);
+}
+
 int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret)
 {
 	struct ff3_req_lookup req = { .at = { .dir = inode->ino } };
@@ -215,8 +227,10 @@ static int extend_once(struct ff3_inode *inode, uint64_t end, bool registering)
 
 	call.registering = registering;
 	r = registering ? ff3_meta_call(inode->fs, &call) : ff3_inode_call(inode, &call);
-	if (r == 0)
+	if (r == 0) {
 		ff3_inode_grow(inode, MAX(rep.size, end));
+		atomic_store(&inode->told, true);
+	}
 	return r;
 }
 

@@ -116,7 +116,7 @@ struct ff3_hold {
 	struct ff3_unsynced *unsynced;
 	_Atomic uint32_t n_unsynced;
 	uint64_t number;
-	uint64_t since_ns; /* of the oldest unsynced write, for the flusher */
+	_Atomic uint64_t since_ns; /* of the oldest unsynced write, for the flusher */
 };
 
 /* --- write_behind.c -------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ struct ff3_gather {
 	uint32_t size;
 	uint64_t offset;
 	_Atomic uint32_t len;
-	uint64_t since_ns;
+	_Atomic uint64_t since_ns;
 	int error; /* of a flush that nobody waited for: told once */
 };
 
@@ -164,6 +164,7 @@ struct ff3_inode {
 
 	_Atomic uint64_t uncommitted_end; /* told by extend, not yet logged by commit; 0: none */
 	_Atomic bool uncommitted;         /* something was written since the last commit */
+	_Atomic bool told;                /* and metad has heard of it, so that the times are right */
 	_Atomic uint64_t next_write;      /* where a sequential writer would go on */
 
 	struct ff3_gather gather;
@@ -342,6 +343,8 @@ void ff3_inode_unref(struct ff3_inode *inode);
 int ff3_inodes_all(struct ff3fs *fs, struct ff3_inode ***ret, size_t *ret_n);
 void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *attr);
 void ff3_inode_grow(struct ff3_inode *inode, uint64_t size);
+/* We cut it, and attr is what is left. */
+void ff3_inode_cut(struct ff3_inode *inode, const struct ff3_attr *attr);
 /* Asks metad for size and generation. attr may be NULL. */
 int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret);
 /* Makes sure that metad counts our opens of it. */

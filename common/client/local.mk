@@ -20,8 +20,10 @@ EXTRA_DIST += %D%/ff3fs.pc.in
 CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
-check_PROGRAMS += tests/unit-client
-TESTS += tests/unit-client
+check_PROGRAMS += tests/unit-client tests/e2e-client
+TESTS += tests/unit-client tests/e2e-client.sh tests/fault-client.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
+tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client-load.c tests/e2e-client.h
+tests_e2e_client_LDADD = libff3fs.la -lpthread

@@ -113,9 +113,7 @@ static void file_was_cut(struct ff3fs *fs, const struct ff3_attr *attr)
 
 	if (!inode)
 		return;
-	ff3_inode_touch(inode);
-	ff3_hold_truncate(inode, attr->size);
-	ff3_inode_learn(inode, attr);
+	ff3_inode_cut(inode, attr);
 	ff3_inode_unref(inode);
 }
 

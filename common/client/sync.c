@@ -161,6 +161,7 @@ int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
 
 	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told == 0)
 		return 0;
+	atomic_store(&inode->told, false);
 	r = ff3_inode_call(inode, &call);
 	if (r < 0) {
 		atomic_store(&inode->uncommitted, true);

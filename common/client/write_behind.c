@@ -71,7 +71,7 @@ static int send_gathered(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
 	}
 	r = ff3_write_done(&p, &tell);
 	ff3_inode_touch(inode);
-	if (end > atomic_load(&inode->size))
+	if (end > atomic_load(&inode->size) || !atomic_load(&inode->told))
 		tell = end;
 	if (r < 0 || tell == 0)
 		return r;

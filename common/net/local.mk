@@ -18,10 +18,3 @@ TESTS += tests/unit-net
 tests_unit_net_SOURCES = tests/unit-net.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
-
-# What the machine can do at most, to compare with.
-noinst_PROGRAMS += tests/bench/limits
-tests_bench_limits_SOURCES = tests/bench/limits.c tests/bench/limits.h \
-	tests/bench/limits_tcp.c tests/bench/limits_disk.c common/base/pattern.h
-tests_bench_limits_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
-tests_bench_limits_LDADD = $(URING_LIBS)

@@ -1,0 +1,61 @@
+/* What the files of e2e-client share. */
+#pragma once
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../common/client/ff3fs.h"
+
+#define KIB(n) ((size_t)(n) << 10)
+#define MIB(n) ((size_t)(n) << 20)
+#define N_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+void fail_at(const char *file, int line, const char *what, long long got, long long want);
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			fail_at(__FILE__, __LINE__, #cond, 0, 1);                                  \
+	} while (0)
+#define EQ(expr, want)                                                                             \
+	do {                                                                                       \
+		long long got_ = (expr), want_ = (want);                                           \
+		if (got_ != want_)                                                                 \
+			fail_at(__FILE__, __LINE__, #expr, got_, want_);                           \
+	} while (0)
+#define OK(expr) EQ(expr, 0)
+
+extern struct ff3fs *fs;
+extern char dir[64]; /* of this test, from the root */
+
+/* "DIR/name", valid until the eighth next call. */
+const char *in_dir(const char *name);
+struct ff3fs *client(void);
+struct ff3fs_file *open_file(struct ff3fs *c, const char *path, int flags);
+uint64_t random_u64(uint64_t *state);
+/* Bytes that tell where and by whom they were written. */
+void fill(void *buf, size_t len, uint64_t offset, uint64_t who);
+/* Offset of the first byte that is not as fill made it; -1: none. */
+long long differs(const void *buf, size_t len, uint64_t offset, uint64_t who);
+void forked(void (*fn)(uint64_t arg), int n);
+
+/* e2e-client-load.c */
+int load_main(int argc, char **argv);
+int compare_main(int argc, char **argv);
+int speed_main(int argc, char **argv);
