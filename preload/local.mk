@@ -1,7 +1,7 @@
 # libff3fs_preload.so: what LD_PRELOAD names. It NEEDs libc only and loads libff3fs at run time.
 preloaddir = $(libdir)
 preload_LTLIBRARIES = libff3fs_preload.la
-libff3fs_preload_la_SOURCES = \
+preload_sources = \
 	%D%/core.c %D%/core.h \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fork.c \
@@ -27,6 +27,7 @@ libff3fs_preload_la_SOURCES = \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
 	%D%/where.c
+libff3fs_preload_la_SOURCES = $(preload_sources)
 libff3fs_preload_la_CFLAGS = $(AM_CFLAGS) -fno-builtin -ftls-model=initial-exec
 libff3fs_preload_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-Wl,-Bsymbolic-functions -Wl,-z,defs
@@ -40,3 +41,10 @@ uninstall-hook: preload-remove-so
 preload-remove-so:
 	rm -f $(DESTDIR)$(preloaddir)/libff3fs_preload.so
 .PHONY: preload-remove-so
+
+# The hooks are part of this test program too.
+check_PROGRAMS += tests/unit-preload
+TESTS += tests/unit-preload tests/lint-needed.sh
+tests_unit_preload_SOURCES = tests/unit-preload.c $(preload_sources)
+tests_unit_preload_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -fno-builtin
+tests_unit_preload_LDADD = $(CHECK_LIBS)
