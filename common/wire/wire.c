@@ -1,30 +1,32 @@
 #include "wire.h"
 
+#include <endian.h>
+
 #include "../base/crc32c.h"
 
-static void put_le(struct ff3_enc *e, uint64_t v, size_t n)
+/* n is a constant where these are inlined: one store or load. */
+static inline void put_le(struct ff3_enc *e, uint64_t v, size_t n)
 {
-	if (e->len + n > e->size) {
+	uint64_t le = htole64(v);
+
+	if (e->len + n > e->size)
 		e->over = true;
-	} else {
-		for (size_t i = 0; i < n; i++)
-			e->p[e->len + i] = (uint8_t)(v >> (8 * i));
-	}
+	else
+		memcpy(e->p + e->len, &le, n);
 	e->len += n;
 }
 
-static uint64_t get_le(struct ff3_dec *d, size_t n)
+static inline uint64_t get_le(struct ff3_dec *d, size_t n)
 {
-	uint64_t v = 0;
+	uint64_t le = 0;
 
 	if (d->bad || (size_t)(d->end - d->p) < n) {
 		d->bad = true;
 		return 0;
 	}
-	for (size_t i = 0; i < n; i++)
-		v |= (uint64_t)d->p[i] << (8 * i);
+	memcpy(&le, d->p, n);
 	d->p += n;
-	return v;
+	return le64toh(le);
 }
 
 #define SCALAR(type, ctype)                                                                        \
