@@ -62,7 +62,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 ff3fs dev up --dir "$cluster" --chunkd 3 --memory 256M || die 'the cluster did not start'
 environment=$(ff3fs dev env --dir "$cluster") || die 'the cluster has no environment to give'
-prefix=$(eval "$environment" && echo "${FF3FS_CLIENT_PREFIX:-/ff3fs}")
+prefix=$(eval "$environment" && echo "${FF3FS_PREFIX:-/ff3fs}")
 
 step 'Data: the handwritten digits of scikit-learn'
 rm -rf "$build/local"
