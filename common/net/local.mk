@@ -15,6 +15,8 @@ libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS)
 
 check_PROGRAMS += tests/unit-net
 TESTS += tests/unit-net
-tests_unit_net_SOURCES = tests/unit-net.c
+tests_unit_net_SOURCES = \
+	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h \
+	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-life.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread

@@ -1,0 +1,71 @@
+/* A real server on a loop in its own thread, and calls to it; shared by the files of unit-net.
+ * ping answers its cookie; chunk_read answers bytes that follow from (ino, offset); chunk_write
+ * is answered with the CRC of what came (in version). */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <check.h>
+
+#include "../common/net/rpc.h"
+#include "../common/net/server.h"
+
+#define CLUSTER 77
+#define PAYLOAD_MAX FF3_PAYLOAD_MAX
+
+struct daemon {
+	struct ff3_loop *loop, *second_loop;
+	struct ff3_server *server, *second;
+	pthread_t thread, second_thread;
+	char address[64];
+	uint16_t port;
+	bool move;                /* hellos move to the second server */
+	unsigned room;            /* payloads that may be under way; 0: any number */
+	atomic_uint under_way;    /* payload buffers */
+	atomic_uint n_closed, n_aborted, n_requests, n_waited;
+	atomic_uint second_requests;
+	atomic_bool hold;         /* pings wait until a ping with cookie 0 */
+	struct ff3_request *held[64];
+	unsigned n_held;
+	struct ff3_work work;
+	void (*run)(struct daemon *d);
+	atomic_bool ran;
+};
+
+struct op {
+	struct ff3_rpc_call call;
+	uint8_t body[128], reply[256];
+	struct iovec iov;
+};
+
+uint8_t pattern_byte(uint64_t ino, uint64_t offset);
+void fill(uint8_t *p, size_t len, uint64_t ino, uint64_t offset);
+bool is_pattern(const uint8_t *p, size_t len, uint64_t ino, uint64_t offset);
+void *run_loop(void *loop);
+void daemon_listen(struct daemon *d, const char *address);
+void daemon_start(struct daemon *d);
+void daemon_stop(struct daemon *d);
+struct ff3_rpc_peer *peer_for(const struct daemon *d, unsigned connections);
+uint64_t in_ms(uint64_t ms);
+void ping_init(struct op *op, uint64_t cookie);
+int ping_result(struct op *op, uint64_t cookie);
+int ping(struct ff3_rpc_peer *peer, uint64_t cookie);
+void read_init(struct op *op, uint64_t ino, uint32_t offset, void *buf, uint32_t len, uint32_t flags);
+void read_check(struct op *op, uint64_t ino, uint32_t offset);
+void write_init(struct op *op, const void *buf, size_t len);
+void write_check(struct op *op);
+
+struct worker {
+	struct daemon *d;
+	struct ff3_rpc_peer *peer;
+	pthread_t thread;
+	unsigned seed;
+};
+
+/* A thread of calls of all kinds; arg is a struct worker. */
+void *work(void *arg);
+
+TCase *net_calls_case(void);
+TCase *net_faults_case(void);
+TCase *net_life_case(void);

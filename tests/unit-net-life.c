@@ -1,0 +1,267 @@
+/* common/net: fork, moving between loops, restart; and the loop by itself. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "../common/base/crc32c.h"
+#include "net_daemon.h"
+
+/* The child speaks on connections of its own, and what was under way is over for it. */
+START_TEST(fork_child)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+	pid_t pid;
+	int status;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 2);
+	ck_assert_int_eq(ping(peer, 0), 0);
+	ping_init(&op, 3);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	pid = fork();
+	if (pid == 0) {
+		ff3_rpc_after_fork(peer, 10);
+		if (ff3_rpc_wait(&call, 1, in_ms(5000)) != 0 || call->status != -ECONNRESET)
+			_exit(1);
+		for (int i = 0; i < 100; i++)
+			if (ping(peer, 0) < 0)
+				_exit(2);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	/* The child's pings let the parent's go. */
+	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(5000)), 0);
+	ck_assert_int_eq(ping_result(&op, 3), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(hand_over)
+{
+	struct daemon d = { .move = true };
+	struct worker w[4];
+
+	daemon_start(&d);
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		w[i] = (struct worker){ .d = &d, .peer = peer_for(&d, 2), .seed = i };
+		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
+		pthread_join(w[i].thread, NULL);
+		ff3_rpc_peer_free(w[i].peer);
+	}
+	daemon_stop(&d);
+	ck_assert_uint_gt(d.n_requests, 0);
+	ck_assert_uint_eq(d.n_requests, d.second_requests);
+}
+END_TEST
+
+static void free_server(struct ff3_work *w)
+{
+	struct daemon *d = CONTAINER_OF(w, struct daemon, work);
+
+	ff3_server_free(TAKE_PTR(d->server));
+	d->ran = true;
+}
+
+/* Freeing a server whose loop runs, with connections and unanswered requests; then another one
+ * on the same loop. */
+START_TEST(server_free_while_running)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	ping_init(&op, 3);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	while (d.n_requests == 0)
+		sched_yield();
+	d.work.fn = free_server;
+	ff3_loop_post(d.loop, &d.work);
+	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(5000)), 0);
+	ck_assert_int_eq(call->status, -ECONNRESET);
+	while (!d.ran || d.n_closed == 0)
+		sched_yield();
+	ck_assert_int_eq(ping(peer, 1), -ECONNREFUSED);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+START_TEST(restart_and_idle)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	char address[64];
+
+	daemon_start(&d);
+	peer = peer_for(&d, 4);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(ping(peer, 1), 0);
+		ff3_rpc_close_idle(peer, FF3_NSEC_PER_SEC * 1000);
+		ck_assert_int_eq(ping(peer, 2), 0);
+		ff3_rpc_close_idle(peer, 0);
+	}
+	ck_assert_int_eq(ping(peer, 1), 0);
+	snprintf(address, sizeof address, "%s", d.address);
+	daemon_stop(&d);
+	ck_assert_uint_eq(d.n_closed, 4);
+	ck_assert_int_lt(ping(peer, 1), 0);
+	ck_assert_int_eq(ping(peer, 1), -ECONNREFUSED);
+	daemon_listen(&d, address);
+	ck_assert_int_eq(ping(peer, 1), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* Requests that are never answered but one-way. */
+START_TEST(one_way)
+{
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (unsigned i = 0; i < 100; i++) {
+		ping_init(&op, i);
+		op.call.one_way = true;
+		ck_assert_int_eq(ff3_rpc_start(peer, &op.call), 0);
+		ck_assert(ff3_rpc_is_done(&op.call));
+	}
+	ck_assert_int_eq(ping(peer, 1), 0);
+	ck_assert_uint_eq(d.n_requests, 101);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
+/* --- The loop ------------------------------------------------------------------------------ */
+
+struct loop_case {
+	struct ff3_loop *loop;
+	struct ff3_timer timers[4];
+	unsigned fired[4], n_fired;
+	struct ff3_io io;
+	int results[700];
+	unsigned n_results;
+	struct ff3_io many[600];
+	char bytes[600];
+	struct ff3_work works[100];
+	unsigned n_works;
+	pthread_t thread;
+};
+
+static struct loop_case *the_case;
+
+static void on_timer(struct ff3_timer *t)
+{
+	struct loop_case *c = the_case;
+
+	c->fired[c->n_fired++] = (unsigned)(t - c->timers);
+	if (c->n_fired == 3)
+		ff3_loop_stop(c->loop);
+}
+
+static void on_io(struct ff3_io *io, int res)
+{
+	the_case->results[the_case->n_results++] = res;
+	if (the_case->n_results == 600)
+		ff3_loop_stop(the_case->loop);
+}
+
+static void on_work(struct ff3_work *w)
+{
+	ck_assert_ptr_eq(w, &the_case->works[the_case->n_works++]);
+	if (the_case->n_works == ARRAY_SIZE(the_case->works))
+		ff3_loop_stop(the_case->loop);
+}
+
+static void *post_all(void *arg)
+{
+	struct loop_case *c = arg;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(c->works); i++)
+		ff3_loop_post(c->loop, &c->works[i]);
+	return NULL;
+}
+
+START_TEST(loop_alone)
+{
+	struct loop_case *c = the_case = calloc(1, sizeof *c);
+	char name[] = "/tmp/unit-net-XXXXXX";
+	int fd = mkstemp(name);
+
+	ck_assert_int_ge(fd, 0);
+	unlink(name);
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	for (unsigned i = 0; i < 4; i++)
+		c->timers[i].fn = on_timer;
+	ff3_loop_timer_arm(c->loop, &c->timers[0], 30 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[1], 10 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[2], 20 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_arm(c->loop, &c->timers[3], 5 * FF3_NSEC_PER_MSEC);
+	ff3_loop_timer_cancel(c->loop, &c->timers[3]);
+	ff3_loop_timer_arm(c->loop, &c->timers[0], 1 * FF3_NSEC_PER_MSEC);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_uint_eq(c->n_fired, 3);
+	ck_assert_uint_eq(c->fired[0], 0);
+	ck_assert_uint_eq(c->fired[1], 1);
+	ck_assert_uint_eq(c->fired[2], 2);
+	ff3_loop_free(c->loop);
+
+	/* Far more operations than the queue holds, armed before the loop ran at all. */
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	ck_assert_int_eq(ff3_loop_register_memory(c->loop, c->bytes, sizeof c->bytes), 0);
+	ck_assert_int_eq(ff3_loop_register_file(c->loop, fd), 0);
+	for (unsigned i = 0; i < 600; i++) {
+		c->many[i].fn = on_io;
+		c->bytes[i] = (char)i;
+		ff3_loop_write(c->loop, fd, &c->bytes[i], 1, i, &c->many[i]);
+	}
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_uint_eq(c->n_results, 600);
+	for (unsigned i = 0; i < 600; i++)
+		ck_assert_int_eq(c->results[i], 1);
+	ff3_loop_unregister_file(c->loop, fd);
+	c->n_results = 599;
+	c->io.fn = on_io;
+	ff3_loop_fdatasync(c->loop, fd, &c->io);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	ck_assert_int_eq(c->results[599], 0);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(c->works); i++)
+		c->works[i].fn = on_work;
+	ck_assert_int_eq(pthread_create(&c->thread, NULL, post_all, c), 0);
+	ck_assert_int_eq(ff3_loop_run(c->loop), 0);
+	pthread_join(c->thread, NULL);
+	ff3_loop_free(c->loop);
+	close(fd);
+	free(c);
+}
+END_TEST
+
+TCase *net_life_case(void)
+{
+	TCase *t = tcase_create("life");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, fork_child);
+	tcase_add_test(t, hand_over);
+	tcase_add_test(t, server_free_while_running);
+	tcase_add_test(t, restart_and_idle);
+	tcase_add_test(t, one_way);
+	tcase_add_test(t, loop_alone);
+	return t;
+}
