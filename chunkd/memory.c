@@ -127,6 +127,8 @@ int chunkd_arena_new(uint64_t size, void (*evict)(void *owner, struct chunkd_blo
 		chunkd_arena_free(a);
 		return -ENOMEM;
 	}
+	/* Fewer TLB misses, and registering the arena with the ring is faster. */
+	(void)madvise(a->base, a->size, MADV_HUGEPAGE);
 	for (unsigned i = 0; i < N_SHIFTS; i++)
 		a->free_head[i] = NONE;
 	for (uint32_t page = a->n_pages; page > 0; page -= pages_of(CHUNKD_BLOCK_SHIFT_MAX))

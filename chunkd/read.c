@@ -17,6 +17,8 @@
 /* Sequential pieces larger than this gain nothing from loading the chunk. */
 #define SMALL_READ FF3_KIB(64)
 #define RENTAL_SHIFT 14
+/* So many pieces in sequence are no chance: one of 256 random reads follows its predecessor. */
+#define SEQUENTIAL_RUN 2
 
 struct chunkd_load {
 	struct chunkd_store *store;
@@ -214,10 +216,11 @@ static bool worth_loading(struct chunkd_store *s, struct chunkd_chunk *c,
 	if (c->heat < UINT16_MAX)
 		c->heat++;
 	c->last_end = rd->offset + rd->length;
+	c->run = sequential ? MIN(c->run + 1, SEQUENTIAL_RUN) : 0;
 	s->cold_bytes += MAX(rd->length, 1u << RENTAL_SHIFT);
 	if (whole || rd->direct)
 		return false;
-	return sequential || c->heat >= MAX(2u, c->len >> RENTAL_SHIFT);
+	return c->run >= SEQUENTIAL_RUN || c->heat >= MAX(2u, c->len >> RENTAL_SHIFT);
 }
 
 static void disk_continue(struct chunkd_read *rd)

@@ -34,7 +34,8 @@ struct chunkd_chunk {
 	uint32_t len;
 	uint32_t n_crcs; /* room in crcs */
 	uint32_t refs;	 /* reads, loads and waiters that will look at it again */
-	uint32_t last_end;
+	uint32_t last_end; /* of the last piece read from disk */
+	uint8_t run;	   /* pieces in sequence before it */
 	uint16_t heat, heat_epoch;
 	bool bad; /* counted as damaged */
 	struct chunkd_op *remove_op;

@@ -2,7 +2,10 @@
  *
  * Single operations run through the synchronous io of chunkd_io_sync.h, on a directory in memory
  * if there is one. The model keeps, for each chunk, every state since the last one that the store
- * called durable: after a power cut the chunk must be in one of them. */
+ * called durable: after a power cut the chunk must be in one of them.
+ *
+ * Long because the harness and all its tests share the model.
+ */
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
