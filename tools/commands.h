@@ -13,6 +13,7 @@
 	C(layout, "show or set how files are spread over chains")                                  \
 	C(df, "show capacity and use")                                                             \
 	C(run, "run a program with the shim")                                                      \
+	C(bench, "measure how fast the cluster is")                                               \
 	C(dev, "run a local cluster for development")
 
 #define FF3FS_COMMAND_DECLARE(name, text) int cmd_##name(int argc, char **argv);

@@ -16,6 +16,8 @@ ff3fs_SOURCES = \
 	%D%/pool.c %D%/pool.h \
 	%D%/cmd_df.c %D%/cmd_layout.c %D%/cmd_ls.c %D%/cmd_mkdir.c %D%/cmd_mv.c %D%/cmd_rm.c \
 	%D%/cmd_run.c %D%/cmd_stat.c \
+	%D%/bench.c %D%/bench.h %D%/bench_files.c %D%/bench_io.c %D%/bench_measure.c \
+	common/base/pattern.h \
 	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_http.c %D%/dev_process.c
 ff3fs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 ff3fs_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) -lpthread
