@@ -55,7 +55,7 @@ equal 'ls' 'd hello' "$(xargs <"$tmp/out")"
 fails 'ls -a' 0 ff3fs ls -a /t/a
 equal 'ls -a' '.big d hello' "$(xargs <"$tmp/out")"
 fails 'ls -R' 0 ff3fs ls -R /t/a
-equal 'ls -R' '/a: d hello /a/d: link' "$(xargs <"$tmp/out")"
+equal 'ls -R' '/t/a: d hello /t/a/d: link' "$(xargs <"$tmp/out")"
 fails 'ls -l --bytes' 0 ff3fs ls -l -a --bytes /t/a
 grep -q -E '^-rw[-r]{7} +1 [^ ]+ +[^ ]+ +2500000 20[0-9-]+ [0-9:]+ \.big$' "$tmp/out" ||
 	die "ls -l: $(cat "$tmp/out")"
@@ -133,6 +133,7 @@ stderr_has "^ff3fs-put: $tmp/none: No such file or directory"
 fails 'put of a directory' 1 ff3fs-put "$tmp/d" /t/dd
 stderr_has 'is a directory; copy it with -r'
 fails 'put into nothing' 4 ff3fs-put "$tmp/hello" /t/none/x
+stderr_has '^ff3fs-put: /t/none/x: No such file or directory'
 fails 'put of several to a file' 2 ff3fs-put "$tmp/hello" "$tmp/big" /t/a/h
 fails 'put of ff3fs to ff3fs' 2 ff3fs-put /t/a/h /t/a/h2
 stderr_has 'ff3fs run'

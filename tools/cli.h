@@ -68,8 +68,8 @@ void cli_message(const char *format, ...) PRINTF_LIKE(1, 2);
 void cli_note(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same, if --verbose was given. */
 void cli_verbose(const char *format, ...) PRINTF_LIKE(1, 2);
-/* Says why something remote failed: "PATH: cause", with what the library knows about it and, once
- * per process, what to do. Returns the exit code for r. */
+/* Says why something remote failed: "PATH: cause" (cli_shown of path), with what the library knows
+ * about it and, once per process, what to do. Returns the exit code for r. */
 int cli_error(const char *path, int r);
 /* The same with a cause that was kept from then: ff3fs_last_error() is the last call's. */
 int cli_error_why(const char *path, int r, const char *why);
@@ -95,6 +95,9 @@ struct ff3fs *cli_connect(void);
 /* The path from the file system's root that arg names: under a prefix, or already relative to the
  * root. Never NULL; "" is the root. To be freed. */
 char *cli_remote(const struct ff3fs *fs, const char *arg);
+/* How a person names a path from the file system's root: under the first prefix. Absolute paths
+ * stay. In a buffer of the thread's own, good until the call after next. */
+const char *cli_shown(const char *path);
 /* Whether arg is an absolute path under one of the prefixes. */
 bool cli_is_remote(const struct ff3fs *fs, const char *arg);
 /* The last component of a path, "" for "/": trailing slashes do not count. To be freed. */

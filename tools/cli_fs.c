@@ -1,14 +1,36 @@
 /* Purpose: the part of the commands' frame that speaks to a cluster: opening it, its errors, and
- * the paths on it. Threads: messages may come from any. */
+ * the paths on it. Threads: messages may come from any; shown_prefix is written before any but the
+ * first exists. */
 #include "cli.h"
+
+#include "../common/base/err.h"
+
+static char shown_prefix[256];
+
+const char *cli_shown(const char *path)
+{
+	static _Thread_local char buffers[2][4096 + 256];
+	static _Thread_local unsigned turn;
+	char *buf = buffers[turn++ % 2];
+
+	if (*path == '/')
+		return path;
+	snprintf(buf, sizeof buffers[0], "%s%s%s", shown_prefix, *path ? "/" : "", path);
+	return buf;
+}
 
 struct ff3fs *cli_connect(void)
 {
 	struct ff3fs *fs = NULL;
 	int r = ff3fs_new(cli.conf, &fs);
 
-	if (r >= 0)
+	if (r >= 0) {
+		const char *prefix = ff3fs_prefix(fs);
+
+		snprintf(shown_prefix, sizeof shown_prefix, "%.*s", (int)strcspn(prefix, ":"),
+			 prefix);
 		return fs;
+	}
 	cli_message("%s", *ff3fs_conf_error() ? ff3fs_conf_error() : ff3fs_strerror(r));
 	exit(cli_exit_code(r));
 }
@@ -35,11 +57,23 @@ int cli_error(const char *path, int r)
 	return cli_error_why(path, r, ff3fs_last_error());
 }
 
+/* Applications get EIO for what only ff3fs knows; the library's words tell what it was. */
+static int exit_code_why(int r, const char *why)
+{
+	static const int causes[] = { FF3_E_CHECKSUM, FF3_E_OFFLINE, FF3_E_NO_TARGET,
+				      FF3_E_CHAIN_VERSION };
+
+	for (size_t i = 0; r == -EIO && why && i < ARRAY_SIZE(causes); i++)
+		if (strstr(why, ff3_strerror(causes[i])))
+			return cli_exit_code(causes[i]);
+	return cli_exit_code(r);
+}
+
 int cli_error_why(const char *path, int r, const char *why)
 {
-	int code = cli_exit_code(r);
+	int code = exit_code_why(r, why);
 
-	cli_message("%s: %s", *path ? path : "/", why && *why ? why : ff3fs_strerror(r));
+	cli_message("%s: %s", cli_shown(path), why && *why ? why : ff3fs_strerror(r));
 	hint(code);
 	return code;
 }

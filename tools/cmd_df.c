@@ -20,7 +20,7 @@ int cmd_df(int argc, char **argv)
 	fs = cli_connect();
 	r = ff3fs_statfs(fs, &s);
 	if (r < 0) {
-		r = cli_error("ff3fs", r);
+		r = cli_error("", r);
 		ff3fs_free(fs);
 		return r;
 	}

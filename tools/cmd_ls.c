@@ -258,14 +258,14 @@ static int list_dir(struct ff3fs *fs, const char *path, bool titles)
 	int r;
 
 	if (titles && !cli.json && opts.unsorted)
-		printf("%s/%s:\n", printed ? "\n" : "", path);
+		printf("%s%s:\n", printed ? "\n" : "", cli_shown(path));
 	r = read_listing(fs, path, &l);
 	if (r < 0) {
 		free_listing(&l);
 		return cli_error(path, r);
 	}
 	if (titles && !cli.json && !opts.unsorted)
-		printf("%s/%s:\n", printed ? "\n" : "", path);
+		printf("%s%s:\n", printed ? "\n" : "", cli_shown(path));
 	printed = true;
 	if (l.n)
 		qsort(l.entries, l.n, sizeof *l.entries, by_name);

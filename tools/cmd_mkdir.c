@@ -58,7 +58,7 @@ static int make_one(struct ff3fs *fs, const char *path, mode_t mode, bool may_ex
 		r = ff3fs_stat(fs, FF3FS_ROOT, path, 0, &attr);
 		if (r == -ENOENT) {
 			n_made++;
-			cli_note("would make %s", path);
+			cli_note("would make %s", cli_shown(path));
 			return 0;
 		}
 		r = r < 0 ? r : -EEXIST;
@@ -67,7 +67,7 @@ static int make_one(struct ff3fs *fs, const char *path, mode_t mode, bool may_ex
 	}
 	if (r >= 0) {
 		n_made++;
-		cli_verbose("made %s", path);
+		cli_verbose("made %s", cli_shown(path));
 	}
 	if (r != -EEXIST || !may_exist)
 		return r;

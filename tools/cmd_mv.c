@@ -50,12 +50,12 @@ static int move(struct ff3fs *fs, const char *arg, const char *to, bool into)
 	if (cli.dry_run) {
 		r = ff3fs_stat(fs, FF3FS_ROOT, from, FF3FS_NOFOLLOW, &attr);
 		if (r >= 0)
-			cli_note("would rename %s to %s", from, target);
+			cli_note("would rename %s to %s", cli_shown(from), cli_shown(target));
 	} else {
 		r = ff3fs_rename(fs, FF3FS_ROOT, from, FF3FS_ROOT, target,
 				 opts.no_replace ? RENAME_NOREPLACE : 0);
 		if (r >= 0)
-			cli_verbose("renamed %s to %s", from, target);
+			cli_verbose("renamed %s to %s", cli_shown(from), cli_shown(target));
 	}
 	return r < 0 ? cli_error(r == -ENOENT ? arg : target, r) : CLI_OK;
 }

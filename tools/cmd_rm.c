@@ -75,9 +75,9 @@ static void remove_file(void *job)
 	else
 		n_files++;
 	if (r >= 0 && cli.dry_run && !cli.json)
-		cli_note("would remove %s", path);
+		cli_note("would remove %s", cli_shown(path));
 	else if (r >= 0)
-		cli_verbose("removed %s", path);
+		cli_verbose("removed %s", cli_shown(path));
 	free(path);
 }
 
@@ -158,9 +158,9 @@ static void remove_tree(const char *path)
 	else
 		n_dirs++;
 	if (r >= 0 && cli.dry_run && !cli.json)
-		cli_note("would remove %s/", path);
+		cli_note("would remove %s/", cli_shown(path));
 	else if (r >= 0)
-		cli_verbose("removed %s/", path);
+		cli_verbose("removed %s/", cli_shown(path));
 }
 
 static void remove_argument(const char *arg)

@@ -218,6 +218,25 @@ static json_t *describe(const struct dev_cluster *c)
 			 "daemons", daemons);
 }
 
+/* For the shell: 'it'\''s'. */
+static void print_quoted(const char *s)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789/._-+@%:,";
+
+	if (*s && s[strspn(s, plain)] == '\0') {
+		fputs(s, stdout);
+		return;
+	}
+	putchar('\'');
+	for (; *s; s++)
+		if (*s == '\'')
+			fputs("'\\''", stdout);
+		else
+			putchar(*s);
+	putchar('\'');
+}
+
 static void tell_up(const struct dev_cluster *c)
 {
 	char memory[64] = "";
@@ -234,8 +253,9 @@ static void tell_up(const struct dev_cluster *c)
 	for (unsigned i = 1; i < c->n; i++)
 		printf(" %u", i);
 	printf("   (%s%s)\n✓ admin     http://%s/v1/status\n", c->dir, memory, c->daemons[0].admin);
-	printf("Next:  eval \"$(ff3fs dev env --dir %s)\"; ff3fs-put FILE %s/NAME\n", c->dir,
-	       c->prefix);
+	printf("Next:  eval \"$(ff3fs dev env --dir ");
+	print_quoted(c->dir);
+	printf(")\"; ff3fs-put FILE %s/NAME\n", c->prefix);
 }
 
 static int up(struct dev_cluster *c)
@@ -379,18 +399,6 @@ static int status(struct dev_cluster *c)
 
 /* --- env -------------------------------------------------------------------------------------- */
 
-/* For the shell: 'it'\''s'. */
-static void print_quoted(const char *s)
-{
-	putchar('\'');
-	for (; *s; s++)
-		if (*s == '\'')
-			fputs("'\\''", stdout);
-		else
-			putchar(*s);
-	putchar('\'');
-}
-
 static void print_export(const char *name, const char *value)
 {
 	printf("export %s=", name);
@@ -441,7 +449,7 @@ static int env(struct dev_cluster *c)
 	return CLI_OK;
 }
 
-/* ----------------------------------------------------------------------------------------------- */
+/* ---------------------------------------------------------------------------------------------- */
 
 static const struct action {
 	const char *name;

@@ -335,7 +335,8 @@ static unsigned pick_port(void)
 }
 
 /* Leaves address alone if its port can be had, and otherwise writes a new one to file. */
-static int assign(const char *file, const char *section, const char *key, char *address, size_t size)
+static int assign(const char *file, const char *section, const char *key, char *address,
+		  size_t size)
 {
 	const char *colon = strrchr(address, ':');
 	unsigned port = colon ? (unsigned)atoi(colon + 1) : 0;

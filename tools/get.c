@@ -139,10 +139,11 @@ static void get_any(const char *from, const char *to, const char *relative,
 	} else if (S_ISLNK(attr->mode)) {
 		get_symlink(from, to, attr);
 	} else if (!S_ISDIR(attr->mode)) {
-		cli_message("%s: skipped: neither a file nor a directory nor a symbolic link", from);
+		cli_message("%s: skipped: neither a file nor a directory nor a symbolic link",
+			    cli_shown(from));
 		transfer.skipped++;
 	} else if (!transfer.recursive) {
-		cli_message("%s: is a directory; copy it with -r", from);
+		cli_message("%s: is a directory; copy it with -r", cli_shown(from));
 		transfer_failed(CLI_FAILURE);
 	} else if (make_dir(to, attr) >= 0) {
 		get_tree(from, to, relative);

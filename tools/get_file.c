@@ -196,12 +196,13 @@ static void get_with_retries(struct get *g)
 		if (result.r >= 0 || result.side == LOCAL || tries == TRANSFER_TRIES ||
 		    !transfer_may_retry(result.r) || (g->is_stdout && g->size > 0))
 			break;
-		cli_note("%s: %s; copying it again", g->job->from, ff3fs_strerror(result.r));
+		cli_note("%s: %s; copying it again", cli_shown(g->job->from),
+			 ff3fs_strerror(result.r));
 	}
 	if (result.r >= 0) {
 		transfer.files++;
 		transfer.bytes += g->size;
-		cli_verbose("%s -> %s", g->job->from, g->job->to);
+		cli_verbose("%s -> %s", cli_shown(g->job->from), g->job->to);
 		return;
 	}
 	if (transfer_stop)
@@ -235,7 +236,7 @@ void get_file(void *arg)
 		transfer.unchanged++;
 		transfer.progress.bytes += job->attr.size;
 	} else if (cli.dry_run) {
-		cli_note("would copy %s to %s", job->from, job->to);
+		cli_note("would copy %s to %s", cli_shown(job->from), job->to);
 		transfer.files++;
 		transfer.bytes += job->attr.size;
 	} else {

@@ -111,7 +111,7 @@ static void put_symlink(const char *from, const char *to, const struct stat *st)
 	target[n] = '\0';
 	transfer.symlinks++;
 	if (cli.dry_run) {
-		cli_note("would link %s to %s", to, target);
+		cli_note("would link %s to %s", cli_shown(to), target);
 		return;
 	}
 	r = ff3fs_symlink(transfer.fs, target, FF3FS_ROOT, temporary);
@@ -122,7 +122,7 @@ static void put_symlink(const char *from, const char *to, const struct stat *st)
 	if (r >= 0)
 		return;
 	transfer.symlinks--;
-	failed(from, r);
+	failed(to, r);
 	ff3fs_unlink(transfer.fs, FF3FS_ROOT, temporary);
 }
 

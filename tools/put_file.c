@@ -331,14 +331,14 @@ static void put_with_retries(struct put *p)
 	if (result.r >= 0) {
 		transfer.files++;
 		transfer.bytes += p->size;
-		cli_verbose("%s -> %s", p->job->from, p->job->to);
+		cli_verbose("%s -> %s", p->job->from, cli_shown(p->job->to));
 		check_unchanged(p);
 		return;
 	}
 	if (transfer_stop)
 		return;
 	transfer_failed(result.side == LOCAL ? cli_local_error(p->job->from, result.r) :
-					       cli_error_why(p->job->from, result.r, p->why));
+					       cli_error_why(p->job->to, result.r, p->why));
 }
 
 static bool is_there(const struct put_job *job)
@@ -364,7 +364,7 @@ void put_file(void *arg)
 		transfer.unchanged++;
 		transfer.progress.bytes += (uint64_t)job->st.st_size;
 	} else if (cli.dry_run) {
-		cli_note("would copy %s to %s", job->from, job->to);
+		cli_note("would copy %s to %s", job->from, cli_shown(job->to));
 		transfer.files++;
 		transfer.bytes += p.is_stdin ? 0 : (uint64_t)job->st.st_size;
 	} else {

@@ -13,3 +13,8 @@ tests_unit_metrics_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_metrics_LDADD = libff3admin.la libff3base.la $(CHECK_LIBS)
 tests_unit_httpd_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JANSSON_CFLAGS)
 tests_unit_httpd_LDADD = libff3admin.la libff3base.la $(JANSSON_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit-loop-call
+TESTS += tests/unit-loop-call
+tests_unit_loop_call_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_loop_call_LDADD = libff3admin.la libff3server.la libff3base.la $(URING_LIBS) $(CHECK_LIBS)

@@ -20,3 +20,10 @@ tests_unit_net_SOURCES = \
 	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-life.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
+
+# What the machine can do at most, to compare with.
+noinst_PROGRAMS += tests/bench/limits
+tests_bench_limits_SOURCES = tests/bench/limits.c tests/bench/limits.h \
+	tests/bench/limits_tcp.c tests/bench/limits_disk.c common/base/pattern.h
+tests_bench_limits_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
+tests_bench_limits_LDADD = $(URING_LIBS)
