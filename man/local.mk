@@ -6,3 +6,4 @@ dist_man_MANS += \
 	%D%/ff3fs-get.1 \
 	%D%/ff3fs-put.1 \
 	%D%/ff3fs.conf.5
+dist_man_MANS += %D%/ff3fs-preload.7
