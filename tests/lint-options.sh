@@ -31,18 +31,10 @@ done
 for command in $(ff3fs --commands); do
 	case $command in put | get | admin | version) continue ;; esac
 	options_of ff3fs "$command" >>"$tmp/have.all"
-	plain "$srcdir/man/ff3fs.1" | grep -q "^\.SS $command$" || [ "$command" = bench ] ||
+	plain "$srcdir/man/ff3fs.1" | grep -q "^\.SS $command$" ||
 		die "ff3fs.1 has no section on $command"
 	all+=("ff3fs $command")
 done
-if ff3fs --commands | grep -qx bench; then # it has a page of its own
-	options_of ff3fs bench >"$tmp/have"
-	[ ! -f "$srcdir/man/ff3fs-bench.1" ] || compare ff3fs-bench.1 'ff3fs bench' "$tmp/have"
-	for command in $(ff3fs --commands); do
-		case $command in put | get | admin | version | bench) continue ;; esac
-		options_of ff3fs "$command"
-	done >"$tmp/have.all"
-fi
 sort -u "$tmp/have.all" >"$tmp/have"
 compare ff3fs.1 ff3fs "$tmp/have"
 
