@@ -1,1 +1,44 @@
-# Built in this folder:
+# Built in this folder: ff3fs-metad, and its parts as a library for the unit tests.
+noinst_LTLIBRARIES += libff3metad.la
+libff3metad_la_SOURCES = \
+	%D%/apply.c %D%/apply.h %D%/apply_common.c \
+	%D%/cache.c %D%/cache.h \
+	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
+	%D%/db_inode.c %D%/db_queue.c %D%/db_xattr.c \
+	%D%/inode.c %D%/inode.h \
+	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_recover.c \
+	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c \
+	%D%/op_setattr.c %D%/op_xattr.c \
+	%D%/path.c %D%/path.h \
+	%D%/record.c %D%/record.h \
+	%D%/xattr.h
+libff3metad_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_builddir)/%D%
+libff3metad_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+libff3metad_la_LIBADD = libff3base.la $(SQLITE_LIBS)
+
+sbin_PROGRAMS += ff3fs-metad
+ff3fs_metad_SOURCES = \
+	%D%/main.c %D%/metad.h \
+	%D%/admin.h %D%/admin_lists.c %D%/metad_admin.c \
+	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
+	%D%/chunk_calls.c %D%/chunk_calls.h \
+	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_truncate.c \
+	%D%/file.c %D%/file.h %D%/file_wait.c \
+	%D%/pipeline.c %D%/routes.c %D%/session.c \
+	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
+	%D%/worker.c %D%/worker.h
+ff3fs_metad_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
+ff3fs_metad_LDADD = libff3metad.la libff3server.la libff3admin.la libff3base.la \
+	$(JANSSON_LIBS) $(SYSTEMD_LIBS) $(SQLITE_LIBS) -lpthread
+
+EXTRA_DIST += %D%/schema.sql
+CLEANFILES += %D%/schema_sql.h
+%D%/schema_sql.h: %D%/schema.sql
+	$(AM_V_GEN)mkdir -p %D% && { echo 'static const char metad_schema_sql[] ='; \
+		sed -e 's/"/\\"/g' -e 's/.*/	"&\\n"/' $(srcdir)/%D%/schema.sql; echo '	;'; } >$@.new && \
+		mv $@.new $@
+$(libff3metad_la_OBJECTS): %D%/schema_sql.h
+
+systemdsystemunit_DATA += %D%/ff3fs-metad.service
+EXTRA_DIST += %D%/ff3fs-metad.service.in
+CLEANFILES += %D%/ff3fs-metad.service

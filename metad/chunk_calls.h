@@ -1,0 +1,23 @@
+/* Calls of chunk daemons, many in parallel, from a worker thread. */
+#pragma once
+
+#include "worker.h"
+
+#include "../common/net/rpc.h"
+
+struct metad_chunk_calls; /* connections; used by one worker */
+
+struct metad_chunk_call {
+	uint64_t target;
+	const char *address;
+	uint16_t op;
+	const void *body;
+	size_t body_len;
+	int result;
+};
+
+int metad_chunk_calls_new(uint64_t cluster, struct metad_chunk_calls **ret);
+void metad_chunk_calls_free(struct metad_chunk_calls *c);
+/* Blocks until every call has its result; -ETIMEDOUT after timeout_ms. */
+void metad_chunk_calls_run(struct metad_chunk_calls *c, struct metad_chunk_call *calls, size_t n,
+			   unsigned timeout_ms);

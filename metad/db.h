@@ -1,0 +1,150 @@
+/* The namespace database: rows as structs. The only users of SQLite are the db*.c files.
+ *
+ * Lookups return 1 (found), 0 (absent) or a negative errno; changes 0 or a negative errno. A
+ * negative errno means that the database itself failed: it is kept (metad_db_error) and nothing
+ * may be answered from the database any more.
+ *
+ * Reads open a read transaction by themselves, which metad_db_read_end closes; changes must be
+ * between metad_db_begin and metad_db_commit. What a change wrote is seen by reads at once.
+ *
+ * Threads: one thread at a time. The checkpointer (checkpoint.h) has a connection of its own. */
+#pragma once
+
+#include "inode.h"
+
+struct metad_db;
+
+#define METAD_DB_FORMAT 1
+
+struct metad_meta {
+	uint64_t cluster;
+	uint64_t log_key; /* what log segments are marked with; never leaves the daemon */
+	uint64_t epoch;
+	uint64_t applied_seq;
+	uint64_t applied_hash;
+	uint64_t time; /* of the last operation, ns since 1970 */
+	uint64_t next_ino;
+	uint64_t n_inodes;
+	uint64_t next_chain;
+	uint64_t routing_version;
+};
+
+/* dir: made if it does not exist. memory: bytes for pages and caches. A new database gets a
+ * random cluster id and a root directory of mode 01777 with that layout. */
+int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_t stripe,
+		  struct metad_db **ret);
+void metad_db_close(struct metad_db *db);
+int metad_db_error(const struct metad_db *db);
+/* To be changed only inside a transaction; written by the commit. */
+struct metad_meta *metad_db_meta(struct metad_db *db);
+/* The file's path, for the checkpointer and for tests. */
+const char *metad_db_path(const struct metad_db *db);
+
+int metad_db_begin(struct metad_db *db);
+int metad_db_commit(struct metad_db *db);
+void metad_db_read_end(struct metad_db *db);
+/* Pages in the write-ahead log of SQLite after the last commit. */
+uint64_t metad_db_wal_pages(const struct metad_db *db);
+/* A hash of every row of every table, for tests and for comparing replicas. */
+int metad_db_digest(struct metad_db *db, uint64_t *ret);
+
+/* db_inode.c */
+int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret);
+int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode);
+int metad_db_put_inode(struct metad_db *db, const struct metad_inode *inode);
+/* With its symlink target and xattrs. */
+int metad_db_del_inode(struct metad_db *db, const struct metad_inode *inode);
+/* buf must hold FF3_PATH_MAX bytes. */
+int metad_db_get_symlink(struct metad_db *db, uint64_t ino, char *buf, uint32_t *ret_len);
+int metad_db_add_symlink(struct metad_db *db, uint64_t ino, struct ff3_str target);
+
+/* db_dentry.c */
+int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t *ret_ino,
+			uint32_t *ret_type);
+int metad_db_add_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t ino,
+			uint32_t type);
+/* Gives an existing name to another inode. */
+int metad_db_set_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t ino,
+			uint32_t type);
+int metad_db_del_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name);
+/* 1: empty. */
+int metad_db_dir_is_empty(struct metad_db *db, uint64_t parent);
+/* buf must hold FF3_NAME_MAX bytes. The name of ino in parent among those of this hash. */
+int metad_db_find_name(struct metad_db *db, uint64_t parent, uint64_t hash, uint64_t ino, char *buf,
+		       uint32_t *ret_len);
+/* Calls fn for the entries after cookie, in order, until it returns non-zero; returns that (or
+ * 0 at the end). */
+typedef int metad_dentry_fn(void *arg, uint64_t hash, uint64_t ino, uint32_t type, const void *name,
+			    uint32_t name_len);
+int metad_db_each_dentry(struct metad_db *db, uint64_t parent, uint64_t cookie, metad_dentry_fn *fn,
+			 void *arg);
+
+/* db_xattr.c. The value stays valid until the next call. */
+int metad_db_get_xattr(struct metad_db *db, uint64_t ino, struct ff3_str name,
+		       struct ff3_blob *ret_value);
+int metad_db_set_xattr(struct metad_db *db, uint64_t ino, struct ff3_str name,
+		       struct ff3_blob value);
+int metad_db_del_xattr(struct metad_db *db, uint64_t ino, struct ff3_str name);
+/* fn returning non-zero ends the listing with that. */
+int metad_db_each_xattr(struct metad_db *db, uint64_t ino,
+			int (*fn)(void *arg, const void *name, uint32_t name_len), void *arg);
+
+/* db_cluster.c: stripes. The list stays valid as long as the database is open. */
+int metad_db_get_stripe(struct metad_db *db, uint32_t id, struct ff3_blob *ret_chains);
+/* The id of this list, which is made if it is new. */
+int metad_db_intern_stripe(struct metad_db *db, struct ff3_blob chains, uint32_t *ret_id);
+
+int metad_db_put_node(struct metad_db *db, uint64_t node, struct ff3_str address,
+		      struct ff3_str admin);
+/* state: enum ff3_target_state. */
+int metad_db_put_target(struct metad_db *db, uint64_t target, uint64_t node, uint32_t state);
+int metad_db_get_target(struct metad_db *db, uint64_t target, uint64_t *ret_node,
+			uint32_t *ret_state);
+int metad_db_add_chain(struct metad_db *db, uint32_t chain, uint64_t version,
+		       struct ff3_blob members);
+int metad_db_get_node(struct metad_db *db, uint64_t node, struct ff3_str *ret_address,
+		      struct ff3_str *ret_admin);
+int metad_db_each_node(struct metad_db *db,
+		       int (*fn)(void *arg, uint64_t node, struct ff3_str address,
+				 struct ff3_str admin),
+		       void *arg);
+int metad_db_each_target(struct metad_db *db,
+			 int (*fn)(void *arg, uint64_t target, uint64_t node, uint32_t state),
+			 void *arg);
+int metad_db_each_chain(struct metad_db *db,
+			int (*fn)(void *arg, uint32_t chain, uint64_t version,
+				  struct ff3_blob members),
+			void *arg);
+
+/* db_queue.c: what remains to be done, and answers. */
+int metad_db_add_orphan(struct metad_db *db, uint64_t ino);
+/* 1: it was one. */
+int metad_db_del_orphan(struct metad_db *db, uint64_t ino);
+int metad_db_add_garbage(struct metad_db *db, uint64_t ino, uint32_t stripe);
+int metad_db_del_garbage(struct metad_db *db, uint64_t ino);
+int metad_db_put_truncation(struct metad_db *db, uint64_t ino, uint64_t size, uint64_t old_size);
+int metad_db_get_truncation(struct metad_db *db, uint64_t ino, uint64_t *ret_size,
+			    uint64_t *ret_old_size);
+int metad_db_del_truncation(struct metad_db *db, uint64_t ino);
+typedef int metad_queue_fn(void *arg, uint64_t ino, uint64_t a, uint64_t b);
+/* In ascending inode order, those above after. fn(ino, 0, 0); (ino, stripe, 0);
+ * (ino, size, old_size). */
+int metad_db_each_orphan(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
+int metad_db_each_garbage(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
+int metad_db_each_truncation(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
+
+struct metad_stored_result {
+	int status;
+	struct ff3_blob reply; /* valid until the next call */
+};
+int metad_db_get_result(struct metad_db *db, uint64_t session, uint64_t seq,
+			struct metad_stored_result *ret);
+int metad_db_add_result(struct metad_db *db, uint64_t session, uint64_t seq, uint64_t acked,
+			int status, struct ff3_blob reply);
+/* Those below seq. Returns how many. */
+int metad_db_prune_results(struct metad_db *db, uint64_t session, uint64_t seq);
+/* Per session: highest seq, highest acked, number of rows. */
+int metad_db_each_session(struct metad_db *db,
+			  int (*fn)(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked,
+				    uint64_t n),
+			  void *arg);

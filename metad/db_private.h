@@ -1,0 +1,130 @@
+/* Shared by the db*.c files only: the connection, its prepared statements, its caches. */
+#pragma once
+
+#include <sqlite3.h>
+
+#include "cache.h"
+#include "db.h"
+
+#define INODE_COLUMNS                                                                              \
+	"ino, mode, uid, gid, nlink, size, generation, atime, mtime, ctime, btime, parent, "       \
+	"name_hash, chunk_size, stripe, seed, truncs"
+
+#define METAD_STATEMENTS(S)                                                                        \
+	S(begin_read, "BEGIN")                                                                     \
+	S(begin_write, "BEGIN IMMEDIATE")                                                          \
+	S(commit, "COMMIT")                                                                        \
+	S(get_meta, "SELECT format, cluster, log_key, epoch, applied_seq, applied_hash, time, "    \
+		    "next_ino, n_inodes, next_chain, routing_version FROM meta")                   \
+	S(put_meta, "UPDATE meta SET epoch = ?, applied_seq = ?, applied_hash = ?, time = ?, "     \
+		    "next_ino = ?, n_inodes = ?, next_chain = ?, routing_version = ?")             \
+	S(get_inode, "SELECT " INODE_COLUMNS " FROM inodes WHERE ino = ?")                         \
+	S(put_inode, "INSERT OR REPLACE INTO inodes (" INODE_COLUMNS ") "                          \
+		     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")                                 \
+	S(del_inode, "DELETE FROM inodes WHERE ino = ?")                                           \
+	S(get_symlink, "SELECT target FROM symlinks WHERE ino = ?")                                \
+	S(add_symlink, "INSERT INTO symlinks VALUES (?,?)")                                        \
+	S(del_symlink, "DELETE FROM symlinks WHERE ino = ?")                                       \
+	S(get_dentry, "SELECT ino, type FROM dentries WHERE parent = ? AND hash = ? AND name = ?") \
+	S(add_dentry, "INSERT INTO dentries VALUES (?,?,?,?,?)")                                   \
+	S(set_dentry, "UPDATE dentries SET ino = ?4, type = ?5 "                                   \
+		      "WHERE parent = ?1 AND hash = ?2 AND name = ?3")                             \
+	S(del_dentry, "DELETE FROM dentries WHERE parent = ? AND hash = ? AND name = ?")           \
+	S(any_dentry, "SELECT 1 FROM dentries WHERE parent = ? LIMIT 1")                           \
+	S(find_name, "SELECT name, ino FROM dentries WHERE parent = ? AND hash = ?")               \
+	S(each_dentry, "SELECT hash, ino, type, name FROM dentries "                               \
+		       "WHERE parent = ? AND hash > ? ORDER BY hash, name")                        \
+	S(get_xattr, "SELECT value FROM xattrs WHERE ino = ? AND name = ?")                        \
+	S(set_xattr, "INSERT OR REPLACE INTO xattrs VALUES (?,?,?)")                               \
+	S(del_xattr, "DELETE FROM xattrs WHERE ino = ? AND name = ?")                              \
+	S(del_xattrs, "DELETE FROM xattrs WHERE ino = ?")                                          \
+	S(each_xattr, "SELECT name FROM xattrs WHERE ino = ? ORDER BY name")                       \
+	S(each_stripe, "SELECT id, chains FROM stripes ORDER BY id")                               \
+	S(add_stripe, "INSERT INTO stripes VALUES (?,?)")                                          \
+	S(put_node, "INSERT OR REPLACE INTO nodes VALUES (?,?,?)")                                 \
+	S(get_node, "SELECT address, admin FROM nodes WHERE node = ?")                             \
+	S(each_node, "SELECT node, address, admin FROM nodes ORDER BY node")                       \
+	S(put_target, "INSERT OR REPLACE INTO targets VALUES (?,?,?)")                             \
+	S(get_target, "SELECT node, state FROM targets WHERE target = ?")                          \
+	S(each_target, "SELECT target, node, state FROM targets ORDER BY target")                  \
+	S(add_chain, "INSERT INTO chains VALUES (?,?,?)")                                          \
+	S(each_chain, "SELECT chain, version, members FROM chains ORDER BY chain")                 \
+	S(add_orphan, "INSERT OR IGNORE INTO orphans VALUES (?)")                                  \
+	S(del_orphan, "DELETE FROM orphans WHERE ino = ?")                                         \
+	S(each_orphan, "SELECT ino, 0, 0 FROM orphans WHERE ino > ? ORDER BY ino")                 \
+	S(add_garbage, "INSERT OR REPLACE INTO garbage VALUES (?,?)")                              \
+	S(del_garbage, "DELETE FROM garbage WHERE ino = ?")                                        \
+	S(each_garbage, "SELECT ino, stripe, 0 FROM garbage WHERE ino > ? ORDER BY ino")           \
+	S(put_truncation, "INSERT OR REPLACE INTO truncations VALUES (?,?,?)")                     \
+	S(get_truncation, "SELECT size, old_size FROM truncations WHERE ino = ?")                  \
+	S(del_truncation, "DELETE FROM truncations WHERE ino = ?")                                 \
+	S(each_truncation, "SELECT ino, size, old_size FROM truncations WHERE ino > ? "            \
+			   "ORDER BY ino")                                                         \
+	S(get_result, "SELECT status, reply FROM results WHERE session = ? AND seq = ?")           \
+	S(add_result, "INSERT INTO results VALUES (?,?,?,?,?)")                                    \
+	S(prune_results, "DELETE FROM results WHERE session = ? AND seq < ?")                      \
+	S(each_session, "SELECT session, max(seq), max(acked), count(*) FROM results "             \
+			"GROUP BY session")
+
+#define STATEMENT_ENUM(name, sql) STMT_##name,
+enum stmt { METAD_STATEMENTS(STATEMENT_ENUM) N_STATEMENTS };
+
+enum transaction { TX_NONE, TX_READ, TX_WRITE };
+
+/* Inodes changed in this transaction; written when it ends, once each. */
+#define DIRTY_SLOTS 1024u
+
+struct metad_db {
+	sqlite3 *sql;
+	sqlite3_stmt *stmt[N_STATEMENTS];
+	enum transaction tx;
+	int error;
+	uint64_t wal_pages;
+	char *path;
+	struct metad_meta meta;
+	struct metad_cache *cache;
+	struct metad_inode *dirty; /* open addressing by inode id; ino 0 is a free slot */
+	uint32_t n_dirty;
+	struct ff3_blob *stripes; /* by id */
+	uint32_t n_stripes, room_stripes;
+	uint32_t *stripe_index; /* open addressing by content: id + 1 */
+	uint32_t stripe_slots;
+	void *xattr_value; /* what metad_db_get_xattr answered last; also results' reply */
+	size_t xattr_room;
+};
+
+/* Reset, ready for binding; opens a read transaction if none is open. NULL after a failure. */
+sqlite3_stmt *db_stmt(struct metad_db *db, enum stmt which);
+/* Steps to the next row: 1, 0 at the end (the statement is then reset), negative errno. */
+int db_step(struct metad_db *db, sqlite3_stmt *stmt);
+/* Runs a statement that returns no rows; ends with reset. */
+int db_run(struct metad_db *db, sqlite3_stmt *stmt);
+/* Keeps the first failure. Returns its negative errno. */
+int db_fail(struct metad_db *db, int code, const char *what);
+/* Copies a value into the buffer kept for that. */
+int db_keep(struct metad_db *db, const void *p, size_t len, struct ff3_blob *ret);
+
+int db_flush_dirty(struct metad_db *db);
+int db_load_stripes(struct metad_db *db);
+
+static inline void bind_u64(sqlite3_stmt *s, int i, uint64_t v)
+{
+	sqlite3_bind_int64(s, i, (sqlite3_int64)v);
+}
+
+static inline void bind_bytes(sqlite3_stmt *s, int i, const void *p, size_t len)
+{
+	sqlite3_bind_blob(s, i, len > 0 ? p : "", (int)len, SQLITE_STATIC);
+}
+
+static inline uint64_t column_u64(sqlite3_stmt *s, int i)
+{
+	return (uint64_t)sqlite3_column_int64(s, i);
+}
+
+static inline struct ff3_blob column_blob(sqlite3_stmt *s, int i)
+{
+	const void *p = sqlite3_column_blob(s, i);
+
+	return (struct ff3_blob){ p, (uint32_t)sqlite3_column_bytes(s, i) };
+}

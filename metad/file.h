@@ -1,0 +1,51 @@
+/* A file that something is held of in memory; file.c and file_wait.c only. */
+#pragma once
+
+#include <uthash.h>
+
+#include "metad.h"
+
+/* A request that waits for a truncation to be over. */
+struct parked {
+	struct parked *next;
+	struct ff3_request *r;
+	struct metad_conn *conn; /* of a request that is to be run again; else NULL */
+	size_t len;
+	uint8_t body[]; /* of a reply that was held back */
+};
+
+/* A request that waits for its turn to append. */
+struct appender {
+	struct appender *next;
+	struct ff3_request *r;
+	struct metad_conn *conn;
+	uint64_t session;
+};
+
+struct metad_file {
+	uint64_t ino;
+	uint32_t n_sessions; /* that have it open */
+	bool dirty;          /* end and mtime are not in the log */
+	bool kill_suid;
+	bool truncating;
+	bool busy;     /* in the list of those with somebody waiting or a lock */
+	uint64_t end;  /* 0: as in the database */
+	int64_t mtime; /* 0: as in the database */
+	uint64_t dirty_ns;
+	struct metad_file *dirty_prev, *dirty_next;
+	struct metad_file *busy_prev, *busy_next;
+	struct parked *parked;
+	struct appender *appenders;
+	uint64_t holder_session; /* of the right to append; 0: free */
+	struct metad_conn *holder;
+	UT_hash_handle hh;
+};
+
+struct metad_files {
+	struct metad_file *all;
+	struct metad_file *dirty; /* oldest first */
+	struct metad_file *busy;
+};
+
+/* Keeps f in the list of busy files or out of it, as it is. */
+void file_update_busy(struct metad *m, struct metad_file *f);

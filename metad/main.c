@@ -1,0 +1,370 @@
+/* ff3fs-metad: start, recovery, signals, end.
+ *
+ * Start: lock the directory; open the database; replay the log; checkpoint, so that the old log
+ * is not needed any more; begin a new epoch; serve. End: log the sizes that are held in memory, wait
+ * for the log, checkpoint.
+ *
+ * Threads: main's loop serves; workers checkpoint and call chunk daemons; the HTTP server has its own.
+ * Signals: SIGTERM and SIGINT come by a signalfd on main's loop; SIGPIPE is ignored. */
+#include <argp.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "../common/base/log.h"
+#include "metad.h"
+
+#define REPLAY_BATCH 1000u /* records in one transaction */
+
+const char *argp_program_version = "ff3fs-metad " PACKAGE_VERSION;
+static const char doc[] = "Keeps the names and the layouts of an ff3fs cluster.\v"
+			  "Everything else is configured in ff3fs.conf, section [metad], or by "
+			  "environment variables FF3FS_METAD_*. See ff3fs-metad(8).";
+
+enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT };
+
+static const struct argp_option options[] = {
+	{ "conf", OPT_CONF, "FILE", 0, "read this configuration file", 0 },
+	{ "ready-fd", OPT_READY_FD, "N", 0, "write a line to descriptor N when serving", 0 },
+	{ "exit-with-parent", OPT_EXIT_WITH_PARENT, NULL, 0, "end when the parent process ends", 0 },
+	{ "verbose", 'v', NULL, 0, "log more", 0 },
+	{ 0 },
+};
+
+struct arguments {
+	const char *conf;
+	int ready_fd;
+	bool exit_with_parent, verbose;
+};
+
+struct main_state {
+	struct metad m;
+	struct ff3_conf conf;
+	struct arguments args;
+	struct metad_admin *admin;
+	struct ff3_io signal_io;
+	struct ff3_timer stop_timer;
+	int signal_fd;
+	int lock_fd;
+	uint32_t n_replayed;
+};
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+	char *end;
+
+	switch (key) {
+	case OPT_CONF:
+		a->conf = arg;
+		return 0;
+	case OPT_READY_FD:
+		a->ready_fd = (int)strtol(arg, &end, 10);
+		if (*end || end == arg || a->ready_fd < 0 || fcntl(a->ready_fd, F_GETFD) < 0)
+			argp_error(state, "--ready-fd: %s is no open descriptor", arg);
+		return 0;
+	case OPT_EXIT_WITH_PARENT:
+		a->exit_with_parent = true;
+		return 0;
+	case 'v':
+		a->verbose = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument '%s'", arg);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* --- Start --------------------------------------------------------------------------------------- */
+
+static int lock_directory(struct main_state *s)
+{
+	const char *dir = s->conf.metad.dir;
+	char path[4096];
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return ff3_log_errno(-errno, "cannot make %s", dir);
+	if (snprintf(path, sizeof path, "%s/lock", dir) >= (int)sizeof path)
+		return ff3_log_errno(-ENAMETOOLONG, "%s", dir);
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (s->lock_fd < 0)
+		return ff3_log_errno(-errno, "cannot open %s", path);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return ff3_log_errno(-errno, "cannot lock %s", path);
+	ff3_error("another ff3fs-metad is running on %s", dir);
+	return -EBUSY;
+}
+
+static int check_conf(const struct ff3_conf *conf)
+{
+	uint64_t chunk_size = conf->metad.chunk_size;
+
+	if (chunk_size < FF3_CHUNK_SIZE_MIN || chunk_size > FF3_CHUNK_SIZE_MAX ||
+	    (chunk_size & (chunk_size - 1)) != 0) {
+		ff3_error("[metad] chunk_size must be a power of two from 64K to 16M");
+		return -EINVAL;
+	}
+	if (conf->metad.stripe < 1 || conf->metad.stripe > 1024) {
+		ff3_error("[metad] stripe must be from 1 to 1024");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int replay_record(void *arg, const struct metad_record *rec, uint64_t hash)
+{
+	struct main_state *s = arg;
+	int r = 0;
+
+	if (s->n_replayed % REPLAY_BATCH == 0) {
+		r = s->n_replayed > 0 ? metad_db_commit(s->m.db) : 0;
+		if (r >= 0)
+			r = metad_db_begin(s->m.db);
+	}
+	s->n_replayed++;
+	return r < 0 ? r : metad_apply(s->m.apply, rec, hash);
+}
+
+static int recover(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	const struct metad_meta *meta = metad_db_meta(m->db);
+	uint64_t began = ff3_boottime_ns();
+	int r = metad_log_replay(m->log, meta->applied_seq, meta->applied_hash, replay_record, s);
+
+	if (s->n_replayed > 0 && metad_db_error(m->db) == 0 && metad_db_commit(m->db) < 0)
+		return metad_db_error(m->db);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot recover from the log in %s", s->conf.metad.dir);
+	if (s->n_replayed > 0)
+		ff3_info("replayed %u operations in %" PRIu64 " ms", s->n_replayed,
+			 (uint64_t)((ff3_boottime_ns() - began) / FF3_NSEC_PER_MSEC));
+	return 0;
+}
+
+static int open_state(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	const struct ff3_conf *conf = &s->conf;
+	int r;
+
+	r = metad_db_open(conf->metad.dir, conf->metad.memory, (uint32_t)conf->metad.chunk_size,
+			  (uint32_t)conf->metad.stripe, &m->db);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot open the database in %s", conf->metad.dir);
+	m->fresh = metad_db_meta(m->db)->applied_seq == 0;
+	r = metad_apply_new(m->db, &m->apply);
+	if (r >= 0)
+		r = metad_log_open(conf->metad.dir, metad_db_meta(m->db)->log_key,
+				   METAD_SEGMENT_SIZE, &m->log);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot open the log in %s", conf->metad.dir);
+	r = recover(s);
+	if (r < 0)
+		return r;
+	m->fresh = m->fresh && s->n_replayed == 0;
+	return 0;
+}
+
+static int start_parts(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	const struct metad_meta *meta = metad_db_meta(m->db);
+	int r = metad_checkpointer_new(m);
+
+	if (r >= 0)
+		r = metad_checkpointer_run_now(m);
+	if (r >= 0)
+		r = metad_log_begin(m->log, meta->epoch + 1, meta->applied_seq, meta->applied_hash);
+	m->next_ino = meta->next_ino;
+	if (r >= 0)
+		r = metad_sessions_new(m);
+	if (r >= 0)
+		r = metad_files_new(m);
+	if (r >= 0)
+		r = metad_pipeline_new(m);
+	if (r >= 0)
+		r = metad_routes_new(m);
+	if (r >= 0)
+		r = metad_cleaner_new(m);
+	if (r >= 0)
+		r = metad_pipeline_add_own(m, METAD_OP_start, NULL, 0, NULL);
+	metad_db_read_end(m->db);
+	return r < 0 ? ff3_log_errno(r, "cannot start") : 0;
+}
+
+static int start_serving(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	const char *listen = s->conf.metad.listen, *colon = strrchr(listen, ':');
+	uint16_t port;
+	int r = metad_serve_start(m, &port);
+
+	if (r < 0)
+		return r;
+	snprintf(m->listen, sizeof m->listen, "%.*s:%u",
+		 (int)(colon ? colon - listen : (ptrdiff_t)strlen(listen)), listen, port);
+	r = metad_admin_new(m, &s->admin);
+	return r < 0 ? ff3_log_errno(r, "cannot serve HTTP on %s", s->conf.metad.admin) : 0;
+}
+
+static void tell_ready(struct main_state *s)
+{
+	const char *admin = metad_admin_address(s->admin);
+
+	ff3_info("serving on %s, HTTP on %s, cluster %016" PRIx64, s->m.listen, admin,
+		 metad_db_meta(s->m.db)->cluster);
+	if (s->args.ready_fd >= 0) {
+		dprintf(s->args.ready_fd, "READY listen=%s admin=%s\n", s->m.listen, admin);
+		close(s->args.ready_fd);
+	}
+	sd_notify(0, "READY=1");
+}
+
+/* --- End ----------------------------------------------------------------------------------------- */
+
+static void on_stop_timer(struct ff3_timer *t)
+{
+	struct main_state *s = CONTAINER_OF(t, struct main_state, stop_timer);
+	struct metad *m = &s->m;
+
+	if (metad_pipeline_idle(m) && metad_files_dirty(m))
+		metad_files_flush(m, UINT64_MAX);
+	metad_pipeline_kick(m);
+	if (metad_pipeline_idle(m) && !metad_files_dirty(m))
+		ff3_loop_stop(m->loop);
+	else
+		ff3_loop_timer_arm(m->loop, &s->stop_timer, FF3_NSEC_PER_MSEC);
+}
+
+static void on_signal(struct ff3_io *io, int res)
+{
+	struct main_state *s = CONTAINER_OF(io, struct main_state, signal_io);
+	struct signalfd_siginfo info;
+
+	if (read(s->signal_fd, &info, sizeof info) != (ssize_t)sizeof info) {
+		ff3_loop_poll(s->m.loop, s->signal_fd, &s->signal_io);
+		return;
+	}
+	ff3_info("ending on signal %u", info.ssi_signo);
+	sd_notify(0, "STOPPING=1");
+	s->m.stopping = true;
+	s->stop_timer.fn = on_stop_timer;
+	ff3_loop_timer_arm(s->m.loop, &s->stop_timer, 1);
+}
+
+static int watch_signals(struct main_state *s)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signal_fd < 0)
+		return ff3_log_errno(-errno, "cannot make a signalfd");
+	return 0;
+}
+
+static int finish(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	int r = m->checkpointer && m->pipeline && metad_db_error(m->db) == 0 ?
+			metad_checkpointer_run_now(m) :
+			0;
+
+	metad_admin_free(s->admin);
+	if (m->server)
+		metad_serve_stop(m);
+	metad_cleaner_free(m);
+	metad_routes_free(m);
+	metad_pipeline_free(m);
+	if (m->files && m->sessions)
+		metad_sessions_free(m);
+	metad_files_free(m);
+	metad_checkpointer_free(m);
+	metad_log_close(m->log);
+	metad_apply_free(m->apply);
+	metad_db_close(m->db);
+	ff3_loop_free(m->loop);
+	free(m->scratch);
+	ff3_conf_done(&s->conf);
+	return r;
+}
+
+static int serve(struct main_state *s)
+{
+	struct metad *m = &s->m;
+	int r = ff3_loop_new(0, &m->loop);
+
+	if (r < 0)
+		return ff3_log_errno(r, "cannot make an io_uring");
+	m->conf = &s->conf;
+	m->instance = ff3_random_u64();
+	m->started_ns = ff3_boottime_ns();
+	m->scratch = malloc(FF3_BODY_MAX);
+	if (!m->scratch)
+		return ff3_log_errno(-ENOMEM, "cannot start");
+	r = check_conf(&s->conf);
+	if (r >= 0)
+		r = lock_directory(s);
+	if (r >= 0)
+		r = watch_signals(s);
+	if (r >= 0)
+		r = open_state(s);
+	if (r >= 0)
+		r = start_parts(s);
+	if (r >= 0)
+		r = start_serving(s);
+	if (r < 0)
+		return r;
+	s->signal_io.fn = on_signal;
+	ff3_loop_poll(m->loop, s->signal_fd, &s->signal_io);
+	tell_ready(s);
+	r = ff3_loop_run(m->loop);
+	return r < 0 ? ff3_log_errno(r, "the event loop failed") : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = { options, parse_opt, NULL, doc, NULL, NULL, NULL };
+	static struct main_state s = { .args = { .ready_fd = -1 }, .lock_fd = -1, .signal_fd = -1 };
+	struct rlimit files;
+	int r;
+
+	argp_err_exit_status = 2;
+	argp_parse(&argp, argc, argv, 0, NULL, &s.args);
+	ff3_log_open("ff3fs-metad", s.args.verbose ? FF3_LOG_DEBUG : FF3_LOG_INFO);
+	if (s.args.exit_with_parent) {
+		pid_t parent = getppid();
+
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		if (getppid() != parent)
+			return 0;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	r = ff3_conf_load(&s.conf, s.args.conf);
+	if (r < 0) {
+		ff3_error("%s", s.conf.error);
+		return 1;
+	}
+	r = serve(&s);
+	if (finish(&s) < 0)
+		r = -EIO;
+	return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,214 @@
+/* The serving side of metad: what its files share. One thread, one loop: requests, sessions, the
+ * log's pipeline, the database. Other threads: workers (worker.h), the HTTP server. */
+#pragma once
+
+#include "../common/base/conf.h"
+#include "../common/net/loop.h"
+#include "../common/net/server.h"
+#include "apply.h"
+#include "log.h"
+#include "worker.h"
+
+struct metad_routes;   /* routes.c */
+struct metad_pipeline; /* pipeline.c */
+struct metad_cleaner;  /* cleaner.c */
+struct metad_sessions; /* session.c */
+struct metad_files;    /* file.h */
+struct metad_checkpointer;
+
+struct metad {
+	const struct ff3_conf *conf;
+	struct ff3_loop *loop;
+	struct ff3_server *server;
+	struct metad_db *db;
+	struct metad_log *log;
+	struct metad_apply *apply;
+	uint64_t instance;
+	struct metad_walk walk; /* of reads */
+	uint64_t next_ino;
+	uint64_t started_ns; /* CLOCK_BOOTTIME */
+	char listen[256];    /* the real address */
+	bool stopping;
+	bool fresh;          /* the database was made by this start: no client can know anything of it */
+	struct metad_sessions *sessions;
+	struct metad_files *files;
+	struct metad_pipeline *pipeline;
+	struct metad_routes *routes;
+	struct metad_cleaner *cleaner;
+	struct metad_checkpointer *checkpointer;
+	struct ff3_timer tick; /* once a second */
+	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
+	uint64_t n_requests[FF3_OP_MAX];
+	uint64_t n_failed;
+};
+
+/* Writes the reason and ends the process with status 1: where going on could lose or invent
+ * something. */
+_Noreturn void metad_die(int r, const char *what);
+
+/* A connection's peer. */
+struct metad_conn {
+	struct metad_session *session;
+	uint64_t session_id;
+	struct metad_cred cred;
+	uint32_t role;
+	uint32_t groups[];
+};
+
+/* --- pipeline.c: mutations ----------------------------------------------------------------- */
+
+/* Called when a record was applied; m->apply has the result. r (may be NULL) is to be answered. */
+struct metad_mutation;
+typedef void metad_applied_fn(struct metad *m, struct metad_mutation *mutation);
+struct metad_mutation {
+	struct ff3_request *r;
+	metad_applied_fn *applied;
+	uint64_t session;
+	struct ff3_tag tag;
+	uint32_t open_flags;
+	const struct metad_record *rec; /* while applied runs */
+};
+
+int metad_pipeline_new(struct metad *m);
+void metad_pipeline_free(struct metad *m);
+/* Logs rec (time is set here) and later calls mutation->applied. -EAGAIN: too much under way. */
+int metad_pipeline_add(struct metad *m, struct metad_record *rec,
+		       const struct metad_mutation *mutation);
+/* An operation of metad's own. */
+int metad_pipeline_add_own(struct metad *m, enum metad_log_op op, const void *payload, size_t len,
+			   metad_applied_fn *applied);
+/* Cuts a batch if there is something to log and the log is free. */
+void metad_pipeline_kick(struct metad *m);
+/* Nothing is logged, written or waiting to be applied. */
+bool metad_pipeline_idle(const struct metad *m);
+/* While paused nothing is applied. */
+void metad_pipeline_pause(struct metad *m, bool pause);
+struct metad_pipeline_stats {
+	uint64_t n_batches, n_records, n_bytes, fsync_ns;
+};
+const struct metad_pipeline_stats *metad_pipeline_stats(const struct metad *m);
+
+/* --- session.c, file.c: what is held in memory --------------------------------------------- */
+
+int metad_sessions_new(struct metad *m);
+void metad_sessions_free(struct metad *m);
+/* Finds or makes a session for a connection. */
+int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret);
+void metad_session_leave(struct metad *m, struct metad_session *s);
+struct metad_session *metad_session_find(struct metad *m, uint64_t id);
+/* Mutations of s with a number up to this may be repetitions. */
+uint64_t metad_session_logged(const struct metad_session *s);
+void metad_session_note_logged(struct metad_session *s, uint64_t seq);
+/* seq: of an open that is answered; a repetition registers nothing. -EMFILE: too many. */
+int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, bool write,
+		       const struct ff3_tag *tag);
+void metad_session_release(struct metad *m, struct metad_session *s, uint64_t ino, uint32_t n);
+bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint64_t ino,
+			    bool write);
+bool metad_is_open(struct metad *m, uint64_t ino);
+/* Ends sessions whose lease is over. */
+void metad_sessions_tick(struct metad *m);
+void metad_sessions_count(const struct metad *m, uint64_t *ret_sessions, uint64_t *ret_opens);
+
+/* The size that a file reaches by writes not yet logged, and locks for appending. */
+struct metad_file;
+int metad_files_new(struct metad *m);
+void metad_files_free(struct metad *m);
+struct metad_file *metad_file_find(struct metad *m, uint64_t ino);
+/* NULL: no memory. */
+struct metad_file *metad_file_get(struct metad *m, uint64_t ino);
+/* Forgets it unless something is held. */
+void metad_file_put(struct metad *m, struct metad_file *f);
+void metad_file_overlay(struct metad *m, struct metad_inode *inode);
+void metad_file_overlay_attr(struct metad *m, struct ff3_attr *attr);
+void metad_file_add_open(struct metad_file *f, int n);
+void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end, bool kill_suid);
+/* What commit has to log for ino; false: nothing. */
+bool metad_file_update(struct metad *m, const struct metad_inode *inode, uint64_t end,
+		       struct metad_size_update *ret);
+/* u was applied. */
+void metad_file_logged(struct metad *m, const struct metad_size_update *u);
+/* The user set mtime; the file was cut. Returns the end it was known to have. */
+void metad_file_times_set(struct metad *m, uint64_t ino);
+uint64_t metad_file_cut(struct metad *m, uint64_t ino);
+/* Logs sizes noted before CLOCK_BOOTTIME before_ns. */
+void metad_files_flush(struct metad *m, uint64_t before_ns);
+bool metad_files_dirty(const struct metad *m);
+/* Requests that wait until a truncation is over: parked and run again, or answered with body. */
+void metad_file_set_truncating(struct metad *m, uint64_t ino, bool truncating);
+bool metad_file_is_truncating(struct metad *m, uint64_t ino);
+int metad_file_park_request(struct metad *m, uint64_t ino, struct ff3_request *r);
+int metad_file_park_reply(struct metad *m, uint64_t ino, struct ff3_request *r, const void *body,
+			  size_t len);
+/* Grants at once or queues. */
+int metad_file_append_lock(struct metad *m, struct ff3_request *r, struct metad_conn *conn,
+			   uint64_t ino);
+void metad_file_append_unlock(struct metad *m, uint64_t ino, uint64_t session);
+void metad_files_conn_closed(struct metad *m, struct metad_conn *conn);
+
+/* --- routes.c ------------------------------------------------------------------------------ */
+
+int metad_routes_new(struct metad *m);
+void metad_routes_free(struct metad *m);
+int metad_routes_reload(struct metad *m);
+/* Fills ids with up to n chains for a new file, and returns how many; 0: there are none. */
+uint32_t metad_routes_pick(struct metad *m, uint32_t *ids, uint32_t n);
+/* Where chain's chunks are: target and address (valid until the routes change). -ENOENT. */
+int metad_routes_find(const struct metad *m, uint32_t chain, uint64_t *ret_target,
+		      const char **ret_address);
+void metad_routes_heartbeat(struct metad *m, const struct ff3_req_heartbeat *q);
+void metad_routes_encode(struct metad *m, struct ff3_rep_routes *p, uint8_t *buf, size_t size);
+void metad_routes_space(const struct metad *m, uint64_t *ret_capacity, uint64_t *ret_used);
+/* A target is offline or was not heard of lately. */
+bool metad_routes_degraded(const struct metad *m);
+size_t metad_routes_count(const struct metad *m, size_t *ret_targets, size_t *ret_chains);
+
+/* --- cleaner.c: orphans, garbage, truncations ---------------------------------------------- */
+
+int metad_cleaner_new(struct metad *m);
+void metad_cleaner_free(struct metad *m);
+/* ino has no name any more; collected when it is open nowhere. */
+void metad_cleaner_orphan(struct metad *m, uint64_t ino);
+/* A truncation of ino is pending; upto: its end before, UINT64_MAX if that is not known. */
+void metad_cleaner_truncate(struct metad *m, uint64_t ino, uint64_t upto);
+void metad_cleaner_tick(struct metad *m);
+struct metad_cleaner_stats {
+	uint64_t n_truncations, n_removed, n_failed_calls;
+};
+const struct metad_cleaner_stats *metad_cleaner_stats(const struct metad *m);
+
+/* --- checkpointer.c ------------------------------------------------------------------------ */
+
+int metad_checkpointer_new(struct metad *m);
+void metad_checkpointer_free(struct metad *m);
+/* After each batch: checkpoints and makes segments as needed, on a thread of its own. */
+void metad_checkpointer_poll(struct metad *m);
+/* Blocks until everything applied is in the database file, synced. */
+int metad_checkpointer_run_now(struct metad *m);
+uint64_t metad_checkpointer_count(const struct metad *m);
+
+/* --- serve*.c ------------------------------------------------------------------------------ */
+
+int metad_serve_start(struct metad *m, uint16_t *ret_port);
+void metad_serve_stop(struct metad *m);
+/* Runs a request again that was parked. */
+void metad_serve_request(struct metad *m, struct ff3_request *r);
+/* Answers with a status, and where a path left the file system, with where it goes on. */
+void metad_reply_status(struct metad *m, struct ff3_request *r, int status);
+#define METAD_SERVE_READ(op)                                                                       \
+	void serve_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r,           \
+			const struct ff3_req_##op *q);
+#define METAD_SERVE_SESSION(op) METAD_SERVE_READ(op)
+#define METAD_SERVE_MUTATE(op)                                                                     \
+	void serve_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r,           \
+			const struct ff3_req_##op *q);
+#define METAD_SERVE_DATA(op)
+#define METAD_SERVE_DECLARE(number, op, daemon, traits) METAD_SERVE_##traits(op)
+FF3_OPS(METAD_SERVE_DECLARE)
+
+/* --- metad_admin.c ------------------------------------------------------------------------- */
+
+struct metad_admin;
+int metad_admin_new(struct metad *m, struct metad_admin **ret);
+void metad_admin_free(struct metad_admin *admin);
+const char *metad_admin_address(const struct metad_admin *admin);

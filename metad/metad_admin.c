@@ -1,0 +1,192 @@
+/* Purpose: the HTTP endpoint: /healthz /readyz /metrics /v1/status /v1/nodes /v1/targets /v1/chains
+ * /v1/layouts/PATH (the lists are in admin_lists.c); httpd.h has the documents.
+ *
+ * Threads: handlers run on the HTTP server's thread; each takes its snapshot by a call into the
+ * loop, which copies what it needs, and formats it afterwards. */
+#include "admin.h"
+
+#include "../common/admin/loop_call.h"
+
+struct status {
+	struct metad *m;
+	struct metad_meta meta;
+	struct metad_pipeline_stats pipeline;
+	struct metad_cleaner_stats cleaner;
+	uint64_t n_requests[FF3_OP_MAX];
+	uint64_t n_failed, sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
+	size_t nodes, targets, chains;
+	unsigned segments;
+	bool degraded;
+};
+
+static void take_status(void *arg)
+{
+	struct status *s = arg;
+	struct metad *m = s->m;
+
+	s->meta = *metad_db_meta(m->db);
+	s->pipeline = *metad_pipeline_stats(m);
+	s->cleaner = *metad_cleaner_stats(m);
+	memcpy(s->n_requests, m->n_requests, sizeof s->n_requests);
+	s->n_failed = m->n_failed;
+	metad_sessions_count(m, &s->sessions, &s->opens);
+	metad_routes_space(m, &s->capacity, &s->used);
+	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
+	s->degraded = metad_routes_degraded(m);
+	s->log_used = metad_log_used(m->log, &s->segments);
+	s->wal_pages = metad_db_wal_pages(m->db);
+	s->checkpoints = metad_checkpointer_count(m);
+}
+
+static int get_status(struct metad_admin *admin, struct status *s)
+{
+	*s = (struct status){ .m = admin->m };
+	return ff3_loop_call(admin->m->loop, take_status, s, ADMIN_TIMEOUT_MS);
+}
+
+static int on_healthz(void *ctx, const struct ff3_http_request *request, json_t **ret)
+{
+	*ret = json_pack("{s:s}", "status", "ok");
+	return 200;
+}
+
+static int on_readyz(void *ctx, const struct ff3_http_request *request, json_t **ret)
+{
+	struct status s;
+	int r = get_status(ctx, &s);
+
+	if (r < 0)
+		return ff3_http_problem(ret, 503, "ETIMEDOUT", "look at the daemon's log",
+					"the daemon does not answer");
+	*ret = json_pack("{s:s}", "status", "ready");
+	return 200;
+}
+
+json_t *metad_admin_hex(uint64_t v)
+{
+	return json_sprintf("%016" PRIx64, v);
+}
+
+static void set(json_t *doc, const char *key, uint64_t v)
+{
+	json_object_set_new(doc, key, json_integer((json_int_t)v));
+}
+
+/* Degraded: a target is offline or has not been heard of lately. */
+static int on_status(void *ctx, const struct ff3_http_request *request, json_t **ret)
+{
+	struct metad_admin *admin = ctx;
+	struct status s;
+	int r = get_status(admin, &s);
+	json_t *doc;
+
+	if (r < 0)
+		return ff3_http_problem_errno(ret, r, "status");
+	doc = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s}", "daemon", "metad", "version",
+			PACKAGE_VERSION, "cluster", metad_admin_hex(s.meta.cluster), "instance",
+			metad_admin_hex(admin->m->instance), "listen", admin->m->listen, "state",
+			s.degraded ? "degraded" : "healthy");
+	if (!doc)
+		return ff3_http_problem_errno(ret, -ENOMEM, "status");
+	set(doc, "uptime_seconds", (ff3_boottime_ns() - admin->m->started_ns) / FF3_NSEC_PER_SEC);
+	set(doc, "nodes", s.nodes);
+	set(doc, "targets", s.targets);
+	set(doc, "chains", s.chains);
+	set(doc, "inodes", s.meta.n_inodes);
+	set(doc, "sessions", s.sessions);
+	set(doc, "opens", s.opens);
+	set(doc, "capacity", s.capacity);
+	set(doc, "used", s.used);
+	set(doc, "free", s.capacity - MIN(s.capacity, s.used));
+	set(doc, "routing_version", s.meta.routing_version);
+	set(doc, "epoch", s.meta.epoch);
+	set(doc, "applied_seq", s.meta.applied_seq);
+	set(doc, "log_bytes", s.log_used);
+	*ret = doc;
+	return 200;
+}
+
+static void print(FILE *out, const char *name, const char *type, const char *help, uint64_t v)
+{
+	fprintf(out, "# HELP ff3fs_metad_%s %s\n# TYPE ff3fs_metad_%s %s\nff3fs_metad_%s %" PRIu64 "\n",
+		name, help, name, type, name, v);
+}
+
+static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *out)
+{
+	struct status s;
+	int r = get_status(ctx, &s);
+
+	if (r < 0)
+		return 503;
+	fprintf(out, "# HELP ff3fs_metad_requests_total requests received\n"
+		     "# TYPE ff3fs_metad_requests_total counter\n");
+	for (unsigned op = 0; op < FF3_OP_MAX; op++)
+		if (s.n_requests[op] > 0)
+			fprintf(out, "ff3fs_metad_requests_total{op=\"%s\"} %" PRIu64 "\n",
+				ff3_op_name(op), s.n_requests[op]);
+	print(out, "failed_total", "counter", "requests answered with an error", s.n_failed);
+	print(out, "log_batches_total", "counter", "batches written", s.pipeline.n_batches);
+	print(out, "log_records_total", "counter", "records written", s.pipeline.n_records);
+	print(out, "log_written_bytes_total", "counter", "bytes written", s.pipeline.n_bytes);
+	fprintf(out, "# HELP ff3fs_metad_log_write_seconds_total time in durable writes\n"
+		     "# TYPE ff3fs_metad_log_write_seconds_total counter\n"
+		     "ff3fs_metad_log_write_seconds_total %.9f\n",
+		(double)s.pipeline.fsync_ns / 1e9);
+	print(out, "log_used_bytes", "gauge", "bytes of the log not yet in a checkpoint", s.log_used);
+	print(out, "wal_pages", "gauge", "pages in SQLite's write-ahead log", s.wal_pages);
+	print(out, "checkpoints_total", "counter", "checkpoints of the database", s.checkpoints);
+	print(out, "inodes", "gauge", "files and directories", s.meta.n_inodes);
+	print(out, "sessions", "gauge", "client processes", s.sessions);
+	print(out, "opens", "gauge", "files open, per session", s.opens);
+	print(out, "truncations_total", "counter", "files cut on the chunk daemons",
+	      s.cleaner.n_truncations);
+	print(out, "garbage_removed_total", "counter", "inodes whose chunks were removed",
+	      s.cleaner.n_removed);
+	print(out, "chunkd_calls_failed_total", "counter", "calls of chunk daemons that failed",
+	      s.cleaner.n_failed_calls);
+	print(out, "capacity_bytes", "gauge", "of all targets", s.capacity);
+	print(out, "used_bytes", "gauge", "of all targets", s.used);
+	return 200;
+}
+
+static const struct ff3_http_route routes[] = {
+	{ "GET", "/healthz", on_healthz, NULL },
+	{ "GET", "/readyz", on_readyz, NULL },
+	{ "GET", "/metrics", NULL, on_metrics },
+	{ "GET", "/v1/status", on_status, NULL },
+	{ "GET", "/v1/nodes", metad_admin_nodes, NULL },
+	{ "GET", "/v1/targets", metad_admin_targets, NULL },
+	{ "GET", "/v1/chains", metad_admin_chains, NULL },
+	{ "GET", "/v1/layouts/{path}", metad_admin_layout, NULL },
+};
+
+int metad_admin_new(struct metad *m, struct metad_admin **ret)
+{
+	struct metad_admin *admin = calloc(1, sizeof *admin);
+	int r;
+
+	if (!admin)
+		return -ENOMEM;
+	admin->m = m;
+	r = ff3_httpd_new(m->conf->metad.admin, routes, ARRAY_SIZE(routes), admin, &admin->httpd);
+	if (r < 0) {
+		free(admin);
+		return r;
+	}
+	*ret = admin;
+	return 0;
+}
+
+void metad_admin_free(struct metad_admin *admin)
+{
+	if (!admin)
+		return;
+	ff3_httpd_free(admin->httpd);
+	free(admin);
+}
+
+const char *metad_admin_address(const struct metad_admin *admin)
+{
+	return ff3_httpd_address(admin->httpd);
+}

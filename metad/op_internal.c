@@ -1,0 +1,73 @@
+/* Purpose: operations that metad logs for itself: a new epoch, and what was cleaned up.
+ * Threads: the owner of the database. */
+#include "apply.h"
+
+int apply_log_start(struct metad_apply *a)
+{
+	return 0;
+}
+
+/* Orphans that no session has open: their chunks become garbage, their rows go. */
+int apply_log_collect(struct metad_apply *a)
+{
+	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+
+	while (ff3_dec_more(&d)) {
+		struct metad_inode inode;
+		uint64_t ino;
+		int r;
+
+		ff3_get_u64(&d, &ino);
+		r = metad_db_del_orphan(a->db, ino);
+		if (r > 0)
+			r = metad_db_get_inode(a->db, ino, &inode);
+		if (r < 0)
+			return r;
+		if (r == 0 || inode.nlink > 0)
+			continue;
+		if (S_ISREG(inode.mode))
+			r = metad_db_add_garbage(a->db, ino, inode.stripe);
+		if (r >= 0)
+			r = metad_db_del_truncation(a->db, ino);
+		if (r >= 0)
+			r = metad_db_del_inode(a->db, &inode);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int apply_log_garbage_done(struct metad_apply *a)
+{
+	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+
+	while (ff3_dec_more(&d)) {
+		uint64_t ino;
+
+		ff3_get_u64(&d, &ino);
+		if (metad_db_del_garbage(a->db, ino) < 0)
+			return metad_db_error(a->db);
+	}
+	return 0;
+}
+
+/* Only if the file was not cut again meanwhile. */
+int apply_log_truncation_done(struct metad_apply *a)
+{
+	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+
+	while (ff3_dec_more(&d)) {
+		uint64_t ino, truncs;
+		struct metad_inode inode;
+		int r;
+
+		ff3_get_u64(&d, &ino);
+		ff3_get_u64(&d, &truncs);
+		r = metad_db_get_inode(a->db, ino, &inode);
+		if (r > 0 && inode.truncs == truncs)
+			r = metad_db_del_truncation(a->db, ino);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,170 @@
+/* Purpose: the protocol's server: who connects, and which handler gets a request.
+ *
+ * Reads are answered from the database and the files in memory at once; mutations go to the
+ * pipeline. The table of handlers is generated from FF3_OPS: one that is missing does not link.
+ *
+ * Threads: the loop's. */
+#include "../common/base/log.h"
+#include "metad.h"
+
+#define SOFTWARE "ff3fs-metad " PACKAGE_VERSION
+
+#define DISPATCH_READ(op)                                                                          \
+	static void dispatch_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r) \
+	{                                                                                          \
+		struct ff3_req_##op q;                                                             \
+		int e = ff3_decode_req_##op(r->body, r->header.body_len, &q);                      \
+		if (e < 0)                                                                         \
+			ff3_request_fail(r, e);                                                    \
+		else                                                                               \
+			serve_##op(m, conn, r, &q);                                                \
+	}
+#define DISPATCH_SESSION(op) DISPATCH_READ(op)
+#define DISPATCH_MUTATE(op) DISPATCH_READ(op)
+#define DISPATCH_DATA(op)
+#define DEFINE_DISPATCH(number, op, daemon, traits) DISPATCH_##traits(op)
+FF3_OPS(DEFINE_DISPATCH)
+
+#define ROW_READ(number, op) [number] = dispatch_##op,
+#define ROW_SESSION(number, op) ROW_READ(number, op)
+#define ROW_MUTATE(number, op) ROW_READ(number, op)
+#define ROW_DATA(number, op)
+#define DEFINE_ROW(number, op, daemon, traits) ROW_##traits(number, op)
+static void (*const table[FF3_OP_MAX])(struct metad *m, struct metad_conn *conn,
+				       struct ff3_request *r) = { FF3_OPS(DEFINE_ROW) };
+
+static int on_hello(struct ff3_server *server, const struct ff3_req_hello *q,
+		    struct ff3_rep_hello *p, void **conn_user, struct ff3_server **move_to)
+{
+	struct metad *m = ff3_server_user(server);
+	uint64_t cluster = metad_db_meta(m->db)->cluster;
+	uint32_t n_groups = q->groups.len / 4;
+	struct metad_conn *conn;
+	int r;
+
+	if (q->cluster != 0 && q->cluster != cluster)
+		return FF3_E_CLUSTER;
+	if (q->session == 0 || n_groups > FF3_GROUPS_MAX)
+		return -EINVAL;
+	conn = calloc(1, sizeof *conn + 4 * (size_t)n_groups);
+	if (!conn)
+		return -ENOMEM;
+	if (n_groups > 0)
+		memcpy(conn->groups, q->groups.p, 4 * (size_t)n_groups);
+	conn->cred = (struct metad_cred){ q->uid, q->gid, conn->groups, n_groups };
+	conn->role = q->role;
+	conn->session_id = q->session;
+	r = metad_session_join(m, q->session, &conn->session);
+	if (r < 0) {
+		free(conn);
+		return r;
+	}
+	*p = (struct ff3_rep_hello){
+		.cluster = cluster,
+		.instance = m->instance,
+		.lease_ms = (uint32_t)m->conf->metad.lease,
+		.software = FF3_STR(SOFTWARE),
+	};
+	*conn_user = conn;
+	return 0;
+}
+
+static void on_closed(struct ff3_server *server, struct ff3_conn *c, void *conn_user)
+{
+	struct metad *m = ff3_server_user(server);
+	struct metad_conn *conn = conn_user;
+
+	metad_files_conn_closed(m, conn);
+	metad_session_leave(m, conn->session);
+	free(conn);
+}
+
+/* No operation of metad has a payload. */
+static int on_payload(struct ff3_server *server, struct ff3_request *r)
+{
+	return -EPROTO;
+}
+
+static void on_payload_abort(struct ff3_server *server, struct ff3_request *r)
+{
+}
+
+void metad_serve_request(struct metad *m, struct ff3_request *r)
+{
+	unsigned op = r->header.op;
+
+	if (op >= FF3_OP_MAX || !table[op]) {
+		ff3_request_fail(r, -ENOSYS);
+		return;
+	}
+	m->n_requests[op]++;
+	table[op](m, ff3_conn_user(r->conn), r);
+	if (metad_db_error(m->db) < 0)
+		metad_die(metad_db_error(m->db), "the database failed");
+}
+
+static void on_request(struct ff3_server *server, struct ff3_request *r)
+{
+	metad_serve_request(ff3_server_user(server), r);
+}
+
+static void on_idle(void *arg)
+{
+	struct metad *m = arg;
+
+	metad_db_read_end(m->db);
+	metad_pipeline_kick(m);
+}
+
+static void on_tick(struct ff3_timer *t)
+{
+	struct metad *m = CONTAINER_OF(t, struct metad, tick);
+
+	metad_sessions_tick(m);
+	metad_files_flush(m, ff3_boottime_ns() - FF3_NSEC_PER_SEC);
+	metad_cleaner_tick(m);
+	metad_checkpointer_poll(m);
+	ff3_loop_timer_arm(m->loop, &m->tick, FF3_NSEC_PER_SEC);
+}
+
+int metad_serve_start(struct metad *m, uint16_t *ret_port)
+{
+	static const struct ff3_server_ops ops = {
+		.hello = on_hello,
+		.payload = on_payload,
+		.payload_abort = on_payload_abort,
+		.request = on_request,
+		.closed = on_closed,
+	};
+	int r = ff3_server_new(m->loop, &ops, m, &m->server);
+
+	if (r < 0)
+		return ff3_log_errno(r, "cannot make the server");
+	r = ff3_server_listen(m->server, m->conf->metad.listen, ret_port);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot listen on %s", m->conf->metad.listen);
+	ff3_loop_set_idle(m->loop, on_idle, m);
+	m->tick.fn = on_tick;
+	ff3_loop_timer_arm(m->loop, &m->tick, FF3_NSEC_PER_SEC);
+	return 0;
+}
+
+void metad_serve_stop(struct metad *m)
+{
+	ff3_server_free(m->server);
+	m->server = NULL;
+}
+
+void metad_reply_status(struct metad *m, struct ff3_request *r, int status)
+{
+	struct ff3_redirect body = { .path = m->walk.redirect };
+	struct ff3_enc e = ff3_enc_init(m->scratch, FF3_BODY_MAX);
+
+	m->n_failed += status < 0;
+	if (status != FF3_E_REDIRECT) {
+		ff3_request_fail(r, status);
+		return;
+	}
+	ff3_put_redirect(&e, &body);
+	ff3_request_reply(r, status, m->scratch, e.len);
+}

@@ -1,0 +1,327 @@
+/* Purpose: the operations that go through the log: what the primary decides before (ids, chains,
+ * whether chunks have to be cut), and what follows when one was applied.
+ *
+ * Opens that change nothing are answered without the log, unless the request may be a repetition of
+ * one that was logged.
+ *
+ * Threads: the loop's. */
+#include "metad.h"
+
+#define WIDTH_MAX 1024u
+
+/* Replies that begin with the object's attributes show the size as it is now. */
+static void overlay_reply(struct metad *m)
+{
+	struct metad_apply *a = m->apply;
+	struct ff3_dec d = ff3_dec_init(a->reply, a->reply_len);
+	struct ff3_enc e = ff3_enc_init(a->reply, sizeof a->reply);
+	struct ff3_attr attr;
+
+	ff3_get_attr(&d, &attr);
+	if (d.bad)
+		return;
+	metad_file_overlay_attr(m, &attr);
+	ff3_put_attr(&e, &attr);
+}
+
+static void follow_up(struct metad *m, const struct metad_effects *effects)
+{
+	if (effects->truncated)
+		metad_cleaner_truncate(m, effects->ino, metad_file_cut(m, effects->ino));
+	if (effects->times_set)
+		metad_file_times_set(m, effects->ino);
+	if (effects->routing) {
+		int r = metad_routes_reload(m);
+
+		if (r < 0)
+			metad_die(r, "cannot read the routes");
+	}
+}
+
+static void collect_orphans(struct metad *m, const struct metad_effects *effects)
+{
+	for (uint32_t i = 0; i < effects->n_orphans; i++)
+		if (!metad_is_open(m, effects->orphans[i]))
+			metad_cleaner_orphan(m, effects->orphans[i]);
+}
+
+static void register_open(struct metad *m, const struct metad_mutation *mutation)
+{
+	struct metad_session *s = metad_session_find(m, mutation->session);
+	bool write = mutation->open_flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
+	int r;
+
+	if (!s)
+		return;
+	r = metad_session_open(m, s, m->apply->effects.ino, write, &mutation->tag);
+	if (r < 0)
+		m->apply->status = r;
+}
+
+static void on_applied(struct metad *m, struct metad_mutation *mutation)
+{
+	struct metad_apply *a = m->apply;
+	unsigned op = mutation->rec->op;
+	bool ok = a->status >= 0;
+	int r;
+
+	m->n_failed += !ok;
+	if (ok)
+		follow_up(m, &a->effects);
+	if (ok && op == FF3_OP_open)
+		register_open(m, mutation);
+	if (ok && op == FF3_OP_commit) {
+		struct metad_size_update u;
+
+		memcpy(&u, mutation->rec->assigned.p, sizeof u);
+		metad_file_logged(m, &u);
+	}
+	if (ok && (op == FF3_OP_open || op == FF3_OP_commit || op == FF3_OP_setattr ||
+		   op == FF3_OP_truncate || op == FF3_OP_link))
+		overlay_reply(m);
+	collect_orphans(m, &a->effects);
+	if (a->status >= 0 && (op == FF3_OP_open || op == FF3_OP_truncate) &&
+	    metad_file_is_truncating(m, a->effects.ino)) {
+		r = metad_file_park_reply(m, a->effects.ino, mutation->r, a->reply, a->reply_len);
+		if (r >= 0)
+			return;
+		a->status = r;
+	}
+	ff3_request_reply(mutation->r, a->status, a->reply,
+			  a->status >= 0 || a->status == FF3_E_REDIRECT ? a->reply_len : 0);
+}
+
+/* Logs r's body; rec has what was decided. */
+static void log_request(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			const struct ff3_tag *tag, struct metad_record *rec, uint32_t open_flags)
+{
+	struct metad_mutation mutation = {
+		.r = r,
+		.applied = on_applied,
+		.session = conn->session_id,
+		.tag = *tag,
+		.open_flags = open_flags,
+	};
+	int e;
+
+	rec->op = r->header.op;
+	rec->session = conn->session_id;
+	rec->cred = conn->cred;
+	rec->payload = (struct ff3_blob){ r->body, r->header.body_len };
+	e = m->stopping ? -ECONNRESET : metad_pipeline_add(m, rec, &mutation);
+	if (e < 0)
+		metad_reply_status(m, r, e);
+	else
+		metad_session_note_logged(conn->session, tag->seq);
+}
+
+static void log_plain(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		      const struct ff3_tag *tag)
+{
+	struct metad_record rec = { 0 };
+
+	log_request(m, conn, r, tag, &rec, 0);
+}
+
+#define SERVE_PLAIN(op)                                                                            \
+	void serve_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r,           \
+			const struct ff3_req_##op *q)                                              \
+	{                                                                                          \
+		log_plain(m, conn, r, &q->tag);                                                    \
+	}
+SERVE_PLAIN(setattr)
+SERVE_PLAIN(rmdir)
+SERVE_PLAIN(unlink)
+SERVE_PLAIN(rename)
+SERVE_PLAIN(link)
+SERVE_PLAIN(setxattr)
+SERVE_PLAIN(removexattr)
+SERVE_PLAIN(set_layout)
+
+static void log_with_ino(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			 const struct ff3_tag *tag)
+{
+	struct metad_record rec = { .ino = m->next_ino++ };
+
+	log_request(m, conn, r, tag, &rec, 0);
+}
+
+void serve_mkdir(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		 const struct ff3_req_mkdir *q)
+{
+	log_with_ino(m, conn, r, &q->tag);
+}
+
+void serve_symlink(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		   const struct ff3_req_symlink *q)
+{
+	log_with_ino(m, conn, r, &q->tag);
+}
+
+void serve_register_node(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			 const struct ff3_req_register_node *q)
+{
+	if (conn->role != FF3_ROLE_CHUNKD)
+		metad_reply_status(m, r, -EPERM);
+	else
+		log_plain(m, conn, r, &q->tag);
+}
+
+static bool may_be_repeated(const struct metad_conn *conn, const struct ff3_tag *tag)
+{
+	return tag->seq <= metad_session_logged(conn->session);
+}
+
+/* Whether cutting inode to size leaves no chunk to be cut. */
+static uint16_t cut_flags(struct metad *m, const struct metad_inode *inode, uint64_t size)
+{
+	struct metad_inode now = *inode;
+
+	metad_file_overlay(m, &now);
+	return now.size <= size && !metad_file_is_truncating(m, now.ino) ? METAD_RECORD_NO_CUT : 0;
+}
+
+/* Logs an open that may make a file in dir. */
+static void log_create(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		       const struct ff3_req_open *q, const struct metad_inode *dir)
+{
+	uint32_t chains[WIDTH_MAX], chunk_size, width;
+	struct metad_record rec = { .ino = m->next_ino };
+	int e = apply_effective_layout(m->db, dir, &chunk_size, &width);
+
+	if (e < 0) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	rec.assigned.p = chains;
+	rec.assigned.len = 4 * metad_routes_pick(m, chains, MIN(width, WIDTH_MAX));
+	rec.seed = (uint32_t)metad_hash(m->instance, &rec.ino, sizeof rec.ino);
+	if (rec.assigned.len == 0) {
+		/* No chunk daemon has ever come: one may be about to. */
+		metad_reply_status(m, r, -EAGAIN);
+		return;
+	}
+	m->next_ino++;
+	log_request(m, conn, r, &q->tag, &rec, q->flags);
+}
+
+static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			  const struct ff3_req_open *q, struct metad_inode *inode)
+{
+	bool write = q->flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
+	struct ff3_rep_open p = { 0 };
+	int e;
+
+	if (metad_file_is_truncating(m, inode->ino)) {
+		e = metad_file_park_request(m, inode->ino, r);
+		if (e < 0)
+			metad_reply_status(m, r, e);
+		return;
+	}
+	e = metad_file_layout(m->db, inode, &p.layout);
+	if (e >= 0)
+		e = metad_session_open(m, conn->session, inode->ino, write, &q->tag);
+	if (e < 0) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	metad_file_overlay(m, inode);
+	metad_inode_attr(inode, &p.attr);
+	FF3_REQUEST_REPLY(r, open, &p);
+}
+
+void serve_open(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		const struct ff3_req_open *q)
+{
+	bool create = q->flags & FF3_OPEN_CREATE, exclusive = q->flags & FF3_OPEN_EXCLUSIVE;
+	bool changes = q->flags & (FF3_OPEN_CREATE | FF3_OPEN_TRUNCATE | FF3_OPEN_TMPFILE);
+	struct metad_walk *w = &m->walk;
+	struct metad_record rec = { 0 };
+	unsigned flags = create ? METAD_WALK_ABSENT : 0;
+	int e;
+
+	if (create && exclusive)
+		flags |= METAD_WALK_PARENT;
+	else if (!(q->at.flags & FF3_PATH_NOFOLLOW))
+		flags |= METAD_WALK_FOLLOW;
+	e = metad_walk(m->db, &conn->cred, &q->at, flags, w);
+	if (e >= 0 && (q->flags & FF3_OPEN_TMPFILE)) {
+		log_create(m, conn, r, q, &w->inode);
+		return;
+	}
+	if (e >= 0 && w->inode.ino == 0) {
+		log_create(m, conn, r, q, &w->dir);
+		return;
+	}
+	if (changes && may_be_repeated(conn, &q->tag)) {
+		log_plain(m, conn, r, &q->tag);
+		return;
+	}
+	if (e >= 0 && create && w->last == METAD_LAST_NAME && w->slash)
+		e = -EISDIR;
+	if (e >= 0 && (q->at.flags & FF3_PATH_DIRECTORY) && !S_ISDIR(w->inode.mode) && !create)
+		e = -ENOTDIR;
+	if (e >= 0)
+		e = metad_may_open(&conn->cred, &w->inode, q->flags);
+	if (e < 0) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	if ((q->flags & FF3_OPEN_TRUNCATE) && S_ISREG(w->inode.mode)) {
+		rec.flags = cut_flags(m, &w->inode, 0);
+		log_request(m, conn, r, &q->tag, &rec, q->flags);
+		return;
+	}
+	open_existing(m, conn, r, q, &w->inode);
+}
+
+void serve_truncate(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		    const struct ff3_req_truncate *q)
+{
+	struct metad_record rec = { 0 };
+	int e;
+
+	if (q->by_open && (q->at.path.len > 0 ||
+			   !metad_session_has_open(m, conn->session, q->at.dir, true))) {
+		metad_reply_status(m, r, -EBADF);
+		return;
+	}
+	e = metad_walk_object(m->db, &conn->cred, &q->at, &m->walk);
+	if (e < 0 && !may_be_repeated(conn, &q->tag)) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	if (e >= 0)
+		rec.flags = cut_flags(m, &m->walk.inode, q->size);
+	log_request(m, conn, r, &q->tag, &rec, 0);
+}
+
+void serve_commit(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		  const struct ff3_req_commit *q)
+{
+	struct metad_size_update u;
+	struct metad_record rec = { .assigned = { &u, sizeof u } };
+	struct metad_inode inode;
+	struct ff3_rep_commit p;
+	int e = metad_session_has_open(m, conn->session, q->ino, false) ? 0 : -EBADF;
+
+	if (e >= 0 && metad_file_is_truncating(m, q->ino)) {
+		e = metad_file_park_request(m, q->ino, r);
+		if (e >= 0)
+			return;
+	}
+	if (e >= 0)
+		e = metad_db_get_inode(m->db, q->ino, &inode);
+	e = e < 0 ? e : e == 0 ? -ESTALE : q->end > FF3_FILE_SIZE_MAX ? -EFBIG : 0;
+	if (e < 0) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	if (metad_file_update(m, &inode, q->end, &u)) {
+		log_request(m, conn, r, &q->tag, &rec, 0);
+		return;
+	}
+	/* Nothing was written since it was logged last. */
+	metad_inode_attr(&inode, &p.attr);
+	FF3_REQUEST_REPLY(r, commit, &p);
+}

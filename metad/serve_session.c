@@ -1,0 +1,110 @@
+/* Purpose: the operations that change only what is held in memory for connected clients.
+ * Threads: the loop's. */
+#include "metad.h"
+
+/* The file's inode, if this session has it open (for writing). */
+static int get_open_file(struct metad *m, const struct metad_conn *conn, uint64_t ino, bool write,
+			 struct metad_inode *ret)
+{
+	int r;
+
+	if (!metad_session_has_open(m, conn->session, ino, write))
+		return -EBADF;
+	r = metad_db_get_inode(m->db, ino, ret);
+	if (r <= 0)
+		return r < 0 ? r : -ESTALE;
+	return S_ISREG(ret->mode) ? 0 : -EINVAL;
+}
+
+void serve_release(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		   const struct ff3_req_release *q)
+{
+	metad_session_release(m, conn->session, q->ino, q->n);
+	ff3_request_reply(r, 0, NULL, 0);
+}
+
+void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		  const struct ff3_req_reopen *q)
+{
+	bool write = q->flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
+	struct ff3_rep_reopen p;
+	struct metad_inode inode;
+	int e = metad_db_get_inode(m->db, q->ino, &inode);
+
+	if (e > 0 && metad_file_is_truncating(m, q->ino)) {
+		e = metad_file_park_request(m, q->ino, r);
+		if (e < 0)
+			metad_reply_status(m, r, e);
+		return;
+	}
+	e = e < 0 ? e : e == 0 ? -ESTALE : metad_file_layout(m->db, &inode, &p.layout);
+	if (e >= 0)
+		e = metad_session_open(m, conn->session, q->ino, write, NULL);
+	if (e < 0) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	metad_file_overlay(m, &inode);
+	metad_inode_attr(&inode, &p.attr);
+	FF3_REQUEST_REPLY(r, reopen, &p);
+}
+
+void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		  const struct ff3_req_extend *q)
+{
+	struct ff3_rep_extend p;
+	struct metad_inode inode;
+	struct metad_file *f;
+	bool kill_suid;
+	int e = get_open_file(m, conn, q->ino, true, &inode);
+
+	if (e >= 0 && metad_file_is_truncating(m, q->ino)) {
+		e = metad_file_park_request(m, q->ino, r);
+		if (e < 0)
+			metad_reply_status(m, r, e);
+		return;
+	}
+	if (e >= 0 && q->end > FF3_FILE_SIZE_MAX)
+		e = -EFBIG;
+	f = e >= 0 ? metad_file_get(m, q->ino) : NULL;
+	if (e >= 0 && !f)
+		e = -ENOMEM;
+	if (e >= 0) {
+		kill_suid = conn->cred.uid != 0 && metad_mode_killed(&inode) != inode.mode;
+		if (q->end > 0)
+			metad_file_extend(m, f, q->end, kill_suid);
+		metad_file_overlay(m, &inode);
+		p.size = inode.size;
+	}
+	if (q->unlock)
+		metad_file_append_unlock(m, q->ino, conn->session_id);
+	if (e < 0)
+		metad_reply_status(m, r, e);
+	else
+		FF3_REQUEST_REPLY(r, extend, &p);
+}
+
+void serve_append_lock(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		       const struct ff3_req_append_lock *q)
+{
+	struct metad_inode inode;
+	int e = get_open_file(m, conn, q->ino, true, &inode);
+
+	if (e >= 0)
+		e = metad_file_append_lock(m, r, conn, q->ino);
+	if (e < 0)
+		metad_reply_status(m, r, e);
+}
+
+void serve_heartbeat(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		     const struct ff3_req_heartbeat *q)
+{
+	struct ff3_rep_heartbeat p = { metad_db_meta(m->db)->routing_version };
+
+	if (conn->role != FF3_ROLE_CHUNKD) {
+		metad_reply_status(m, r, -EPERM);
+		return;
+	}
+	metad_routes_heartbeat(m, q);
+	FF3_REQUEST_REPLY(r, heartbeat, &p);
+}

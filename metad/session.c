@@ -1,0 +1,291 @@
+/* Purpose: client processes and what they have open.
+ *
+ * A session lives as long as a connection of it, and for one lease after the last was lost. Its
+ * opens keep files without a name from being collected, and its stored results are removed with
+ * it. After a restart the opens are unknown until clients open again what they have open; the
+ * cleaner collects nothing before one lease has passed.
+ *
+ * Threads: the loop's. */
+#include <uthash.h>
+
+#include "metad.h"
+
+/* What an open costs is about 100 bytes; metad.memory / 2048 of them are allowed. */
+#define OPEN_SHARE 2048u
+#define FORGET_MAX 1024u /* sessions told to the log at a time */
+
+struct open {
+	uint64_t ino;
+	uint32_t n;
+	bool write;
+	UT_hash_handle hh;
+};
+
+struct answered {
+	uint64_t seq;
+	uint64_t ino;
+};
+
+struct metad_session {
+	uint64_t id;
+	uint32_t n_conns;
+	uint64_t lost_ns; /* when the last connection went */
+	uint64_t logged;
+	struct open *opens;
+	/* Opens answered and not yet acknowledged: a repetition is not another open. */
+	struct answered *answered;
+	uint32_t n_answered, room_answered;
+	UT_hash_handle hh;
+};
+
+struct metad_sessions {
+	struct metad_session *all;
+	uint64_t n_opens;
+	uint64_t max_opens;
+	bool forgot_unknown;
+};
+
+int metad_sessions_new(struct metad *m)
+{
+	m->sessions = calloc(1, sizeof *m->sessions);
+	if (!m->sessions)
+		return -ENOMEM;
+	m->sessions->max_opens = MAX(m->conf->metad.memory / OPEN_SHARE, 4096u);
+	return 0;
+}
+
+static void forget(struct metad *m, struct metad_session *s)
+{
+	struct open *o, *next;
+
+	HASH_ITER (hh, s->opens, o, next) {
+		uint64_t ino = o->ino;
+
+		metad_session_release(m, s, ino, o->n);
+	}
+	HASH_DEL(m->sessions->all, s);
+	free(s->answered);
+	free(s);
+}
+
+void metad_sessions_free(struct metad *m)
+{
+	struct metad_session *s, *next;
+
+	if (!m->sessions)
+		return;
+	HASH_ITER (hh, m->sessions->all, s, next)
+		forget(m, s);
+	free(m->sessions);
+	m->sessions = NULL;
+}
+
+struct metad_session *metad_session_find(struct metad *m, uint64_t id)
+{
+	struct metad_session *s;
+
+	HASH_FIND(hh, m->sessions->all, &id, sizeof id, s);
+	return s;
+}
+
+static int stored_up_to(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n)
+{
+	struct metad_session *s = arg;
+
+	if (session == s->id)
+		s->logged = max_seq;
+	return session == s->id;
+}
+
+int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret)
+{
+	struct metad_session *s = metad_session_find(m, id);
+	int r;
+
+	if (!s) {
+		s = calloc(1, sizeof *s);
+		if (!s)
+			return -ENOMEM;
+		s->id = id;
+		r = metad_apply_knows(m->apply, id) ?
+			    metad_db_each_session(m->db, stored_up_to, s) :
+			    0;
+		if (r < 0) {
+			free(s);
+			return r;
+		}
+		HASH_ADD(hh, m->sessions->all, id, sizeof id, s);
+	}
+	s->n_conns++;
+	*ret = s;
+	return 0;
+}
+
+void metad_session_leave(struct metad *m, struct metad_session *s)
+{
+	if (--s->n_conns == 0)
+		s->lost_ns = ff3_boottime_ns();
+}
+
+uint64_t metad_session_logged(const struct metad_session *s)
+{
+	return s->logged;
+}
+
+void metad_session_note_logged(struct metad_session *s, uint64_t seq)
+{
+	s->logged = MAX(s->logged, seq);
+}
+
+/* true: seq was answered before, for this inode. Forgets what the client has acknowledged. */
+static bool was_answered(struct metad_session *s, const struct ff3_tag *tag)
+{
+	uint32_t kept = 0;
+	bool found = false;
+
+	for (uint32_t i = 0; i < s->n_answered; i++) {
+		found |= s->answered[i].seq == tag->seq;
+		if (s->answered[i].seq >= tag->acked)
+			s->answered[kept++] = s->answered[i];
+	}
+	s->n_answered = kept;
+	return found;
+}
+
+static int note_answered(struct metad_session *s, const struct ff3_tag *tag, uint64_t ino)
+{
+	if (s->n_answered == s->room_answered) {
+		uint32_t room = MAX(s->room_answered * 2, 16u);
+		struct answered *grown = realloc(s->answered, room * sizeof *grown);
+
+		if (!grown)
+			return -ENOMEM;
+		s->answered = grown;
+		s->room_answered = room;
+	}
+	s->answered[s->n_answered++] = (struct answered){ tag->seq, ino };
+	return 0;
+}
+
+static struct open *find_open(const struct metad_session *s, uint64_t ino)
+{
+	struct open *o;
+
+	HASH_FIND(hh, s->opens, &ino, sizeof ino, o);
+	return o;
+}
+
+int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, bool write,
+		       const struct ff3_tag *tag)
+{
+	struct metad_file *f;
+	struct open *o;
+	int r;
+
+	if (tag && tag->seq != 0) {
+		if (was_answered(s, tag))
+			return 0;
+		r = note_answered(s, tag, ino);
+		if (r < 0)
+			return r;
+	}
+	o = find_open(s, ino);
+	if (!o) {
+		if (m->sessions->n_opens >= m->sessions->max_opens)
+			return -EMFILE;
+		f = metad_file_get(m, ino);
+		o = f ? calloc(1, sizeof *o) : NULL;
+		if (!o) {
+			if (f)
+				metad_file_put(m, f);
+			return -ENOMEM;
+		}
+		o->ino = ino;
+		HASH_ADD(hh, s->opens, ino, sizeof ino, o);
+		m->sessions->n_opens++;
+		metad_file_add_open(f, 1);
+	}
+	o->n++;
+	o->write |= write;
+	return 0;
+}
+
+void metad_session_release(struct metad *m, struct metad_session *s, uint64_t ino, uint32_t n)
+{
+	struct open *o = find_open(s, ino);
+	struct metad_file *f;
+
+	if (!o)
+		return;
+	o->n -= MIN(o->n, n);
+	if (o->n > 0)
+		return;
+	HASH_DEL(s->opens, o);
+	free(o);
+	m->sessions->n_opens--;
+	f = metad_file_find(m, ino);
+	if (f) {
+		metad_file_add_open(f, -1);
+		metad_file_put(m, f);
+	}
+	if (m->cleaner && !metad_is_open(m, ino))
+		metad_cleaner_orphan(m, ino);
+}
+
+bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint64_t ino, bool write)
+{
+	const struct open *o = find_open(s, ino);
+
+	return o && (!write || o->write);
+}
+
+struct id_list {
+	struct metad *m;
+	uint32_t n;
+	uint64_t ids[FORGET_MAX];
+};
+
+static void note_unknown(void *arg, uint64_t session)
+{
+	struct id_list *list = arg;
+
+	if (list->n < FORGET_MAX && !metad_session_find(list->m, session))
+		list->ids[list->n++] = session;
+}
+
+/* Those that had results stored before the last restart and never came back. */
+static void forget_unknown(struct metad *m)
+{
+	struct id_list list = { .m = m };
+
+	metad_apply_each_session(m->apply, note_unknown, &list);
+	if (list.n > 0)
+		metad_pipeline_add_own(m, METAD_OP_expire_sessions, list.ids,
+				       list.n * sizeof *list.ids, NULL);
+	m->sessions->forgot_unknown = list.n < FORGET_MAX;
+}
+
+void metad_sessions_tick(struct metad *m)
+{
+	uint64_t now = ff3_boottime_ns(), lease = m->conf->metad.lease * FF3_NSEC_PER_MSEC;
+	uint64_t ids[FORGET_MAX];
+	struct metad_session *s, *next;
+	uint32_t n = 0;
+
+	HASH_ITER (hh, m->sessions->all, s, next) {
+		if (s->n_conns > 0 || now - s->lost_ns < lease || n == FORGET_MAX)
+			continue;
+		ids[n++] = s->id;
+		forget(m, s);
+	}
+	if (n > 0)
+		metad_pipeline_add_own(m, METAD_OP_expire_sessions, ids, n * sizeof *ids, NULL);
+	if (!m->sessions->forgot_unknown && now - m->started_ns >= lease)
+		forget_unknown(m);
+}
+
+void metad_sessions_count(const struct metad *m, uint64_t *ret_sessions, uint64_t *ret_opens)
+{
+	*ret_sessions = HASH_COUNT(m->sessions->all);
+	*ret_opens = m->sessions->n_opens;
+}

@@ -1,0 +1,100 @@
+/* Purpose: a queue and a thread.
+ * Threads: submit and free belong to the loop's thread; lock guards the queue. No other lock is
+ * taken while it is held.
+ * Signals: the thread has all of them blocked; they are the main thread's. */
+#include "worker.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct metad_worker {
+	struct ff3_loop *loop;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct metad_job *first, *last;
+	bool stop;
+};
+
+static void on_done(struct ff3_work *w)
+{
+	struct metad_job *job = CONTAINER_OF(w, struct metad_job, work);
+
+	job->done(job);
+}
+
+static void *work(void *arg)
+{
+	struct metad_worker *worker = arg;
+
+	pthread_mutex_lock(&worker->lock);
+	for (;;) {
+		struct metad_job *job = worker->first;
+
+		if (worker->stop)
+			break;
+		if (!job) {
+			pthread_cond_wait(&worker->more, &worker->lock);
+			continue;
+		}
+		worker->first = job->next;
+		pthread_mutex_unlock(&worker->lock);
+		job->run(job);
+		ff3_loop_post(worker->loop, &job->work);
+		pthread_mutex_lock(&worker->lock);
+	}
+	pthread_mutex_unlock(&worker->lock);
+	return NULL;
+}
+
+int metad_worker_new(struct ff3_loop *loop, const char *name, struct metad_worker **ret)
+{
+	struct metad_worker *worker = calloc(1, sizeof *worker);
+	sigset_t all, old;
+	int r;
+
+	if (!worker)
+		return -ENOMEM;
+	worker->loop = loop;
+	pthread_mutex_init(&worker->lock, NULL);
+	pthread_cond_init(&worker->more, NULL);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&worker->thread, NULL, work, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0) {
+		free(worker);
+		return -r;
+	}
+	pthread_setname_np(worker->thread, name);
+	*ret = worker;
+	return 0;
+}
+
+void metad_worker_free(struct metad_worker *worker)
+{
+	if (!worker)
+		return;
+	pthread_mutex_lock(&worker->lock);
+	worker->stop = true;
+	pthread_cond_signal(&worker->more);
+	pthread_mutex_unlock(&worker->lock);
+	pthread_join(worker->thread, NULL);
+	pthread_mutex_destroy(&worker->lock);
+	pthread_cond_destroy(&worker->more);
+	free(worker);
+}
+
+void metad_worker_submit(struct metad_worker *worker, struct metad_job *job)
+{
+	job->work.fn = on_done;
+	job->next = NULL;
+	pthread_mutex_lock(&worker->lock);
+	if (worker->first)
+		worker->last->next = job;
+	else
+		worker->first = job;
+	worker->last = job;
+	pthread_cond_signal(&worker->more);
+	pthread_mutex_unlock(&worker->lock);
+}
