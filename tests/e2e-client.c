@@ -375,7 +375,7 @@ static void model(uint64_t seed)
 	uint64_t s = seed * 77 + 5, sequential = 0;
 
 	snprintf(name, sizeof name, "model%d", (int)seed);
-	files[0] = open_file(fs, in_dir(name), O_CREAT | O_RDWR);
+	files[0] = open_file(fs, in_dir(name), O_CREAT | O_TRUNC | O_RDWR);
 	files[1] = open_file(fs, in_dir(name), O_RDWR);
 	files[2] = open_file(other, in_dir(name), O_RDWR);
 	for (int i = 0; i < 600; i++) {

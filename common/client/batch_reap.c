@@ -180,7 +180,8 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 {
 	FF3_ENTER();
 	uint64_t deadline = deadline_of(batch, timeout);
-	uint64_t progress = ff3_boottime_ns();
+	uint64_t progress = ff3_boottime_ns(), now;
+	bool polled = false;
 	unsigned n = 0;
 
 	if (min > max)
@@ -192,8 +193,16 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 			n += hand_out(batch, ret + n, max - n);
 			progress = ff3_boottime_ns();
 		}
-		if (n >= min || batch->n_calls == 0 || ff3_boottime_ns() >= deadline)
+		now = ff3_boottime_ns();
+		if ((n >= min && (n > 0 || polled)) || batch->n_calls == 0 ||
+		    (now >= deadline && polled))
 			return (int)n;
+		if (n >= min || now >= deadline) {
+			/* Not to wait, but to see what is there. */
+			ff3_rpc_poll(batch->calls, MIN(batch->n_calls, (size_t)WAIT_MAX));
+			polled = true;
+			continue;
+		}
 		wait_some(batch, MIN(deadline, progress + batch->fs->timeout_ns));
 		/* A daemon that hangs: its calls are finished, and so fail, in the ordinary way. */
 		if (!atomic_load(&batch->arrived) &&

@@ -105,6 +105,8 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 /* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
  * callbacks which: no call is missed that another thread completes just now. */
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* Receives what has arrived on the connections of calls, without waiting. */
+void ff3_rpc_poll(struct ff3_rpc_call **calls, size_t n);
 /* Waits until at least one more of the calls is done than when it began, or deadline. */
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 bool ff3_rpc_is_done(const struct ff3_rpc_call *call);

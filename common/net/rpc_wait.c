@@ -410,6 +410,19 @@ int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns
 	return n > 0 ? wait_for(&wait, false) : 0;
 }
 
+void ff3_rpc_poll(struct ff3_rpc_call **calls, size_t n)
+{
+	struct wait wait = { .calls = calls, .n = n, .goal = n };
+
+	if (join_all(&wait) == 0)
+		read_all(&wait);
+	leave_others(&wait);
+	while (wait.n_mine > 0)
+		leave_mine(&wait, 0);
+	if (wait.w)
+		ff3_rpc_waiter_put(wait.w);
+}
+
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 {
 	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };
