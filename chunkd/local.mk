@@ -35,9 +35,9 @@ tests_unit_chunkd_memory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_memory_LDADD = libff3chunkd.la $(CHECK_LIBS)
 
 tests_unit_chunkd_store_SOURCES = \
-	tests/unit-chunkd-store.c tests/chunkd_io_sync.c tests/chunkd_io_sync.h
+	tests/unit-chunkd-store.c tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
 tests_unit_chunkd_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_chunkd_store_LDADD = libff3chunkd.la $(CHECK_LIBS)
+tests_unit_chunkd_store_LDADD = libff3chunkd.la libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 
 check_PROGRAMS += tests/chunkd_drive
 tests_chunkd_drive_SOURCES = tests/chunkd_drive.c

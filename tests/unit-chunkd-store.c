@@ -24,7 +24,7 @@
 #define N_STATES 256
 
 /* A crash leaves operations behind that nobody will free. */
-const char *__asan_default_options(void);
+EXPORT const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
 	return "detect_leaks=0";
@@ -43,6 +43,10 @@ struct model_chunk {
 struct world {
 	char dir[64];
 	struct chunkd_sync sync;
+	bool on_ring; /* the daemon's io instead of sync */
+	struct ff3_loop *loop;
+	struct chunkd_io *ring;
+	const bool *awaited; /* what the loop runs for; NULL: that nothing is left to do */
 	struct chunkd_store *store;
 	struct model_chunk chunks[N_INOS][N_CHUNKS];
 	uint64_t now, seq, capacity;
@@ -57,6 +61,15 @@ static unsigned rnd(struct world *w, unsigned n)
 
 /* --- World --------------------------------------------------------------------------------------- */
 
+static void on_idle(void *arg)
+{
+	struct world *w = arg;
+
+	chunkd_store_pump(w->store, w->now);
+	if (w->awaited ? *w->awaited : chunkd_store_idle(w->store))
+		ff3_loop_stop(w->loop);
+}
+
 static void world_open(struct world *w)
 {
 	const struct chunkd_store_options o = { .dir = w->dir,
@@ -64,9 +77,25 @@ static void world_open(struct world *w)
 						.capacity = w->capacity,
 						.memory = FF3_MIB(64),
 						.flush_ns = FLUSH_NS };
+	struct chunkd_arena *arena;
 
 	ck_assert_int_eq(chunkd_store_new(&o, &w->store), 0);
-	ck_assert_int_eq(chunkd_store_start(w->store, &w->sync.io), 0);
+	if (w->on_ring) {
+		arena = chunkd_store_arena(w->store);
+		ck_assert_int_eq(ff3_loop_new(64, &w->loop), 0);
+		ff3_loop_set_idle(w->loop, on_idle, w);
+		ck_assert_int_eq(chunkd_io_uring_new(w->loop, &w->ring), 0);
+		(void)ff3_loop_register_memory(w->loop, chunkd_arena_base(arena),
+					       chunkd_arena_size(arena));
+	}
+	ck_assert_int_eq(chunkd_store_start(w->store, w->ring ? w->ring : &w->sync.io), 0);
+}
+
+static void world_close(struct world *w)
+{
+	chunkd_store_free(w->store);
+	chunkd_io_uring_free(TAKE_PTR(w->ring));
+	ff3_loop_free(TAKE_PTR(w->loop));
 }
 
 static void world_new(struct world *w, unsigned seed)
@@ -96,7 +125,7 @@ static void world_free(struct world *w)
 {
 	DIR *d = opendir(w->dir);
 
-	chunkd_store_free(w->store);
+	world_close(w);
 	for (struct dirent *e; (e = readdir(d));)
 		(void)unlinkat(dirfd(d), e->d_name, 0);
 	closedir(d);
@@ -120,9 +149,12 @@ static void drive(struct world *w, uint64_t later)
 static void restart(struct world *w)
 {
 	chunkd_store_drain(w->store);
+	w->awaited = NULL;
+	if (w->loop)
+		ck_assert_int_eq(ff3_loop_run(w->loop), 0);
 	drive(w, 0);
 	ck_assert(chunkd_store_idle(w->store));
-	chunkd_store_free(w->store);
+	world_close(w);
 	world_open(w);
 }
 
@@ -137,6 +169,9 @@ static void op_done(struct chunkd_op *op)
 /* Drives until done; false: the power is gone. */
 static bool finish(struct world *w, const bool *done)
 {
+	w->awaited = done;
+	if (w->loop && !*done)
+		ck_assert_int_eq(ff3_loop_run(w->loop), 0);
 	for (int i = 0; !*done && !w->sync.crashed && i < 100; i++)
 		drive(w, 0);
 	if (!w->sync.crashed)
@@ -428,6 +463,29 @@ START_TEST(model)
 }
 END_TEST
 
+/* The daemon's io: everything under way at once, in another order, on threads. */
+START_TEST(model_on_ring)
+{
+	struct world w;
+
+	world_new(&w, (unsigned)_i + 50);
+	world_close(&w);
+	w.on_ring = true;
+	world_open(&w);
+	for (int i = 0; i < 1500; i++) {
+		ck_assert_int_eq(random_op(&w), 0);
+		if (i % 300 == 299) {
+			restart(&w);
+			for (int k = 0; k < N_INOS * N_CHUNKS; k++)
+				model_durable(&w.chunks[k / N_CHUNKS][k % N_CHUNKS]);
+			ck_assert(verify_all(&w));
+		}
+	}
+	restart(&w);
+	world_free(&w);
+}
+END_TEST
+
 /* The same workload, with the power going at each of its disk operations in turn. Returns how many
  * cuts broke a promise. */
 static unsigned cut_everywhere(unsigned seed, bool plant, unsigned step)
@@ -696,6 +754,7 @@ int main(void)
 	suite_add_tcase(s, tc);
 	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(tc, model, 0, 6);
+	tcase_add_loop_test(tc, model_on_ring, 0, 2);
 	tcase_add_loop_test(tc, power_cut, 0, 3);
 	tcase_add_loop_test(tc, power_cut_planted, 0, 1);
 	tcase_add_test(tc, disk_error);
