@@ -121,7 +121,7 @@ static int index_init(struct chunkd_index *x, const char *path)
 	rc = sqlite3_exec(x->db,
 			  "PRAGMA page_size = 4096; PRAGMA locking_mode = EXCLUSIVE;"
 			  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			  "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000",
+			  "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 1000",
 			  NULL, NULL, NULL);
 	if (rc != SQLITE_OK)
 		return from_sqlite(rc);

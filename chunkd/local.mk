@@ -49,3 +49,11 @@ systemdsystemunit_DATA += %D%/ff3fs-chunkd.service
 EXTRA_DIST += %D%/ff3fs-chunkd.service.in
 CLEANFILES += %D%/ff3fs-chunkd.service
 dist_man_MANS += man/ff3fs-chunkd.8
+
+# The daemon with a planted bug, to show that the power-cut test notices it.
+check_PROGRAMS += tests/chunkd_without_sync
+tests_chunkd_without_sync_SOURCES = $(ff3fs_chunkd_SOURCES)
+tests_chunkd_without_sync_CFLAGS = $(ff3fs_chunkd_CFLAGS) -DCHUNKD_PLANT_NO_SLAB_SYNC
+tests_chunkd_without_sync_LDADD = $(ff3fs_chunkd_LDADD)
+TESTS += tests/crash-power-chunkd.sh
+EXTRA_DIST += tests/power-device.sh
