@@ -406,28 +406,15 @@ static void print_export(const char *name, const char *value)
 	putchar('\n');
 }
 
-static bool list_has(const char *list, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	for (; list && *list; list += *list == ':') {
-		size_t len = strcspn(list, ":");
-
-		if (len == n && strncmp(list, dir, n) == 0)
-			return true;
-		list += len;
-	}
-	return false;
-}
-
-/* export NAME=dir:"$NAME", unless it has dir already. */
+/* export NAME=dir:"$NAME", unless it has dir already. The shell looks, because libtool's wrapper of
+ * this program in the build tree changes what the program itself would see. */
 static void print_prepend(const char *name, const char *dir)
 {
-	if (list_has(getenv(name), dir))
-		return;
-	printf("export %s=", name);
+	printf("case \":${%s-}:\" in *:", name);
 	print_quoted(dir);
-	printf("\"${%s:+:$%s}\"\n", name, name);
+	printf(":*) ;; *) export %s=", name);
+	print_quoted(dir);
+	printf("\"${%s:+:$%s}\" ;; esac\n", name, name);
 }
 
 static int env(struct dev_cluster *c)
