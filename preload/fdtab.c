@@ -70,7 +70,7 @@ static struct ofd *new_slab(void)
 	return slab;
 }
 
-struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file)
+struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener)
 {
 	struct ofd *o;
 	uint64_t saved;
@@ -92,6 +92,7 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file)
 	o->dir = NULL;
 	o->dir_cookie = 0;
 	o->lock_fd = -1;
+	o->opener = opener;
 	pthread_mutex_init(&o->dir_lock, NULL);
 	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
 	return o;
@@ -267,7 +268,7 @@ static int adopt(int fd, const struct placeholder *p, struct ofd **ret)
 		if (r < 0)
 			return r;
 	}
-	o = ofd_new(&now, file);
+	o = ofd_new(&now, file, 0);
 	if (!o) {
 		if (file)
 			CALL(close, file);

@@ -18,6 +18,7 @@ struct ofd {
 	struct ff3fs_dir *dir;    /* getdents64's listing, or NULL */
 	uint64_t dir_cookie;      /* where dir stands */
 	_Atomic int lock_fd;      /* hook_lock.c: -1: none */
+	pid_t opener;             /* the process that opened it; 0: inherited */
 	struct ofd *next_free;
 };
 
@@ -57,8 +58,9 @@ int fdtab_take(int fd, struct ofd **ret);
 int fdtab_next_internal(int first, int last);
 int fdtab_next_ours(int first, int last);
 
-/* A new description with one reference, or NULL. Takes file over. */
-struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file);
+/* A new description with one reference, or NULL. Takes file over. opener: the calling process, or 0
+ * if it was inherited. */
+struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener);
 void ofd_unref(struct ofd *o);
 static inline void ofd_unrefp(struct ofd **o)
 {

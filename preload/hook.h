@@ -136,6 +136,10 @@ void lock_release(struct ofd *o);
 void lock_fd_closed(struct ofd *o);
 int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user);
 
+/* lock_keeper.c: flock on an inherited descriptor; lock_fd is a fresh descriptor of the lock file. */
+int keeper_lock(int fd, int lock_fd, int operation);
+void keeper_release(int fd);
+
 /* hook_fd.c: for close from inside. Negative errno. */
 int fd_close(int fd);
 /* What flush every open file's gathered writes: before exec and exit. */

@@ -6,7 +6,7 @@
  * dies) and its scope: this host. Other hosts and other users do not see them (ff3fs-preload(7)).
  *
  * flock and open-file-description locks belong to an open file description: each struct ofd
- * opens the file once and keeps it (lock_fd). Record locks (F_SETLK) belong to the process; they go
+ * opens the file once and keeps it (lock_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK) belong to the process; they go
  * through one descriptor per inode and process, and closing any descriptor of the file in the
  * process drops them, as POSIX has it.
  *
@@ -181,6 +181,38 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	return r;
 }
 
+/* On a description that this process opened. Children may have locked it too. */
+static int flock_own(int fd, struct ofd *o, int operation)
+{
+	int lock_fd = own_lock_fd(o);
+
+	if (lock_fd < 0)
+		return lock_fd;
+	if (operation & LOCK_UN)
+		keeper_release(fd);
+	return REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
+}
+
+/* On one that somebody else opened: the lock must not end with this process. */
+static int flock_inherited(int fd, struct ofd *o, int operation)
+{
+	int inherited = __atomic_load_n(&o->lock_fd, __ATOMIC_ACQUIRE), lock_fd, r;
+
+	if (inherited >= 0) /* by fork, with the opener's lock descriptor: shared as it should be */
+		return REAL(flock)(inherited, operation) < 0 ? -errno : 0;
+	if (operation & LOCK_UN) {
+		keeper_release(fd);
+		return 0;
+	}
+	lock_fd = open_lock_file(o->ino);
+	if (lock_fd < 0)
+		return lock_fd;
+	r = keeper_lock(fd, lock_fd, operation);
+	fdtab_forget(lock_fd);
+	raw_close(lock_fd);
+	return r;
+}
+
 int hook_flock(int fd, int operation)
 {
 	_cleanup_ofd_ struct ofd *o = NULL;
@@ -188,9 +220,13 @@ int hook_flock(int fd, int operation)
 
 	if (LIKELY(r == 0))
 		return REAL(flock)(fd, operation);
-	if (r > 0)
-		r = o->file ? own_lock_fd(o) : -EBADF;
-	return r < 0 ? (int)hook_result(r) : REAL(flock)(r, operation);
+	if (r > 0 && !o->file)
+		r = -EBADF;
+	if (r > 0 && o->opener != (pid_t)RAW(getpid))
+		r = flock_inherited(fd, o, operation);
+	else if (r > 0)
+		r = flock_own(fd, o, operation);
+	return (int)hook_result(r);
 }
 
 int hook_lockf(int fd, int command, off_t len)

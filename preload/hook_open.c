@@ -16,7 +16,7 @@ int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int
 			CALL(close, file);
 		return fd;
 	}
-	o = ofd_new(&p, file);
+	o = ofd_new(&p, file, (pid_t)RAW(getpid));
 	if (!o) {
 		raw_close(fd);
 		if (file)

@@ -23,6 +23,7 @@ preload_sources = \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \
 	%D%/init.c %D%/init.h \
+	%D%/lock_keeper.c \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
@@ -48,3 +49,5 @@ TESTS += tests/unit-preload tests/lint-needed.sh
 tests_unit_preload_SOURCES = tests/unit-preload.c $(preload_sources)
 tests_unit_preload_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -fno-builtin
 tests_unit_preload_LDADD = $(CHECK_LIBS)
+TESTS += tests/e2e-preload-tools.sh tests/e2e-preload-python.sh
+EXTRA_DIST += tests/preload_python.py

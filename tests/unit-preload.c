@@ -270,7 +270,7 @@ END_TEST
 static struct ofd *path_ofd(uint64_t ino)
 {
 	struct placeholder p = { ino, 0, O_PATH };
-	struct ofd *o = ofd_new(&p, NULL);
+	struct ofd *o = ofd_new(&p, NULL, getpid());
 
 	ck_assert_ptr_nonnull(o);
 	return o;
