@@ -161,10 +161,13 @@ static void *register_main(void *arg)
 
 	do {
 		r = known ? send_heartbeat(g) : send_register(g);
-		if (known && r < 0 && (ff3_err_class(r) == FF3_CLASS_FINAL || g->instance == 0))
+		if (known && r < 0 && (ff3_err_class(r) == FF3_CLASS_FINAL || g->instance == 0)) {
 			known = false; /* it has forgotten us, or is another one */
-		else if (!known && r == 0)
+		} else if (!known && r == 0) {
+			/* Before anybody is told that we serve: how much room there is. */
 			known = true;
+			send_heartbeat(g);
+		}
 		if (r == FF3_E_CLUSTER) {
 			ff3_log_errno(r, "metad at %s", g->daemon->conf->chunkd.metad);
 			g->on_fatal(g->arg);
