@@ -369,7 +369,9 @@ int hook_fstatfs(int fd, struct statfs *st)
 
 	if (LIKELY(r == 0))
 		return REAL(fstatfs)(fd, st);
-	return (int)hook_result(give_statfs(r < 0 ? r : core_fs(&fs), fs, st));
+	if (r > 0)
+		r = core_fs(&fs);
+	return (int)hook_result(give_statfs(r, fs, st));
 }
 
 int hook_fstatvfs(int fd, struct statvfs *st)
@@ -380,7 +382,9 @@ int hook_fstatvfs(int fd, struct statvfs *st)
 
 	if (LIKELY(r == 0))
 		return REAL(fstatvfs)(fd, st);
-	return (int)hook_result(give_statvfs(r < 0 ? r : core_fs(&fs), fs, st));
+	if (r > 0)
+		r = core_fs(&fs);
+	return (int)hook_result(give_statvfs(r, fs, st));
 }
 
 static long limit_of(int name)

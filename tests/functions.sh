@@ -228,7 +228,8 @@ rss_mib() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"; }
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }
 
 # refuses WHAT PATTERN COMMAND…: the command must fail by its own decision (not by a signal or a
-# time limit), print nothing on stdout, and say why in one line that matches PATTERN.
+# time limit), print nothing on stdout, and say why in one line that matches PATTERN; a second line
+# may give a hint.
 refuses() {
 	local what=$1 pattern=$2 r
 	shift 2
@@ -239,8 +240,8 @@ refuses() {
 		die "$what: exit $r of: $*"
 	fi
 	[ ! -s "$tmp/out" ] || { cat "$tmp/out"; die "$what: failed, and yet wrote to stdout"; }
-	[ "$(wc -l <"$tmp/err")" -eq 1 ] || { cat "$tmp/err"; die "$what: not one line of error"; }
-	grep -q -i -E -- "$pattern" "$tmp/err" || { cat "$tmp/err"; die "$what: does not say $pattern"; }
+	[ "$(grep -c -v ': hint: ' "$tmp/err")" -eq 1 ] || { cat "$tmp/err"; die "$what: not one line of error"; }
+	head -n 1 "$tmp/err" | grep -q -i -E -- "$pattern" || { cat "$tmp/err"; die "$what: does not say $pattern"; }
 	refused_status=$r
-	say "ok: $what: exit $r, $(cut -c1-160 "$tmp/err")"
+	say "ok: $what: exit $r, $(head -n 1 "$tmp/err" | cut -c1-160)"
 }
