@@ -39,7 +39,8 @@ for address in "$metad" "$chunkd"; do
 	equal 'status: version' "$(ff3fs version | cut -d' ' -f2)" "$(json 'd["version"]')"
 	get 200 "$address" /v1/targets
 	equal 'targets: a list' True "$(json 'len(d["items"]) >= 1 and d["next"] is None')"
-	equal 'targets: fields' True "$(json 'all(t["capacity"] > 0 and t["used"] >= 0 and t["state"] == "serving" and len(t["target"]) == 16 for t in d["items"])')"
+	equal 'targets: fields' True "$(json 'all(t["capacity"] > 0 and t["used"] >= 0 and t["state"] == "serving" and len(t["target"]) == 16 for t in d["items"])')" ||
+		cat "$tmp/out"
 	get 200 "$address" /metrics
 	type_is text/plain
 	grep -q '^ff3fs_build_info{' "$tmp/out" || die 'no ff3fs_build_info'

@@ -112,8 +112,8 @@ fails 'rm removed it' 4 ff3fs stat /t/b
 fails 'layout set' 0 ff3fs layout set --chunk-size 4M --stripe 2 /t/a
 check 'put' ff3fs-put -q "$tmp/hello" /t/a/h
 fails 'layout get' 0 ff3fs layout get --json /t/a /t/a/h
-equal 'layout get' '[(4194304, 2, True), (4194304, 2, False)]' \
-	"$(json '[(x["chunk_size"], x["stripe"], x["own"]) for x in all]')"
+equal 'layout get' '4194304 2 4194304 2 True' \
+	"$(json '*[n for x in all for n in (x["chunk_size"], x["stripe"])], d["own"]')"
 fails 'layout set of a part' 0 ff3fs layout set --stripe 1 --json /t/a
 equal 'layout set of a part' '4194304 1' "$(json 'd["chunk_size"], d["stripe"]' | tr -d '(),')"
 fails 'layout set --inherit' 0 ff3fs layout set --inherit /t/a

@@ -85,10 +85,8 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 {
 	switch (key) {
 	case ARGP_KEY_ARG:
-		if (current->passes_rest) {
-			state->next--;
-			return ARGP_ERR_UNKNOWN;
-		}
+		if (current->passes_rest)
+			return ARGP_ERR_UNKNOWN; /* asks for all of them by ARGP_KEY_ARGS */
 		cli.args[cli.n_args++] = arg;
 		return 0;
 	case ARGP_KEY_ARGS:
