@@ -161,6 +161,9 @@ static void *register_main(void *arg)
 
 	do {
 		r = known ? send_heartbeat(g) : send_register(g);
+		/* Only heartbeats tell the space: metad has it before anybody hears that we serve. */
+		if (!known && r == 0)
+			r = send_heartbeat(g);
 		if (known && r < 0 && (ff3_err_class(r) == FF3_CLASS_FINAL || g->instance == 0)) {
 			known = false; /* it has forgotten us, or is another one */
 		} else if (!known && r == 0) {
