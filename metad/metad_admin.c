@@ -6,6 +6,7 @@
 #include "admin.h"
 
 #include "../common/admin/loop_call.h"
+#include "../common/admin/metrics.h"
 
 struct status {
 	struct metad *m;
@@ -119,6 +120,7 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 
 	if (r < 0)
 		return 503;
+	ff3_metrics_process(out, "metad");
 	fprintf(out, "# HELP ff3fs_metad_requests_total requests received\n"
 		     "# TYPE ff3fs_metad_requests_total counter\n");
 	for (unsigned op = 0; op < FF3_OP_MAX; op++)
