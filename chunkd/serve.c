@@ -523,8 +523,8 @@ void chunkd_target_free(struct chunkd_target *t)
 	if (!t)
 		return;
 	ff3_server_free(t->server);
+	chunkd_store_free(t->store); /* closes its files through t->io */
 	chunkd_io_uring_free(t->io);
-	chunkd_store_free(t->store);
 	ff3_loop_free(t->loop);
 	for (struct served *s = t->free_ops, *next; s; s = next) {
 		next = s->next;

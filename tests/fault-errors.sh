@@ -51,7 +51,7 @@ for address in "$metad_addr" "${chunkd_addr[1]}"; do
 		esac
 	done
 done
-equal 'unknown operation' 'status 0 status 95 ' "$(frame "$metad_addr" unknown)"
+equal 'unknown operation' 'status 0 status 38 ' "$(frame "$metad_addr" unknown)"
 check 'all of them still serve' ff3fs-get "$prefix/data" "$tmp/back"
 check 'equal' cmp "$tmp/data" "$tmp/back"
 

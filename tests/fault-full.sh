@@ -46,14 +46,13 @@ full_cycle() {
 	for ((i = 0; i < 100; i++)); do
 		ff3fs-put "$tmp/keep" "$prefix/again" 2>"$tmp/err" && break
 		grep -q -i 'no space' "$tmp/err" || { cat "$tmp/err"; die "$what: put after delete"; }
-		read -r -t 0.2 <>"$tmp/never"
+		read -r -t 0.2 <>"$tmp/.never"
 	done
 	[ $i -lt 100 ] || die "$what: no room after everything was deleted"
 	rm -f "$tmp/back"
 	check "$what: a new file" ff3fs-get "$prefix/again" "$tmp/back"
 	check "$what: is equal" cmp "$tmp/keep" "$tmp/back"
 }
-mkfifo "$tmp/never"
 
 FF3FS_CHUNKD_CAPACITY=128M start_cluster 1
 full_cycle 'capacity'
@@ -66,7 +65,7 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.ext4 >/dev/null; then
 	mkfs.ext4 -q "$tmp/image" || die 'mkfs'
 	mkdir "$tmp/disk"
 	if mount -o loop "$tmp/image" "$tmp/disk" 2>"$tmp/err"; then
-		cleanup_fn umount "$tmp/disk"
+		cleanup_fn unmount "$tmp/disk"
 		cleanup_fn 'kill_daemon "${chunkd_pid[1]}"'
 		FF3FS_CHUNKD_TARGETS=$tmp/disk/target FF3FS_CHUNKD_CAPACITY=0 start_cluster 1
 		full_cycle 'file system'

@@ -223,6 +223,18 @@ case ${SANITIZE_FLAGS:-} in
 *thread*) sanitizer_runtime=$(gcc -print-file-name=libtsan.so) ;;
 esac
 
+# unmount DIR: of a file system that a process which just ended has used: the kernel may still be
+# letting go of its io_uring, and tells nobody when it has.
+unmount() {
+	local i
+	for ((i = 0; i < 50; i++)); do
+		umount "$1" 2>/dev/null && return
+		read -r -t 0.1 <>"$tmp/.never"
+	done
+	umount -l "$1"
+}
+mkfifo "$tmp/.never"
+
 # rss_mib PID: resident memory.
 rss_mib() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$1/status"; }
 peak_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$1/status"; }

@@ -24,13 +24,12 @@ truncate -s 1G "$tmp/image"
 check 'mkfs' mkfs.ext4 -q -E nodiscard,lazy_itable_init=0 "$tmp/image"
 
 # wait_for WHAT COMMAND…: for the few things that tell nobody when they are done.
-mkfifo "$tmp/never"
 wait_for() {
 	local what=$1 i
 	shift
 	for ((i = 0; i < 200; i++)); do
 		"$@" 2>/dev/null && return
-		read -r -t 0.05 <>"$tmp/never"
+		read -r -t 0.05 <>"$tmp/.never"
 	done
 	die "$what"
 }
@@ -52,9 +51,9 @@ power_on() {
 power_off() {
 	: >"$tmp/cut"
 	for p in "${pids[@]}"; do kill_daemon "$p"; done
-	umount "$disk" 2>/dev/null || umount -l "$disk"
+	unmount "$disk"
 	losetup -d "$loop"
-	umount "$tmp/fuse" || umount -l "$tmp/fuse"
+	unmount "$tmp/fuse"
 	wait $fuse_pid 2>/dev/null
 	kill "$nbdkit_pid" 2>/dev/null
 	wait_for 'nbdkit does not end' ended "$nbdkit_pid"
