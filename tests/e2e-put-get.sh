@@ -13,7 +13,10 @@ cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
 check 'cluster' ff3fs dev up --dir "$dir" --chunkd 3 --memory 128M --prefix /t
 eval "$(ff3fs dev env --dir "$dir")"
 json() { /usr/bin/python3 -c "import json; d = json.load(open('$tmp/out')); print($1)"; }
-rate() { json 'f"{d[\"files\"]} files, {d[\"bytes\"]/2**20:.0f} MiB in {d[\"seconds\"]:.2f} s: {d[\"files\"]/d[\"seconds\"]:.0f} files/s, {d[\"bytes_per_second\"]/2**20:.0f} MiB/s"'; }
+rate() {
+	json '"%d files, %.0f MiB in %.2f s: %.0f files/s, %.0f MiB/s" % (d["files"], d["bytes"] / 2**20,
+		d["seconds"], d["files"] / d["seconds"], d["bytes_per_second"] / 2**20)'
+}
 
 # --- A tree with everything in it ---------------------------------------------------------------
 /usr/bin/python3 - "$tmp/tree" "$n_files" <<'PY'
@@ -71,7 +74,7 @@ rm -rf "$tmp/back"
 # --- Patterns, pipes, dry runs ------------------------------------------------------------------
 fails '--include, --exclude' 0 ff3fs-put -r -q --include '*.bin' --exclude '3' --exclude '4/1/*' "$tmp/tree" /t/some
 fails 'what they chose' 0 bash -c "ff3fs ls -R --json /t/some | grep -c '\"type\":\"file\"'"
-want=$(cd "$tmp/tree" && find . -name '*.bin' -not -path './3/*' -not -path './4/1/*' | wc -l)
+want=$(cd "$tmp/tree" && find . -name '*.bin' -not -path '*/3/*' -not -path './4/1/*' | wc -l)
 equal 'as many as find finds' "$want" "$(cat "$tmp/out")"
 fails 'put -n' 0 ff3fs-put -r -n "$tmp/tree" /t/planned
 fails 'put -n made nothing' 4 ff3fs stat /t/planned
@@ -102,7 +105,8 @@ rm "$tmp/big.back"
 # --- Interruption -------------------------------------------------------------------------------
 # interrupted PROGRAM ARGUMENT…: is under way (PROGRESS says so), gets a SIGINT, exits with 130.
 interrupted() {
-	"$@" >"$tmp/out" 2>"$tmp/err" &
+	# The shell lets what it starts in the background ignore SIGINT.
+	env --default-signal=INT "$@" >"$tmp/out" 2>"$tmp/err" &
 	local pid=$!
 	until ls -A "$tmp/into" 2>/dev/null | grep -q . || ff3fs ls -a /t | grep -q '^\.ff3fs-put'; do
 		kill -0 $pid 2>/dev/null || die 'it ended before it was interrupted'
