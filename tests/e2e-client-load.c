@@ -4,7 +4,7 @@
  *       the time; one byte to the fifo PROGRESS for each; until the file STOP exists. Then
  *       everything is closed and the contents are stored under the local directory MODEL.
  *   compare DIR MODEL                   with a new client: all is there and equal
- *   speed [SECONDS]                     rates of the usual operations, one thread */
+ *   speed [SECONDS [WHAT…]]             rates of the usual operations, one thread */
 #include "e2e-client.h"
 
 #include <sys/resource.h>
@@ -244,11 +244,23 @@ static void do_open_read_close(void)
 	OK(ff3fs_close(f));
 }
 
+static char **speed_choice;
+
+static bool chosen(const char *what)
+{
+	for (char **c = speed_choice; *c; c++)
+		if (strcmp(*c, what) == 0)
+			return true;
+	return !*speed_choice;
+}
+
 static void measure(const char *what, void (*fn)(void), size_t len, double limit)
 {
 	double begin, end, cpu;
 	long n = 0;
 
+	if (!chosen(what))
+		return;
 	speed_len = len;
 	speed_number = 0;
 	for (int i = 0; i < 20; i++)
@@ -272,12 +284,16 @@ static void measure(const char *what, void (*fn)(void), size_t len, double limit
 
 static void measure_batch(const char *what, size_t len, unsigned depth, double limit)
 {
-	struct ff3fs_completion *c = malloc(depth * sizeof *c);
+	struct ff3fs_completion *c;
 	struct ff3fs_batch *b;
 	double begin = seconds(), end, cpu = cpu_seconds();
-	uint8_t *buf = malloc(depth * len);
+	uint8_t *buf;
 	long n = 0;
 
+	if (!chosen(what))
+		return;
+	c = malloc(depth * sizeof *c);
+	buf = malloc(depth * len);
 	OK(ff3fs_batch_new(fs, depth, &b));
 	for (unsigned i = 0; i < depth; i++)
 		OK(ff3fs_batch_read(b, speed_file, buf + i * len, len, (off_t)(i * len), buf + i * len));
@@ -307,6 +323,7 @@ int speed_main(int argc, char **argv)
 	double limit = argc > 1 ? atof(argv[1]) : 1;
 	double begin;
 
+	speed_choice = argv + (argc > 1 ? 2 : 1);
 	fs = client();
 	snprintf(dir, sizeof dir, "speed.%d", (int)getpid());
 	OK(ff3fs_mkdir(fs, FF3FS_ROOT, dir, 0755));

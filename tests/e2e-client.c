@@ -550,7 +550,7 @@ static void use_inherited(uint64_t who)
 
 static void *write_on(void *arg)
 {
-	volatile bool *stop = arg;
+	atomic_bool *stop = arg;
 	struct ff3fs_file *f = open_file(fs, in_dir("busy"), O_CREAT | O_RDWR);
 	uint8_t buf[1000] = { 1 };
 	off_t at = 0;
@@ -568,7 +568,7 @@ static void test_fork(void)
 {
 	uint8_t buf[32768];
 	pthread_t thread;
-	bool stop = false;
+	atomic_bool stop = false;
 
 	inherited = open_file(fs, in_dir("f"), O_CREAT | O_RDWR);
 	fill(buf, sizeof buf, 0, 1);
@@ -578,7 +578,7 @@ static void test_fork(void)
 	pthread_create(&thread, NULL, write_on, &stop);
 	for (int i = 0; i < 5; i++)
 		forked(use_inherited, 6);
-	*(volatile bool *)&stop = true;
+	stop = true;
 	pthread_join(thread, NULL);
 	for (uint64_t i = 0; i < 6; i++) {
 		EQ(ff3fs_pread(inherited, buf, 8192, 100000 + (off_t)i * 8192), 8192);
