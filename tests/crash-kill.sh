@@ -20,9 +20,9 @@ mkfifo "$tmp/progress"
 exec {progress}<>"$tmp/progress"
 declare -A worker
 for ((w = 1; w <= workers; w++)); do
-	on $python "$load" load "$prefix/w$w" "$tmp/model.$w" $((SEED + w)) "$tmp/progress" "$tmp/stop" \
-		>"$tmp/worker.$w.out" 2>&1 &
-	worker[$w]=$!
+	start_on $python "$load" load "$prefix/w$w" "$tmp/model.$w" $((SEED + w)) "$tmp/progress" \
+		"$tmp/stop" >"$tmp/worker.$w.out" 2>&1
+	worker[$w]=$started_on
 done
 
 # Puts, one after another, each recorded when the tool has said that it is stored.

@@ -79,9 +79,9 @@ for ((i = 1; i <= cuts; i++)); do
 	start_all
 	loads=()
 	for k in 1 2; do
-		on /usr/bin/python3 "$srcdir/tests/power_load.py" load "$prefix/w$k" "$tmp/journal.$k" \
-			"$i$k" "$tmp/progress" >"$tmp/load.$k.out" 2>&1 &
-		loads+=($!)
+		start_on /usr/bin/python3 "$srcdir/tests/power_load.py" load "$prefix/w$k" \
+			"$tmp/journal.$k" "$i$k" "$tmp/progress" >"$tmp/load.$k.out" 2>&1
+		loads+=("$started_on")
 	done
 	want=$((RANDOM % 200 + 20))
 	while [ $want -gt 0 ]; do
