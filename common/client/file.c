@@ -147,12 +147,9 @@ static int file_fsync(struct ff3fs_file *file)
 	if (!S_ISREG(inode->mode))
 		return 0;
 	atomic_store(&file->wrote, false);
-	r = ff3_gather_flush_sync(inode, &end);
-	r2 = ff3_sync_data(inode, false);
-	if (r == 0)
-		r = r2;
-	/* The size of what is durable, even if something else is lost. */
-	r2 = ff3_sync_meta(inode, end);
+	r = ff3_gather_flush_end(inode, &end);
+	/* What can be made durable is, even if something else is lost. */
+	r2 = ff3_sync(inode, end);
 	return r < 0 ? r : r2;
 }
 

@@ -45,7 +45,7 @@ static void work(struct ff3fs *fs)
 			ff3_gather_flush_ino(fs, inode->ino);
 		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
 		    (pressed || now - atomic_load(&inode->hold.since_ns) >= HOLD_AGE_NS))
-			ff3_sync_data(inode, true);
+			ff3_sync_background(inode);
 		ff3_inode_unref(inode);
 	}
 }

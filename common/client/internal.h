@@ -458,10 +458,13 @@ int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u);
 void ff3_hold_drop(struct ff3_inode *inode, uint64_t target, uint64_t instance, uint64_t number);
 struct ff3_unsynced *ff3_hold_find(struct ff3_hold *hold, uint64_t target);
 
-/* Everything this process sent of inode so far is durable in the chunk daemons. background: an
- * error stays to be told to somebody who asks. */
-int ff3_sync_data(struct ff3_inode *inode, bool background);
-/* Size and times. end: an end of file that metad was not told yet, or 0. */
+/* Everything this process sent of inode so far is durable in the chunk daemons. An error stays to
+ * be told to somebody who asks. */
+int ff3_sync_background(struct ff3_inode *inode);
+/* The same, and size and times at metad, for somebody who asks. end: an end of the file that metad was
+ * not told yet, or 0. */
+int ff3_sync(struct ff3_inode *inode, uint64_t end);
+/* Size and times alone. */
 int ff3_sync_meta(struct ff3_inode *inode, uint64_t end);
 
 /* --- write_behind.c, flusher.c --------------------------------------------------------------- */
@@ -470,9 +473,8 @@ void ff3_gather_init(struct ff3_gather *g);
 /* Takes a small sequential write. 1: taken; 0: the caller writes it; negative errno. */
 int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset);
 int ff3_gather_flush(struct ff3_inode *inode);
-/* For close and fsync: data durable at once if that takes no more than a flag. ret_end: the end
- * that metad was not told, 0 if none. */
-int ff3_gather_flush_sync(struct ff3_inode *inode, uint64_t *ret_end);
+/* For close and fsync, which commit: *ret_end is the end that metad was not told; 0: none. */
+int ff3_gather_flush_end(struct ff3_inode *inode, uint64_t *ret_end);
 /* Before a call that could see it: what is gathered of ino, if anything at all is. */
 static inline bool ff3_gathering(const struct ff3_inode *inode)
 {

@@ -1,5 +1,6 @@
-/* Purpose: durability. chunk_sync on every target that holds unsynced bytes of a file, in parallel,
- * then commit at metad.
+/* Purpose: durability. chunk_sync on every target that holds unsynced bytes of a file, and commit at
+ * metad, all at the same time: whoever reads already sees the bytes and the size, so the order in
+ * which they become durable matters to nobody before fsync has returned.
  *
  * Threads: any; no lock is held while a target syncs, so writers of the same file go on; what
  * they add meanwhile stays unsynced. */
@@ -116,40 +117,6 @@ static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
 	return -EIO;
 }
 
-int ff3_sync_data(struct ff3_inode *inode, bool background)
-{
-	struct ff3_retry retry = ff3_retry_begin(inode->fs);
-	struct ff3_hold *hold = &inode->hold;
-	bool again;
-	int result = 0;
-
-	do {
-		_cleanup_free_ struct target_sync *all = NULL;
-		uint32_t n = 0;
-		int r = 0;
-
-		if (atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) > 0)
-			r = snapshot(hold, &all, &n);
-		if (r < 0)
-			return r;
-		for (uint32_t i = 0; i < n; i++)
-			if (!all[i].u.lost)
-				start(inode, &all[i]);
-		again = false;
-		for (uint32_t i = 0; i < n; i++) {
-			if (!all[i].u.lost)
-				r = finish(inode, &all[i], &retry);
-			else
-				r = background ? -EIO : report_lost(inode, &all[i].u);
-			if (r > 0)
-				again = true;
-			else if (r < 0 && result == 0)
-				result = r;
-		}
-	} while (again && result == 0);
-	return result;
-}
-
 int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
 {
 	uint64_t told = atomic_load(&inode->uncommitted_end);
@@ -173,6 +140,54 @@ int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
 	return 0;
 }
 
+/* commit_end: not NULL if metad is to commit, too. */
+static int sync_all(struct ff3_inode *inode, bool background, const uint64_t *commit_end)
+{
+	struct ff3_retry retry = ff3_retry_begin(inode->fs);
+	struct ff3_hold *hold = &inode->hold;
+	bool again;
+	int result = 0, committed = 0;
+
+	do {
+		_cleanup_free_ struct target_sync *all = NULL;
+		uint32_t n = 0;
+		int r = 0;
+
+		if (atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) > 0)
+			r = snapshot(hold, &all, &n);
+		if (r < 0)
+			return r;
+		for (uint32_t i = 0; i < n; i++)
+			if (!all[i].u.lost)
+				start(inode, &all[i]);
+		if (commit_end)
+			committed = ff3_sync_meta(inode, *commit_end);
+		commit_end = NULL;
+		again = false;
+		for (uint32_t i = 0; i < n; i++) {
+			if (!all[i].u.lost)
+				r = finish(inode, &all[i], &retry);
+			else
+				r = background ? -EIO : report_lost(inode, &all[i].u);
+			if (r > 0)
+				again = true;
+			else if (r < 0 && result == 0)
+				result = r;
+		}
+	} while (again && result == 0);
+	return result < 0 ? result : committed;
+}
+
+int ff3_sync_background(struct ff3_inode *inode)
+{
+	return sync_all(inode, true, NULL);
+}
+
+int ff3_sync(struct ff3_inode *inode, uint64_t end)
+{
+	return sync_all(inode, false, &end);
+}
+
 int ff3_hold_room(struct ff3fs *fs, size_t len)
 {
 	uint64_t bound = fs->conf.client.write_hold, held = atomic_load(&fs->n_held);
@@ -191,7 +206,7 @@ int ff3_hold_room(struct ff3fs *fs, size_t len)
 	for (size_t i = 0; i < n; i++) {
 		/* An error belongs to the file it happened to: its fsync tells it. */
 		if (atomic_load(&inodes[i]->hold.n_unsynced) > 0)
-			ff3_sync_data(inodes[i], true);
+			ff3_sync_background(inodes[i]);
 		ff3_inode_unref(inodes[i]);
 	}
 	return 0;

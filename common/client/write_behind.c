@@ -44,7 +44,8 @@ static uint8_t *take_data(struct ff3_inode *inode, uint32_t len)
 	return data;
 }
 
-static int send_gathered(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
+/* ret_end: not NULL if the caller tells metad the end. */
+static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 {
 	struct ff3_gather *g = &inode->gather;
 	uint32_t len = atomic_load_explicit(&g->len, memory_order_relaxed);
@@ -58,7 +59,6 @@ static int send_gathered(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
 		return r;
 	ff3_inode_touch(inode);
 	ff3_piece_init(&p, inode, FF3_OP_chunk_write, g->offset, len);
-	p.flags = sync ? FF3_WRITE_SYNC : 0;
 	p.data = take_data(inode, len);
 	if (!p.data)
 		return -ENOMEM;
@@ -83,12 +83,12 @@ static int send_gathered(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
 }
 
 /* gather.lock is held. What could not be sent is gone, and the caller says so. */
-static int flush_locked(struct ff3_inode *inode, bool sync, uint64_t *ret_end)
+static int flush_locked(struct ff3_inode *inode, uint64_t *ret_end)
 {
 	int r = 0;
 
 	if (atomic_load_explicit(&inode->gather.len, memory_order_relaxed) > 0) {
-		r = send_gathered(inode, sync, ret_end);
+		r = send_gathered(inode, ret_end);
 		set_len(inode, 0);
 	}
 	return r;
@@ -134,7 +134,7 @@ static int gather(struct ff3_inode *inode, struct ff3_cursor *c, size_t len)
 		set_len(inode, have + part);
 		len -= part;
 		if (part == room) {
-			r = flush_locked(inode, false, NULL);
+			r = flush_locked(inode, NULL);
 			if (r == 0 && len > 0)
 				r = begin(inode, offset + part);
 			if (r < 0)
@@ -164,7 +164,7 @@ int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, u
 	r = take_error(g);
 	have = atomic_load_explicit(&g->len, memory_order_relaxed);
 	if (r == 0 && have > 0 && (!small || offset != g->offset + have))
-		r = flush_locked(inode, false, NULL);
+		r = flush_locked(inode, NULL);
 	have = atomic_load_explicit(&g->len, memory_order_relaxed);
 	if (r == 0 && have == 0) {
 		if (!small || !is_sequential(inode, offset)) {
@@ -190,23 +190,20 @@ int ff3_gather_flush(struct ff3_inode *inode)
 	int r, error;
 
 	pthread_mutex_lock(&g->lock);
-	r = flush_locked(inode, false, NULL);
+	r = flush_locked(inode, NULL);
 	error = take_error(g);
 	pthread_mutex_unlock(&g->lock);
 	return error < 0 ? error : r;
 }
 
-int ff3_gather_flush_sync(struct ff3_inode *inode, uint64_t *ret_end)
+int ff3_gather_flush_end(struct ff3_inode *inode, uint64_t *ret_end)
 {
 	struct ff3_gather *g = &inode->gather;
-	bool sync;
 	int r, error;
 
 	*ret_end = 0;
 	pthread_mutex_lock(&g->lock);
-	/* One chunk, durable by one request; else all targets are synced afterwards anyway. */
-	sync = atomic_load(&inode->hold.n_unsynced) == 0;
-	r = flush_locked(inode, sync, sync ? ret_end : NULL);
+	r = flush_locked(inode, ret_end);
 	error = take_error(g);
 	pthread_mutex_unlock(&g->lock);
 	return error < 0 ? error : r;
