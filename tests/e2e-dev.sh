@@ -44,7 +44,7 @@ same() {
 	say "ok: $1: the data are there"
 }
 same 'up'
-if [ -n "$shim" ]; then
+if [ -n "$shim" ] && [ -z "$sanitizer_runtime" ]; then
 	(
 		eval "$environment"
 		LD_PRELOAD=libff3fs_preload.so cmp /devtest/data "$tmp/data"

@@ -216,7 +216,7 @@ fails 'get after it' 0 ff3fs-get -q /t/a/h "$tmp/x"
 check 'equal' cmp "$tmp/x" "$tmp/hello"
 
 # --- run ----------------------------------------------------------------------------------------
-if [ -n "$shim" ]; then
+if [ -n "$shim" ] && [ -z "$sanitizer_runtime" ]; then
 	fails 'run' 0 ff3fs run -- cat /t/a/h
 	equal 'run' hello "$(cat "$tmp/out")"
 	fails 'run: the status of the command' 42 ff3fs run bash -c 'exit 42'

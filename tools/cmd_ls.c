@@ -302,16 +302,13 @@ static int list(struct ff3fs *fs, const char *arg, bool titles)
 
 int cmd_ls(int argc, char **argv)
 {
-	static char *root[] = { (char *)"" };
 	struct cli_outcome outcome = { 0 };
 	struct ff3fs *fs;
 
 	cli_parse(&command, argc, argv);
 	fs = cli_connect();
-	if (cli.n_args == 0) {
-		cli.args = root;
-		cli.n_args = 1;
-	}
+	if (cli.n_args == 0)
+		cli.args[cli.n_args++] = (char *)""; /* there is room for one more than argc */
 	for (int i = 0; i < cli.n_args; i++)
 		cli_outcome_add(&outcome, list(fs, cli.args[i], cli.n_args > 1));
 	ff3fs_free(fs);

@@ -179,7 +179,7 @@ static struct result get_once(struct get *g)
 		result = local(finish(g));
 	if (result.r < 0) {
 		unlink(g->temporary);
-		transfer.progress.bytes -= MIN(g->size, (uint64_t)transfer.progress.bytes);
+		transfer.progress.bytes -= g->size;
 	}
 	if (g->fd >= 0)
 		close(TAKE_FD(g->fd));

@@ -65,7 +65,8 @@ struct put {
 	bool is_stdin;
 	char *temporary;
 	struct sums sums;
-	uint64_t size; /* copied so far */
+	uint64_t size;    /* copied so far */
+	uint64_t counted; /* of it, in the progress bar */
 	struct pieces pieces;
 	char why[256]; /* the library's words about the failure */
 };
@@ -107,6 +108,13 @@ static ssize_t fill(int fd, char *buf, size_t room)
 	return transfer_stop ? -ECANCELED : (ssize_t)n;
 }
 
+/* A byte that is to be read back is half done when it is written. */
+static void count(struct put *p, size_t len)
+{
+	p->counted += len;
+	transfer.progress.bytes += len;
+}
+
 static int take_written(struct put *p)
 {
 	struct piece *piece;
@@ -118,7 +126,7 @@ static int take_written(struct put *p)
 		return (int)piece->result;
 	if ((size_t)piece->result != piece->len)
 		return -EIO;
-	transfer.progress.bytes += piece->len;
+	count(p, transfer.verify ? piece->len / 2 : piece->len);
 	return 0;
 }
 
@@ -158,9 +166,11 @@ static struct result send_data(struct put *p, struct ff3fs_file *file)
 	return local(0);
 }
 
-static int compare_piece(const struct put *p, const struct piece *piece)
+static int compare_piece(struct put *p, const struct piece *piece)
 {
 	size_t i = (size_t)(piece->offset / p->pieces.room);
+
+	count(p, piece->len - piece->len / 2);
 
 	if (piece->result < 0)
 		return (int)piece->result;
@@ -265,7 +275,7 @@ static struct result put_once(struct put *p)
 	struct result result;
 	int r;
 
-	p->size = p->sums.n = 0;
+	p->size = p->counted = p->sums.n = 0;
 	p->temporary = transfer_temporary(p->job->to);
 	if (!p->temporary)
 		return local(-ENOMEM);
@@ -278,7 +288,7 @@ static struct result put_once(struct put *p)
 	if (result.r < 0) {
 		snprintf(p->why, sizeof p->why, "%s", ff3fs_last_error());
 		ff3fs_unlink(transfer.fs, FF3FS_ROOT, p->temporary);
-		transfer.progress.bytes -= MIN(p->size, (uint64_t)transfer.progress.bytes);
+		transfer.progress.bytes -= p->counted;
 	}
 	pieces_done(&p->pieces);
 	free(TAKE_PTR(p->temporary));
