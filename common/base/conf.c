@@ -343,6 +343,8 @@ int ff3_conf_load(struct ff3_conf *conf, const char *file)
 		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 			if (keys[i].offset == offsetof(struct ff3_conf, client.prefix))
 				r = set_key(conf, &keys[i], prefix);
+	if (r < 0)
+		ff3_conf_done(conf);
 	return r;
 }
 

@@ -27,8 +27,9 @@ struct ff3_conf {
 
 /* file: NULL looks at $FF3FS_CONF, ~/.config/ff3fs/ff3fs.conf, /etc/ff3fs/ff3fs.conf (each may be
  * absent, except a named one; user over system). 0; -EINVAL with conf->error set; -ENOENT, -EACCES
- * for a named file, with error set. */
+ * for a named file, with error set. Of a failed load only error is left. */
 int ff3_conf_load(struct ff3_conf *conf, const char *file);
+/* After a successful load; harmless after a failed one. */
 void ff3_conf_done(struct ff3_conf *conf);
 /* Writes every key with its default and meaning, as a commented INI file. */
 void ff3_conf_print(FILE *out);
