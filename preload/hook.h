@@ -62,12 +62,31 @@ static inline long hook_result(long r)
 {
 	if (LIKELY(r >= 0))
 		return r;
-	errno = r < -4095 ? EIO : (int)-r;
+	switch (r) {
+	/* No program expects the network's errors from a file. */
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -ECONNABORTED:
+	case -ENOTCONN:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -EPIPE:
+		errno = EIO;
+		break;
+	default:
+		errno = r < -4095 ? EIO : (int)-r;
+	}
 	return -1;
 }
 
 /* The result of RAW(). */
-#define hook_raw(r) hook_result(r)
+static inline long hook_raw(long r)
+{
+	if (LIKELY(r >= 0))
+		return r;
+	errno = (int)-r;
+	return -1;
+}
 
 /* --- Paths --------------------------------------------------------------------------------- */
 

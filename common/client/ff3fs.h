@@ -17,7 +17,8 @@
  * -EDEADLK where it would hang.
  *
  * Failure: while a daemon is away, calls retry until client.timeout (default 30 s) has passed and
- * then return -EIO or -ETIMEDOUT. A completed write is seen by every later read anywhere, except
+ * then return why: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, … (programs under the shim get EIO or
+ * ETIMEDOUT). A completed write is seen by every later read anywhere, except
  * small sequential writes that are still gathering (at most 100 ms). ff3fs_fsync and ff3fs_close
  * of a written file return 0 only if every byte is durable. */
 #ifndef FF3FS_H
