@@ -101,6 +101,10 @@ fails 'get of it' 0 ff3fs-get --json /t/big "$tmp/big.back"
 say "get: $(rate)"
 check 'equal' cmp "$tmp/big" "$tmp/big.back"
 rm "$tmp/big.back"
+head -c 192M "$tmp/big" >"$tmp/mid"
+rm "$tmp/big"
+check 'rm' ff3fs rm /t/big
+check 'put' ff3fs-put -q "$tmp/mid" /t/mid
 
 # --- Interruption -------------------------------------------------------------------------------
 # interrupted PROGRAM ARGUMENT…: is under way (PROGRESS says so), gets a SIGINT, exits with 130.
@@ -116,10 +120,10 @@ interrupted() {
 	equal "$1 interrupted" 130 $?
 }
 mkdir "$tmp/into"
-interrupted ff3fs-put "$tmp/big" /t/big2
+interrupted ff3fs-put "$tmp/mid" /t/big2
 fails 'nothing of it is there' 4 ff3fs stat /t/big2
 [ -z "$(ff3fs ls -a /t | grep '^\.')" ] || die "left: $(ff3fs ls -a /t)"
-interrupted ff3fs-get /t/big "$tmp/into"
+interrupted ff3fs-get /t/mid "$tmp/into"
 [ -z "$(ls -A "$tmp/into")" ] || die "left: $(ls -A "$tmp/into")"
 
 # --- kill -9 in the middle ----------------------------------------------------------------------
@@ -140,10 +144,10 @@ survives() {
 }
 for which in 'chunkd 2' metad chunkd; do
 	ff3fs rm -f /t/big3
-	survives "$which" ff3fs-put "$tmp/big" /t/big3
-	check 'it is equal' bash -c "ff3fs-get -q /t/big3 - | cmp - '$tmp/big'"
+	survives "$which" ff3fs-put "$tmp/mid" /t/big3
+	check 'it is equal' bash -c "ff3fs-get -q /t/big3 - | cmp - '$tmp/mid'"
 	[ -z "$(ff3fs ls -a /t | grep '^\.')" ] || die "left: $(ff3fs ls -a /t)"
-	survives "$which" ff3fs-get /t/big "$tmp/into"
-	check 'it is equal' cmp "$tmp/into/big" "$tmp/big"
-	rm "$tmp/into/big"
+	survives "$which" ff3fs-get /t/mid "$tmp/into"
+	check 'it is equal' cmp "$tmp/into/mid" "$tmp/mid"
+	rm "$tmp/into/mid"
 done
