@@ -27,15 +27,16 @@ ff3fs_chunkd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
 ff3fs_chunkd_LDADD = libff3chunkd.la libff3server.la libff3admin.la libff3base.la \
 	$(JANSSON_LIBS) $(SYSTEMD_LIBS) -lpthread
 
-check_PROGRAMS += tests/unit-chunkd-memory tests/unit-chunkd-store
-TESTS += tests/unit-chunkd-memory tests/unit-chunkd-store
+check_PROGRAMS += tests/unit-chunkd-memory tests/unit-chunkd-store tests/unit-chunkd-many
+TESTS += tests/unit-chunkd-memory tests/unit-chunkd-store tests/unit-chunkd-many
 
 tests_unit_chunkd_memory_SOURCES = tests/unit-chunkd-memory.c
 tests_unit_chunkd_memory_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_memory_LDADD = libff3chunkd.la $(CHECK_LIBS)
 
 tests_unit_chunkd_store_SOURCES = \
-	tests/unit-chunkd-store.c tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
+	tests/unit-chunkd-store.c tests/chunkd_world.c tests/chunkd_world.h \
+	tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
 tests_unit_chunkd_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_store_LDADD = libff3chunkd.la libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 
@@ -57,3 +58,9 @@ tests_chunkd_without_sync_CFLAGS = $(ff3fs_chunkd_CFLAGS) -DCHUNKD_PLANT_NO_SLAB
 tests_chunkd_without_sync_LDADD = $(ff3fs_chunkd_LDADD)
 TESTS += tests/crash-power-chunkd.sh
 EXTRA_DIST += tests/power-device.sh
+
+tests_unit_chunkd_many_SOURCES = \
+	tests/unit-chunkd-many.c tests/chunkd_world.c tests/chunkd_world.h \
+	tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
+tests_unit_chunkd_many_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chunkd_many_LDADD = $(tests_unit_chunkd_store_LDADD)

@@ -8,6 +8,7 @@
  *   chunkd_drive ADDRESS TARGET read SIZE CHUNK_SIZE COUNT DEPTH INO SECONDS   random, in COUNT
  *                                                   chunks made by write; IOPS
  *   chunkd_drive ADDRESS TARGET synced SIZE COUNT DEPTH INO     small synced chunks; per second
+ *   chunkd_drive ADDRESS TARGET remove INO COUNT                inodes INO and on
  *
  * TARGET is 16 hex digits. The content of a chunk follows from (ino, index, version of the load). */
 #include <err.h>
@@ -440,6 +441,25 @@ static int bench_read(uint32_t size, uint32_t chunk, uint32_t count, unsigned de
 	return 0;
 }
 
+static int remove_range(uint64_t first, uint32_t count)
+{
+	uint64_t inos[512], removed = 0, n = 0;
+
+	slot_init(&slots[0]);
+	for (uint32_t done = 0; done < count;) {
+		uint32_t some = MIN(count - done, (uint32_t)ARRAY_SIZE(inos));
+
+		for (uint32_t i = 0; i < some; i++)
+			inos[i] = first + done + i;
+		if (do_remove(&slots[0], inos, some, &n) < 0)
+			errx(1, "remove");
+		removed += n;
+		done += some;
+	}
+	printf("%" PRIu64 " chunks removed\n", removed);
+	return 0;
+}
+
 static uint32_t number(char **argv, int i)
 {
 	uint64_t v;
@@ -460,6 +480,8 @@ static int run(char **argv)
 		return load(argv[4], number(argv, 5));
 	if (strcmp(what, "verify") == 0)
 		return verify(argv[4]);
+	if (strcmp(what, "remove") == 0)
+		return remove_range(number(argv, 4), number(argv, 5));
 	depth = strcmp(what, "read") == 0 ? number(argv, 7) : number(argv, 6);
 	if (depth < 1 || depth > MAX_DEPTH)
 		errx(2, "depth: 1 to %d", MAX_DEPTH);
