@@ -106,16 +106,16 @@ static void set_clean(struct metad *m, struct metad_file *f)
 	if (f->dirty)
 		DL_DELETE2(m->files->dirty, f, dirty_prev, dirty_next);
 	f->dirty = false;
-	f->kill_suid = false;
+	f->kill_mode = 0;
 	f->end = 0;
 	f->mtime = 0;
 }
 
-void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end, bool kill_suid)
+void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end, uint32_t kill_mode)
 {
 	f->end = MAX(f->end, end);
 	f->mtime = MAX((int64_t)ff3_realtime_ns(), f->mtime + 1);
-	f->kill_suid |= kill_suid;
+	f->kill_mode |= kill_mode;
 	if (f->dirty)
 		return;
 	f->dirty = true;
@@ -136,7 +136,7 @@ bool metad_file_update(struct metad *m, const struct metad_inode *inode, uint64_
 		.size = dirty ? MAX(f->end, end) : end,
 		.mtime = dirty ? f->mtime : (int64_t)ff3_realtime_ns(),
 		.truncs = inode->truncs,
-		.flags = dirty && f->kill_suid ? METAD_SIZE_KILL_SUID : 0,
+		.kill_mode = dirty ? f->kill_mode : 0,
 	};
 	return true;
 }

@@ -26,7 +26,7 @@ struct metad_file {
 	uint64_t ino;
 	uint32_t n_sessions; /* that have it open */
 	bool dirty;          /* end and mtime are not in the log */
-	bool kill_suid;
+	uint32_t kill_mode;
 	bool truncating;
 	bool busy;     /* in the list of those with somebody waiting or a lock */
 	uint64_t end;  /* 0: as in the database */

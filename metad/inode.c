@@ -31,16 +31,15 @@ int metad_permission(const struct metad_cred *cred, const struct metad_inode *in
 	return (mask & ~bits & 7) ? -EACCES : 0;
 }
 
-uint32_t metad_mode_killed(const struct metad_inode *inode)
+uint32_t metad_mode_kills(const struct metad_cred *cred, const struct metad_inode *inode)
 {
-	uint32_t mode = inode->mode;
+	uint32_t kills = S_ISUID;
 
-	if (S_ISDIR(mode))
-		return mode;
-	mode &= ~(uint32_t)S_ISUID;
-	if ((mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-		mode &= ~(uint32_t)S_ISGID;
-	return mode;
+	if (S_ISDIR(inode->mode))
+		return 0;
+	if ((inode->mode & S_IXGRP) || (cred->uid != 0 && !metad_in_group(cred, inode->gid)))
+		kills |= S_ISGID;
+	return inode->mode & kills;
 }
 
 struct ff3_time metad_time_to_wire(int64_t ns)

@@ -42,8 +42,8 @@ static inline bool metad_is_owner(const struct metad_cred *cred, const struct me
 }
 
 void metad_inode_attr(const struct metad_inode *inode, struct ff3_attr *ret);
-/* The mode without what a write by somebody else than root takes away. */
-uint32_t metad_mode_killed(const struct metad_inode *inode);
+/* The bits of the mode that a change of owner, or a write by cred, takes away. */
+uint32_t metad_mode_kills(const struct metad_cred *cred, const struct metad_inode *inode);
 struct ff3_time metad_time_to_wire(int64_t ns);
 /* Clamped to what 64 bits of nanoseconds hold. -EINVAL for nsec over 999999999. */
 int metad_time_from_wire(const struct ff3_time *t, int64_t *ret);

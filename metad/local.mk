@@ -42,3 +42,15 @@ $(libff3metad_la_OBJECTS): %D%/schema_sql.h
 systemdsystemunit_DATA += %D%/ff3fs-metad.service
 EXTRA_DIST += %D%/ff3fs-metad.service.in
 CLEANFILES += %D%/ff3fs-metad.service
+
+# Tests.
+check_PROGRAMS += tests/metad_bench
+tests_metad_bench_SOURCES = tests/metad_bench.c tests/metad_client.c tests/metad_client.h
+tests_metad_bench_LDADD = libff3rpc.la libff3base.la -lpthread
+check_PROGRAMS += tests/metad_posix
+tests_metad_posix_SOURCES = tests/metad_posix.c tests/metad_client.c tests/metad_client.h
+tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread
+check_PROGRAMS += tests/metad_drive
+tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
+tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
+TESTS += tests/e2e-metad.sh tests/e2e-metad-posix.sh

@@ -12,7 +12,7 @@ static int cut(struct metad_apply *a, struct metad_inode *inode, uint64_t size)
 	inode->size = size;
 	inode->mtime = inode->ctime = a->now;
 	if (a->rec->cred.uid != 0)
-		inode->mode = metad_mode_killed(inode);
+		inode->mode &= ~metad_mode_kills(&a->rec->cred, inode);
 	if (!no_cut) {
 		inode->generation++;
 		inode->truncs++;
@@ -116,8 +116,6 @@ int apply_open(struct metad_apply *a, const struct ff3_req_open *q, struct ff3_r
 	r = apply_walk(a, 0, &q->at, flags);
 	if (r < 0)
 		return r;
-	if (create && w->last == METAD_LAST_NAME && w->slash)
-		return -EISDIR;
 	if (w->inode.ino == 0)
 		return make_file(a, &w->dir, w->name, q, p);
 	if (create && exclusive)
@@ -171,8 +169,7 @@ static int update_size(struct metad_apply *a, const struct metad_size_update *u,
 		inode->mtime = u->mtime;
 		inode->ctime = MAX(inode->ctime, u->mtime);
 	}
-	if (u->flags & METAD_SIZE_KILL_SUID)
-		inode->mode = metad_mode_killed(inode);
+	inode->mode &= ~(u->kill_mode & (S_ISUID | S_ISGID));
 	return metad_db_put_inode(a->db, inode);
 }
 

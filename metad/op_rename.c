@@ -32,8 +32,10 @@ static int check_shape(struct metad_apply *a, const struct metad_walk *from,
 		return -EBUSY;
 	if (to->last != METAD_LAST_NAME)
 		return (flags & NOREPLACE) ? -EEXIST : -EBUSY;
-	if (from->inode.ino == 0)
-		return -ENOENT;
+	if (from->late < 0 || from->inode.ino == 0)
+		return from->late < 0 ? from->late : -ENOENT;
+	if (to->late < 0)
+		return to->late;
 	if ((flags & NOREPLACE) && to->inode.ino != 0)
 		return -EEXIST;
 	if ((flags & EXCHANGE) && to->inode.ino == 0)
@@ -151,9 +153,9 @@ int apply_rename(struct metad_apply *a, const struct ff3_req_rename *q, struct f
 	if ((q->flags & ~(uint32_t)(NOREPLACE | EXCHANGE)) ||
 	    (q->flags & (NOREPLACE | EXCHANGE)) == (NOREPLACE | EXCHANGE))
 		return -EINVAL;
-	r = apply_walk(a, 0, &q->from, METAD_WALK_PARENT);
+	r = apply_walk(a, 0, &q->from, METAD_WALK_PARENT | METAD_WALK_LATE);
 	if (r >= 0)
-		r = apply_walk(a, 1, &q->to, METAD_WALK_PARENT);
+		r = apply_walk(a, 1, &q->to, METAD_WALK_PARENT | METAD_WALK_LATE);
 	if (r >= 0)
 		r = check_shape(a, from, to, q->flags);
 	if (r != 0)

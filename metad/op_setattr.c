@@ -50,7 +50,7 @@ static void set_owner_and_mode(const struct metad_cred *cred, struct metad_inode
 			       const struct ff3_req_setattr *q)
 {
 	if (q->valid & (FF3_SET_UID | FF3_SET_GID))
-		inode->mode = metad_mode_killed(inode);
+		inode->mode &= ~metad_mode_kills(cred, inode);
 	if (q->valid & FF3_SET_UID)
 		inode->uid = q->uid;
 	if (q->valid & FF3_SET_GID)

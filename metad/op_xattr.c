@@ -31,11 +31,13 @@ int metad_may_xattr(const struct metad_cred *cred, const struct metad_inode *ino
 	if (user && write && S_ISDIR(inode->mode) && (inode->mode & S_ISVTX) &&
 	    !metad_is_owner(cred, inode))
 		return -EPERM;
+	if (begins(name, "system.") || begins(name, "security."))
+		return -EOPNOTSUPP;
+	if (!trusted && metad_permission(cred, inode, write ? METAD_MAY_WRITE : METAD_MAY_READ) < 0)
+		return -EACCES;
 	if (!user && !trusted)
 		return -EOPNOTSUPP;
-	if (name.len == (user ? 5 : 8))
-		return -EINVAL;
-	return user ? metad_permission(cred, inode, write ? METAD_MAY_WRITE : METAD_MAY_READ) : 0;
+	return name.len == (user ? 5 : 8) ? -EINVAL : 0;
 }
 
 static int count(void *arg, const void *name, uint32_t name_len)

@@ -123,6 +123,13 @@ static int step(struct metad_db *db, struct metad_walk *w, struct cursor *c, uns
 	uint32_t type;
 	int r;
 
+	if (last && slash && (flags & METAD_WALK_ABSENT))
+		return -EISDIR;
+	if (name.len > FF3_NAME_MAX && last && (flags & METAD_WALK_LATE)) {
+		w->last = METAD_LAST_NAME;
+		w->late = -ENAMETOOLONG;
+		return 1;
+	}
 	if (name.len > FF3_NAME_MAX)
 		return -ENAMETOOLONG;
 	if (memchr(name.p, 0, name.len))
@@ -152,7 +159,7 @@ static int step(struct metad_db *db, struct metad_walk *w, struct cursor *c, uns
 		return 1;
 	if (ino == 0)
 		return (flags & METAD_WALK_ABSENT) ? 1 : -ENOENT;
-	return slash && !S_ISDIR(next.mode) && !(flags & METAD_WALK_ABSENT) ? -ENOTDIR : 1;
+	return slash && !S_ISDIR(next.mode) ? -ENOTDIR : 1;
 }
 
 int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct ff3_path *at,
@@ -169,6 +176,7 @@ int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct 
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
 	w->last = METAD_LAST_ROOT;
+	w->late = 0;
 	w->slash = at->path.len > 0;
 	skip_slashes(&c);
 	while (c.p < c.end) {

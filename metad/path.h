@@ -11,7 +11,8 @@ enum metad_last { METAD_LAST_NAME, METAD_LAST_DOT, METAD_LAST_DOTDOT, METAD_LAST
 enum {
 	METAD_WALK_FOLLOW = 1, /* a symbolic link at the end is followed */
 	METAD_WALK_PARENT = 2, /* for making or removing a name: never followed, may be absent */
-	METAD_WALK_ABSENT = 4, /* the object may be absent (its directory not) */
+	METAD_WALK_ABSENT = 4, /* for opening with O_CREAT: the object may be absent */
+	METAD_WALK_LATE = 8,   /* a last name that is too long is told by late */
 };
 
 /* Where a walk ended. Too large for a stack: part of the caller's context. */
@@ -21,6 +22,7 @@ struct metad_walk {
 	struct ff3_str name;
 	enum metad_last last;
 	bool slash; /* slashes follow the name */
+	int late;   /* what looking up the name answers */
 	struct ff3_str redirect; /* after FF3_E_REDIRECT */
 	char scratch[2][METAD_WALK_ROOM];
 	char target[FF3_PATH_MAX];

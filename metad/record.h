@@ -25,12 +25,11 @@ enum metad_log_op { METAD_LOG_OPS(METAD_LOG_OP_ENUM) METAD_OP_END };
 /* A file's size and time, which were held in memory, for commit and set_sizes. */
 struct metad_size_update {
 	uint64_t ino;
-	uint64_t size;   /* at least */
-	int64_t mtime;   /* 0: not written to */
-	uint32_t truncs; /* of the inode when that was noted */
-	uint32_t flags;  /* METAD_SIZE_* */
+	uint64_t size;      /* at least */
+	int64_t mtime;      /* 0: not written to */
+	uint32_t truncs;    /* of the inode when that was noted */
+	uint32_t kill_mode; /* S_ISUID, S_ISGID: bits that the writers took away */
 };
-enum { METAD_SIZE_KILL_SUID = 1 };
 
 /* "mkdir", "collect". */
 const char *metad_op_name(unsigned op);

@@ -257,8 +257,6 @@ void serve_open(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		log_plain(m, conn, r, &q->tag);
 		return;
 	}
-	if (e >= 0 && create && w->last == METAD_LAST_NAME && w->slash)
-		e = -EISDIR;
 	if (e >= 0 && (q->at.flags & FF3_PATH_DIRECTORY) && !S_ISDIR(w->inode.mode) && !create)
 		e = -ENOTDIR;
 	if (e >= 0)

@@ -55,7 +55,6 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	struct ff3_rep_extend p;
 	struct metad_inode inode;
 	struct metad_file *f;
-	bool kill_suid;
 	int e = get_open_file(m, conn, q->ino, true, &inode);
 
 	if (e >= 0 && metad_file_is_truncating(m, q->ino)) {
@@ -70,9 +69,10 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	if (e >= 0 && !f)
 		e = -ENOMEM;
 	if (e >= 0) {
-		kill_suid = conn->cred.uid != 0 && metad_mode_killed(&inode) != inode.mode;
 		if (q->end > 0)
-			metad_file_extend(m, f, q->end, kill_suid);
+			metad_file_extend(m, f, q->end,
+					  conn->cred.uid ? metad_mode_kills(&conn->cred, &inode) :
+							   0);
 		metad_file_overlay(m, &inode);
 		p.size = inode.size;
 	}

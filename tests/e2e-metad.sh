@@ -1,0 +1,44 @@
+#!/bin/bash
+# metad by itself: retries, sizes held in memory, append locks, files without a name, layouts, the
+# HTTP endpoint, a second daemon on the same directory; killed 20 times under load with everything
+# acknowledged there afterwards and done exactly once; an orderly end.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires curl ff3fs-metad ff3fs-chunkd
+drive=$(find_built metad_drive) || skip 'metad_drive is not built'
+n=${DIRECTORIES:-420}
+
+start_metad
+start_chunkd 1
+check 'what is held in memory' "$drive" "$metad_addr" check
+
+check 'healthz' curl -sf "http://$metad_admin/healthz"
+check 'readyz' curl -sf "http://$metad_admin/readyz"
+curl -sf "http://$metad_admin/v1/status" | grep -q '"daemon": *"metad"' || die 'status'
+curl -sf "http://$metad_admin/v1/layouts/wide/below" | grep -q '"chunk_size"' || die 'layouts'
+equal 'no such path' 404 "$(curl -s -o /dev/null -w '%{http_code}' "http://$metad_admin/v1/layouts/no")"
+curl -sf "http://$metad_admin/metrics" >"$tmp/metrics" || die metrics
+grep -q '^ff3fs_metad_requests_total{op="mkdir"} [1-9]' "$tmp/metrics" || die 'no requests counted'
+refuses 'a directory in use' 'another ff3fs-metad' env FF3FS_METAD_DIR="$tmp/metad" \
+	FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_ADMIN=127.0.0.1:0 ff3fs-metad
+
+mkfifo "$tmp/progress"
+"$drive" "$metad_addr" load one "$n" >"$tmp/progress" 2>"$tmp/load.one.log" &
+one=$!
+"$drive" "$metad_addr" load two "$n" >"$tmp/load.two.log" 2>&1 &
+two=$!
+kills=0
+while read -r _; do
+	[ $kills -lt 20 ] || continue
+	kill_daemon "$metad_pid"
+	start_metad
+	kills=$((kills + 1))
+done <"$tmp/progress"
+wait $one || die 'load one'
+wait $two || die 'load two'
+equal 'kills' 20 $kills
+check 'everything of one' "$drive" "$metad_addr" verify one "$n"
+check 'everything of two' "$drive" "$metad_addr" verify two "$n"
+kill_daemon "$metad_pid" TERM
+equal 'exit status' 0 "$killed_status"
+start_metad
+check 'everything after an orderly end' "$drive" "$metad_addr" verify one "$n"

@@ -1,0 +1,41 @@
+/* A small client of ff3fs-metad for its tests: one call, one round trip, nothing retried. */
+#pragma once
+
+#include "../common/net/rpc.h"
+
+struct mc {
+	struct ff3_rpc_peer *peer;
+	uint64_t session;
+	uint64_t seq;
+	uint32_t groups[4];
+	uint8_t body[FF3_BODY_MAX];
+	uint8_t reply[FF3_BODY_MAX];
+	size_t reply_len;
+};
+
+int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, enum ff3_role role,
+	   struct mc **ret);
+void mc_free(struct mc *c);
+/* Sends c->body and returns the status. */
+int mc_call(struct mc *c, uint16_t op, size_t body_len);
+struct ff3_tag mc_tag(struct mc *c);
+static inline struct ff3_path mc_at(uint64_t dir, const char *path, uint32_t flags)
+{
+	return (struct ff3_path){ dir, flags, ff3_str_from(path) };
+}
+
+/* MC(c, mkdir, p, .at = …): the request's fields; the reply goes to *p; the value is the status. */
+#define MC(c, name, p, ...)                                                                        \
+	({                                                                                         \
+		struct ff3_req_##name _q = { __VA_ARGS__ };                                        \
+		size_t _len = ff3_encode_req_##name((c)->body, sizeof(c)->body, &_q);              \
+		int _r = mc_call((c), FF3_OP_##name, _len);                                        \
+		if (_r == 0)                                                                       \
+			_r = ff3_decode_rep_##name((c)->reply, (c)->reply_len, (p));               \
+		_r;                                                                                \
+	})
+#define MC_DO(c, name, ...)                                                                        \
+	({                                                                                         \
+		struct ff3_rep_##name _p;                                                          \
+		MC(c, name, &_p, __VA_ARGS__);                                                     \
+	})

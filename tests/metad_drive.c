@@ -1,0 +1,298 @@
+/* metad_drive ADDRESS check          what metad holds in memory and does once, step by step
+ * metad_drive ADDRESS load NAME N    N directories of operations, each retried until it is answered; a
+ *                                    line to standard output after every 20
+ * metad_drive ADDRESS verify NAME N  everything that load was told to be done is there */
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "metad_client.h"
+
+static const char *address;
+
+#define EXPECT(expected, expression)                                                               \
+	do {                                                                                       \
+		long _want = (long)(expected), _got = (long)(expression);                          \
+		if (_want != _got) {                                                               \
+			fprintf(stderr, "%s:%d: %s is %ld, not %ld\n", __FILE__, __LINE__,         \
+				#expression, _got, _want);                                         \
+			exit(1);                                                                   \
+		}                                                                                  \
+	} while (0)
+#define ROOT(path) mc_at(FF3_ROOT_INO, path, 0)
+
+static struct mc *client(uint64_t session, uint32_t uid)
+{
+	struct mc *c;
+
+	EXPECT(0, mc_new(address, session, uid, uid, FF3_ROLE_CLIENT, &c));
+	return c;
+}
+
+static uint64_t open_file(struct mc *c, const char *path, uint32_t flags)
+{
+	struct ff3_rep_open p;
+
+	EXPECT(0, MC(c, open, &p, .tag = mc_tag(c), .at = ROOT(path), .flags = flags, .mode = 0644));
+	return p.attr.ino;
+}
+
+static long size_of(struct mc *c, uint64_t ino)
+{
+	struct ff3_rep_lookup p;
+	int r = MC(c, lookup, &p, .at = { .dir = ino });
+
+	return r < 0 ? r : (long)p.attr.size;
+}
+
+/* A request that is sent again with the same tag, also over another connection, is done once. */
+static void check_retries(void)
+{
+	struct mc *a = client(0, 0), *b = client(a->session, 0);
+	struct ff3_tag tag = mc_tag(a);
+	struct ff3_rep_mkdir first, second;
+	struct ff3_rep_lookup l;
+
+	EXPECT(0, MC(a, mkdir, &first, .tag = tag, .at = ROOT("once"), .mode = 0755));
+	EXPECT(0, MC(b, mkdir, &second, .tag = tag, .at = ROOT("once"), .mode = 0755));
+	EXPECT(first.attr.ino, second.attr.ino);
+	tag = mc_tag(a);
+	EXPECT(0, MC_DO(a, rmdir, .tag = tag, .at = ROOT("once")));
+	EXPECT(0, MC_DO(b, rmdir, .tag = tag, .at = ROOT("once")));
+	EXPECT(-ENOENT, MC_DO(a, rmdir, .tag = mc_tag(a), .at = ROOT("once")));
+	tag = mc_tag(a);
+	EXPECT(0, MC_DO(a, open, .tag = tag, .at = ROOT("excl"),
+			.flags = FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, .mode = 0400));
+	EXPECT(0, MC_DO(b, open, .tag = tag, .at = ROOT("excl"),
+			.flags = FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, .mode = 0400));
+	/* A duplicate that arrives after its answer was acknowledged does nothing. */
+	EXPECT(0, MC_DO(a, unlink, .tag = mc_tag(a), .at = ROOT("excl")));
+	for (unsigned i = 0; i < 70; i++)
+		EXPECT(0, MC_DO(a, setattr, .tag = mc_tag(a), .at = ROOT(""), .valid = FF3_SET_MODE,
+				.mode = 01777));
+	EXPECT(-ECANCELED, MC_DO(b, open, .tag = tag, .at = ROOT("excl"),
+				 .flags = FF3_OPEN_CREATE | FF3_OPEN_WRITE, .mode = 0400));
+	EXPECT(-ENOENT, MC(a, lookup, &l, .at = ROOT("excl")));
+	mc_free(a);
+	mc_free(b);
+}
+
+static void check_sizes(void)
+{
+	struct mc *a = client(0, 0), *b = client(0, 0);
+	uint64_t ino = open_file(a, "sizes", FF3_OPEN_CREATE | FF3_OPEN_WRITE);
+	struct ff3_rep_extend e;
+	struct ff3_rep_commit c;
+
+	EXPECT(0, size_of(b, ino));
+	EXPECT(-EBADF, MC(b, extend, &e, .ino = ino, .end = 5));
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 1000));
+	EXPECT(1000, e.size);
+	EXPECT(1000, size_of(b, ino));
+	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino));
+	EXPECT(1000, c.attr.size);
+	/* Cut while an end is held in memory. */
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 3000000));
+	EXPECT(0, MC_DO(a, truncate, .tag = mc_tag(a), .at = { .dir = ino }, .size = 10, .by_open = 1));
+	EXPECT(10, size_of(b, ino));
+	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino));
+	EXPECT(10, c.attr.size);
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 20));
+	EXPECT(20, size_of(b, ino));
+	/* A time that was set stays. */
+	EXPECT(0, MC_DO(a, setattr, .tag = mc_tag(a), .at = { .dir = ino }, .valid = FF3_SET_MTIME,
+			.mtime = { 12345, 0 }));
+	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino));
+	EXPECT(12345, c.attr.mtime.sec);
+	EXPECT(20, c.attr.size);
+	open_file(b, "sizes", FF3_OPEN_WRITE | FF3_OPEN_TRUNCATE);
+	EXPECT(0, size_of(a, ino));
+	mc_free(a);
+	mc_free(b);
+}
+
+/* Two appenders in turn; a holder that goes away loses its turn. */
+static void check_append(void)
+{
+	struct mc *a = client(0, 0), *b = client(0, 0);
+	uint64_t ino = open_file(a, "log", FF3_OPEN_CREATE | FF3_OPEN_WRITE | FF3_OPEN_APPEND);
+	struct ff3_req_append_lock q = { .ino = ino };
+	uint8_t reply[64], body[16];
+	struct ff3_rpc_call wait = { .op = FF3_OP_append_lock, .body = body, .reply = reply,
+				     .reply_size = sizeof reply }, *one = &wait;
+	struct ff3_rep_append_lock p;
+	struct ff3_rep_extend e;
+
+	open_file(b, "log", FF3_OPEN_WRITE | FF3_OPEN_APPEND);
+	EXPECT(0, MC(a, append_lock, &p, .ino = ino));
+	EXPECT(0, p.size);
+	wait.body_len = ff3_encode_req_append_lock(body, sizeof body, &q);
+	EXPECT(0, ff3_rpc_start(b->peer, &wait));
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 100, .unlock = 1));
+	EXPECT(0, ff3_rpc_wait(&one, 1, 0));
+	EXPECT(0, ff3_decode_rep_append_lock(reply, wait.reply_len, &p));
+	EXPECT(100, p.size);
+	/* b holds it now, and dies. */
+	memset(&wait, 0, sizeof wait);
+	wait = (struct ff3_rpc_call){ .op = FF3_OP_append_lock, .body = body, .body_len = sizeof ino,
+				      .reply = reply, .reply_size = sizeof reply };
+	EXPECT(0, ff3_rpc_start(a->peer, &wait));
+	mc_free(b);
+	EXPECT(0, ff3_rpc_wait(&one, 1, 0));
+	EXPECT(0, wait.status);
+	mc_free(a);
+}
+
+/* An open file without a name stays until it is released. */
+static void check_orphans(void)
+{
+	struct mc *a = client(0, 0), *b = client(0, 0);
+	uint64_t ino = open_file(a, "orphan", FF3_OPEN_CREATE | FF3_OPEN_WRITE), until;
+	struct ff3_rep_open p;
+	struct ff3_rep_link l;
+
+	EXPECT(0, MC_DO(b, unlink, .tag = mc_tag(b), .at = ROOT("orphan")));
+	for (unsigned i = 0; i < 200; i++) /* longer than collecting takes */
+		EXPECT(0, size_of(b, ino));
+	EXPECT(-ENOENT, MC(b, link, &l, .tag = mc_tag(b), .from = { .dir = ino }, .to = ROOT("no")));
+	EXPECT(0, MC_DO(a, release, .ino = ino, .n = 1));
+	until = ff3_boottime_ns() + 10 * FF3_NSEC_PER_SEC;
+	while (size_of(b, ino) != -ESTALE && ff3_boottime_ns() < until)
+		continue;
+	EXPECT(-ESTALE, size_of(b, ino));
+	EXPECT(-ESTALE, MC_DO(b, reopen, .ino = ino, .flags = FF3_OPEN_READ));
+	/* Without a name from the beginning, then with one. */
+	EXPECT(0, MC(a, open, &p, .tag = mc_tag(a), .at = ROOT(""), .mode = 0600,
+		     .flags = FF3_OPEN_TMPFILE | FF3_OPEN_WRITE));
+	EXPECT(0, p.attr.nlink);
+	EXPECT(0, MC(a, link, &l, .tag = mc_tag(a), .from = { .dir = p.attr.ino }, .to = ROOT("named")));
+	EXPECT(1, l.attr.nlink);
+	mc_free(a);
+	mc_free(b);
+}
+
+static void check_layouts(void)
+{
+	struct mc *a = client(0, 0), *u = client(0, 1001);
+	struct ff3_rep_get_layout g;
+	struct ff3_rep_open p;
+	struct ff3_rep_get_path path;
+
+	EXPECT(0, MC_DO(a, mkdir, .tag = mc_tag(a), .at = ROOT("wide"), .mode = 0777));
+	EXPECT(0, MC_DO(a, set_layout, .tag = mc_tag(a), .at = ROOT("wide"), .chunk_size = 65536,
+			.stripe = 1));
+	EXPECT(-EPERM, MC_DO(u, set_layout, .tag = mc_tag(u), .at = ROOT("wide")));
+	EXPECT(-EINVAL, MC_DO(a, set_layout, .tag = mc_tag(a), .at = ROOT("wide"), .chunk_size = 70000));
+	EXPECT(0, MC_DO(a, mkdir, .tag = mc_tag(a), .at = ROOT("wide/below"), .mode = 0777));
+	EXPECT(0, MC(a, open, &p, .tag = mc_tag(a), .at = ROOT("wide/below/f"), .mode = 0600,
+		     .flags = FF3_OPEN_CREATE | FF3_OPEN_WRITE));
+	EXPECT(65536, p.layout.chunk_size);
+	EXPECT(1, ff3_layout_n_stripe(&p.layout));
+	EXPECT(0, MC(a, get_layout, &g, .at = ROOT("wide/below")));
+	EXPECT(0, g.own);
+	EXPECT(65536, g.layout.chunk_size);
+	EXPECT(0, MC_DO(a, set_layout, .tag = mc_tag(a), .at = ROOT("wide")));
+	EXPECT(0, MC(a, get_layout, &g, .at = ROOT("wide/below/f")));
+	EXPECT(65536, g.layout.chunk_size);
+	EXPECT(0, MC(a, get_layout, &g, .at = ROOT("wide/below")));
+	EXPECT(FF3_CHUNK_SIZE_DEFAULT, g.layout.chunk_size);
+	EXPECT(0, MC(a, get_path, &path, .ino = p.attr.ino));
+	EXPECT(0, path.path.len != 13 || memcmp(path.path.p, "/wide/below/f", 13) != 0);
+	mc_free(a);
+	mc_free(u);
+}
+
+/* --- Under load -------------------------------------------------------------------------------- */
+
+/* Again and again, as long as nobody answered. */
+static int call_until_answered(struct mc *c, uint16_t op, size_t body_len)
+{
+	const struct timespec pause = { 0, 2 * 1000 * 1000 };
+	uint64_t until = ff3_boottime_ns() + 60 * FF3_NSEC_PER_SEC;
+	int r;
+
+	while ((r = mc_call(c, op, body_len)) < 0 && ff3_err_class(r) == FF3_CLASS_RETRY_SAME &&
+	       ff3_boottime_ns() < until)
+		nanosleep(&pause, NULL);
+	return r;
+}
+
+#define SURELY(c, name, ...)                                                                       \
+	do {                                                                                       \
+		struct ff3_req_##name _q = { .tag = mc_tag(c), __VA_ARGS__ };                      \
+		size_t _len = ff3_encode_req_##name((c)->body, sizeof(c)->body, &_q);              \
+		EXPECT(0, call_until_answered((c), FF3_OP_##name, _len));                          \
+	} while (0)
+
+static void load(const char *name, unsigned n)
+{
+	struct mc *c = client(0, 0);
+	char d[64], f[80], g[80], h[80];
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(d, sizeof d, "%s.%u", name, i);
+		snprintf(f, sizeof f, "%s/f", d);
+		snprintf(g, sizeof g, "%s/g", d);
+		snprintf(h, sizeof h, "%s/h", d);
+		SURELY(c, mkdir, .at = ROOT(d), .mode = 0755);
+		SURELY(c, open, .at = ROOT(f), .mode = 0644,
+		       .flags = FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE);
+		SURELY(c, rename, .from = ROOT(f), .to = ROOT(g), .flags = 1);
+		SURELY(c, link, .from = ROOT(g), .to = ROOT(h));
+		SURELY(c, unlink, .at = ROOT(g));
+		SURELY(c, setxattr, .at = ROOT(h), .name = FF3_STR("user.n"), .value = { &i, 4 },
+		       .flags = 1);
+		if (i % 20 == 19) {
+			printf("%u\n", i);
+			fflush(stdout);
+		}
+	}
+	mc_free(c);
+}
+
+static void verify(const char *name, unsigned n)
+{
+	struct mc *c = client(0, 0);
+	char d[64], f[80];
+
+	for (unsigned i = 0; i < n; i++) {
+		struct ff3_rep_lookup p;
+		struct ff3_rep_getxattr x;
+
+		snprintf(d, sizeof d, "%s.%u", name, i);
+		EXPECT(0, MC(c, lookup, &p, .at = ROOT(d)));
+		EXPECT(2, p.attr.nlink);
+		snprintf(f, sizeof f, "%s/f", d);
+		EXPECT(-ENOENT, MC(c, lookup, &p, .at = ROOT(f)));
+		snprintf(f, sizeof f, "%s/g", d);
+		EXPECT(-ENOENT, MC(c, lookup, &p, .at = ROOT(f)));
+		snprintf(f, sizeof f, "%s/h", d);
+		EXPECT(0, MC(c, lookup, &p, .at = ROOT(f)));
+		EXPECT(1, p.attr.nlink);
+		EXPECT(0, MC(c, getxattr, &x, .at = ROOT(f), .name = FF3_STR("user.n")));
+		EXPECT(0, x.value.len != 4 || memcmp(x.value.p, &i, 4) != 0);
+	}
+	mc_free(c);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned n = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
+
+	if (argc < 3)
+		return 2;
+	address = argv[1];
+	if (strcmp(argv[2], "check") == 0) {
+		check_retries();
+		check_sizes();
+		check_append();
+		check_orphans();
+		check_layouts();
+	} else if (strcmp(argv[2], "load") == 0 && n > 0) {
+		load(argv[3], n);
+	} else if (strcmp(argv[2], "verify") == 0 && n > 0) {
+		verify(argv[3], n);
+	} else {
+		return 2;
+	}
+	return 0;
+}
