@@ -107,7 +107,9 @@ int where_init_slow(struct where *w, int dirfd, const char *path, unsigned flags
 	case PREFIX_FAULT:
 		return 0; /* the kernel says EFAULT */
 	case PREFIX_INSIDE:
-		return start(w, FF3FS_ROOT, rest);
+		r = start(w, FF3FS_ROOT, rest);
+		/* The kernel's limit counts what the application wrote, prefix and all. */
+		return r > 0 && strlen(path) >= PATH_MAX ? -ENAMETOOLONG : r;
 	case PREFIX_SPECIAL:
 		fd = special_fd(path, &rest);
 		return fd < 0 || ((flags & WHERE_NOFOLLOW) && !*rest) ? 0 : from_fd(w, fd, rest);
