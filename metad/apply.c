@@ -169,7 +169,7 @@ int apply_log_expire_sessions(struct metad_apply *a)
 		s = find_session(a, session);
 		if (!s)
 			continue;
-		if (metad_db_prune_results(a->db, session, UINT64_MAX) < 0)
+		if (metad_db_prune_results(a->db, session, INT64_MAX) < 0)
 			return metad_db_error(a->db);
 		HASH_DEL(a->sessions, s);
 		free(s);

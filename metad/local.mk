@@ -54,3 +54,12 @@ check_PROGRAMS += tests/metad_drive
 tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 TESTS += tests/e2e-metad.sh tests/e2e-metad-posix.sh
+
+check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply
+TESTS += tests/unit-metad-log tests/unit-metad-apply
+tests_unit_metad_log_SOURCES = tests/unit-metad-log.c tests/metad_direct.c tests/metad_direct.h
+tests_unit_metad_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_metad_log_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)
+tests_unit_metad_apply_SOURCES = tests/unit-metad-apply.c tests/metad_direct.c tests/metad_direct.h
+tests_unit_metad_apply_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_metad_apply_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)
