@@ -84,7 +84,9 @@ static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir,
 		return p->from_r;
 	if (p->to_r < 0)
 		return p->to_r;
-	return p->from_r && p->to_r ? 1 : -EXDEV;
+	if (p->from_r && p->to_r)
+		return 1;
+	return string_readable(p->from_r ? to : from) ? -EXDEV : -EFAULT;
 }
 
 /* Follows one side's directory part until it stays inside; -EXDEV if it ends outside. */

@@ -49,5 +49,13 @@ TESTS += tests/unit-preload tests/lint-needed.sh
 tests_unit_preload_SOURCES = tests/unit-preload.c $(preload_sources)
 tests_unit_preload_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -fno-builtin
 tests_unit_preload_LDADD = $(CHECK_LIBS)
-TESTS += tests/e2e-preload-tools.sh tests/e2e-preload-python.sh
+TESTS += \
+	tests/e2e-preload-calls.sh \
+	tests/e2e-preload-closed.sh \
+	tests/e2e-preload-python.sh \
+	tests/e2e-preload-tools.sh
+check_PROGRAMS += tests/preload-calls
+tests_preload_calls_SOURCES = tests/preload_calls.c
+tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_calls_LDADD = -lpthread
 EXTRA_DIST += tests/preload_python.py

@@ -176,7 +176,7 @@ int prefix_normalize(const char *base, const char *path, char out[PATH_MAX])
 struct scan {
 	bool dots;   /* has a "." or ".." component or an empty one */
 	bool dotdot; /* has a ".." component */
-	bool fault;
+	bool fault;  /* runs into unreadable memory, or has no end within PATH_MAX */
 };
 
 static struct scan scan_path(const char *path)
@@ -193,7 +193,7 @@ static struct scan scan_path(const char *path)
 		}
 		c = path[i];
 		if (!c)
-			break;
+			return s;
 		if (UNLIKELY(start && (c == '.' || c == '/'))) {
 			if (c == '/') {
 				s.dots = true;
@@ -208,6 +208,7 @@ static struct scan scan_path(const char *path)
 		}
 		start = c == '/';
 	}
+	s.fault = true;
 	return s;
 }
 

@@ -15,7 +15,7 @@ enum prefix_kind {
 	PREFIX_INSIDE,   /* ours; rest is the path below the prefix */
 	PREFIX_RELATIVE, /* relative, and could lead into a prefix from some directories */
 	PREFIX_SPECIAL,  /* below /dev or /proc: may name a descriptor */
-	PREFIX_FAULT,    /* unreadable memory */
+	PREFIX_FAULT,    /* unreadable memory, or too long: the kernel says so */
 };
 
 /* Takes a colon-separated list; entries that are not absolute, or are "/", are left out.

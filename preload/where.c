@@ -105,7 +105,7 @@ int where_init_slow(struct where *w, int dirfd, const char *path, unsigned flags
 	kind = prefix_classify(path, &rest, &w->index);
 	switch (kind) {
 	case PREFIX_FAULT:
-		return 0; /* the kernel says EFAULT */
+		return 0; /* the kernel says EFAULT or ENAMETOOLONG */
 	case PREFIX_INSIDE:
 		r = start(w, FF3FS_ROOT, rest);
 		/* The kernel's limit counts what the application wrote, prefix and all. */

@@ -104,6 +104,7 @@ START_TEST(bad_pointers)
 	/* a string that runs into unreadable memory, and one that ends just before it */
 	memset(page, 'a', 4096);
 	ck_assert_int_eq(prefix_classify(page + 4000, &rest, &index), PREFIX_FAULT);
+	ck_assert_int_eq(prefix_classify(page, &rest, &index), PREFIX_FAULT); /* no end in PATH_MAX */
 	memcpy(page + 4096 - 9, "/ff3fs/x", 9);
 	ck_assert_int_eq(prefix_classify(page + 4096 - 9, &rest, &index), PREFIX_INSIDE);
 	memcpy(page + 4096 - 2, ".", 2);

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Calls that need C (preload_calls.c): results and errors as on a local directory, bad pointers
+# included; a thousand threads with forks among them; a signal handler that reads.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires ff3fs-metad ff3fs-chunkd
+calls=$(find_built preload-calls) || die 'preload-calls is not built'
+
+start_cluster 2
+mkdir "$tmp/local"
+"$calls" calls "$tmp/local" >"$tmp/want" || die 'the local run'
+on "$calls" calls "$prefix" >"$tmp/got"
+status=$?
+diff "$tmp/want" "$tmp/got" || die 'not what a local directory gives'
+[ $status -eq 0 ] || die "exit $status"
+say "ok: $(wc -l <"$tmp/got") calls"
+check 'a thousand threads' on "$calls" threads "$prefix"
+check 'a handler that reads' on "$calls" signals "$prefix"
+cat "$tmp/check.out"
