@@ -39,6 +39,7 @@ CLEANFILES += %D%/schema_sql.h
 		mv $@.new $@
 $(libff3metad_la_OBJECTS): %D%/schema_sql.h
 
+dist_man_MANS += man/ff3fs-metad.8
 systemdsystemunit_DATA += %D%/ff3fs-metad.service
 EXTRA_DIST += %D%/ff3fs-metad.service.in
 CLEANFILES += %D%/ff3fs-metad.service
