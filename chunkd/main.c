@@ -17,7 +17,8 @@
 #include "../common/base/log.h"
 #include "daemon.h"
 
-const char *argp_program_version = "ff3fs-chunkd " PACKAGE_VERSION;
+/* The C library looks for this name. */
+EXPORT const char *argp_program_version = "ff3fs-chunkd " PACKAGE_VERSION;
 static const char doc[] = "Stores chunks of the files of an ff3fs cluster and serves them.\v"
 			  "Everything else is configured in ff3fs.conf, section [chunkd], or by "
 			  "environment variables FF3FS_CHUNKD_*. See ff3fs-chunkd(8).";

@@ -22,7 +22,8 @@
 
 #define REPLAY_BATCH 1000u /* records in one transaction */
 
-const char *argp_program_version = "ff3fs-metad " PACKAGE_VERSION;
+/* The C library looks for this name. */
+EXPORT const char *argp_program_version = "ff3fs-metad " PACKAGE_VERSION;
 static const char doc[] = "Keeps the names and the layouts of an ff3fs cluster.\v"
 			  "Everything else is configured in ff3fs.conf, section [metad], or by "
 			  "environment variables FF3FS_METAD_*. See ff3fs-metad(8).";
