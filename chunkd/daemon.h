@@ -32,7 +32,6 @@ struct chunkd_target_view {
 	const char *dir;
 	const struct chunkd_store_stats *stats;
 	const struct ff3_histogram *latency; /* CHUNKD_N_SERVED of them */
-	uint64_t turns;
 };
 
 /* --- serve.c: a target with its loop, its thread and its connections --------------------------- */

@@ -552,6 +552,5 @@ void chunkd_target_view(const struct chunkd_target *t, struct chunkd_target_view
 	*ret = (struct chunkd_target_view){ .id = chunkd_store_super(t->store)->target,
 					    .dir = chunkd_store_dir(t->store),
 					    .stats = chunkd_store_stats(t->store),
-					    .latency = t->latency,
-					    .turns = ff3_loop_turns(t->loop) };
+					    .latency = t->latency };
 }
