@@ -1,0 +1,109 @@
+#!/bin/bash
+# A disk that fails under a chunk daemon. A read error fails that read only; a failed write takes
+# the target offline: it answers errors, says so to everyone, acknowledges nothing any more, and has
+# everything that it acknowledged when the disk works again. The other target goes on.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires_root
+requires curl nbdkit nbdfuse mkfs.ext4 losetup ff3fs-metad ff3fs-chunkd
+[ -c /dev/fuse ] && [ -c /dev/loop-control ] || skip 'no FUSE or no loop devices'
+nbdkit --dump-plugin file >/dev/null 2>&1 && nbdkit --filter=error null --run true 2>/dev/null ||
+	skip 'nbdkit has no error filter'
+drive=$(find_built chunkd_drive) || skip 'chunkd_drive is not built'
+
+mkfifo "$tmp/never"
+wait_for() { # wait_for WHAT COMMAND…
+	local what=$1 i
+	shift
+	for ((i = 0; i < 400; i++)); do
+		"$@" >/dev/null 2>&1 && return
+		read -r -t 0.05 <>"$tmp/never"
+	done
+	die "$what"
+}
+disk=$tmp/disk
+mkdir "$disk" "$tmp/fuse"
+truncate -s 1G "$tmp/image"
+check mkfs mkfs.ext4 -q -E lazy_itable_init=0 "$tmp/image"
+
+fuse_pid='' nbdkit_pid=''
+attach() { # attach FILTER-PARAMETER…: the disk appears at $disk
+	rm -f "$tmp/nbd.sock" "$tmp/nbdkit.pid" "$tmp/nbdfuse.pid"
+	nbdkit -U "$tmp/nbd.sock" -P "$tmp/nbdkit.pid" --filter=error file "$tmp/image" \
+		"$@" >"$tmp/nbdkit.log" 2>&1 || { cat "$tmp/nbdkit.log"; die nbdkit; }
+	nbdkit_pid=$(cat "$tmp/nbdkit.pid")
+	nbdfuse -P "$tmp/nbdfuse.pid" "$tmp/fuse" --unix "$tmp/nbd.sock" >"$tmp/nbdfuse.out" 2>&1 &
+	fuse_pid=$!
+	wait_for nbdfuse test -e "$tmp/fuse/nbd"
+	loop=$(losetup --direct-io=off -f --show "$tmp/fuse/nbd") || die losetup
+	mount -t ext4 "$loop" "$disk" || die mount
+}
+detach() {
+	umount "$disk" 2>/dev/null || umount -l "$disk"
+	losetup -d "$loop"
+	umount "$tmp/fuse" 2>/dev/null || umount -l "$tmp/fuse"
+	wait "$fuse_pid"
+	kill "$nbdkit_pid" 2>/dev/null
+	fuse_pid=''
+}
+end() {
+	local p
+	[ -n "$fuse_pid" ] || return
+	for p in "${pids[@]}"; do kill_daemon "$p"; done
+	detach
+}
+cleanup_fn end
+
+start() {
+	mkdir -p "$disk/target"
+	FF3FS_CHUNKD_TARGETS=$disk/target:$tmp/good FF3FS_CHUNKD_CAPACITY=300M start_chunkd 1
+	mapfile -t targets < <(curl -sf "http://${chunkd_admin[1]}/v1/targets" |
+		sed -n 's/.*"target": "\([0-9a-f]*\)".*/\1/p')
+}
+state_of() { # state_of TARGET ADMIN
+	curl -sf "http://$2/v1/targets" | tr -d '\n' | sed 's/}/}\n/g' | grep "\"target\": \"$1\"" |
+		sed -n 's/.*"state": "\([a-z]*\)".*/\1/p'
+}
+metad_says_offline() { [ "$(state_of "${targets[0]}" "$metad_admin")" = offline ]; }
+
+start_metad
+attach error-pwrite-rate=100% error-file="$tmp/fail"
+start
+"$drive" "${chunkd_addr[1]}" "${targets[0]}" load "$tmp/journal" 1 &
+load=$!
+wait_for 'no progress' eval '[ "$(grep -c done "$tmp/journal")" -gt 100 ]'
+: >"$tmp/fail"
+wait $load
+say "ok: writes failed after $(grep -c done "$tmp/journal") acknowledged ones"
+equal 'the failed target' offline "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
+equal 'the other one' serving "$(state_of "${targets[1]}" "${chunkd_admin[1]}")"
+equal 'readyz' 503 "$(curl -s -o /dev/null -w '%{http_code}' "http://${chunkd_admin[1]}/readyz")"
+equal 'the log says it once' 1 "$(grep -c 'goes offline' "$tmp/chunkd.1.log")"
+wait_for 'metad is not told' metad_says_offline
+say 'ok: metad knows'
+fails 'the failed target answers an error' 1 "$drive" "${chunkd_addr[1]}" "${targets[0]}" check
+grep -q 'offline' "$tmp/err" || die "$(cat "$tmp/err")"
+check 'the other target works' "$drive" "${chunkd_addr[1]}" "${targets[1]}" check
+kill_daemon "${chunkd_pid[1]}" TERM
+equal 'exit status' 1 "$killed_status"
+detach
+
+rm "$tmp/fail"
+attach error-pread-rate=100% error-file="$tmp/fail"
+start
+check 'what was acknowledged is there' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
+equal 'serving again' serving "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
+kill_daemon "${chunkd_pid[1]}" TERM
+start # with an empty memory tier
+: >"$tmp/fail"
+echo 3 >/proc/sys/vm/drop_caches 2>/dev/null
+if "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal" >"$tmp/out" 2>&1; then
+	say 'the host still had it in its cache: reads did not fail'
+else
+	rm "$tmp/fail"
+	equal 'a read error is no reason to stop' serving "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
+	check 'the reads work again' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
+fi
+rm -f "$tmp/fail"
+kill_daemon "${chunkd_pid[1]}" TERM
+equal 'exit status' 0 "$killed_status"
+detach
