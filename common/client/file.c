@@ -353,6 +353,8 @@ EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
 		return ff3_public(r);
 	req.size = (uint64_t)size;
 	ff3_inode_touch(inode);
+	/* Before it, lest a repetition brings back what the truncation has removed. */
+	ff3_hold_truncate(inode, req.size);
 	r = ff3_inode_call(inode, &call);
 	if (r == 0)
 		ff3_inode_cut(inode, &rep.attr);

@@ -3,7 +3,8 @@
  * instance, so the loss is noticed: by a later write or read of the file, by fsync, by close, or by
  * the flusher thread, which syncs what is a few seconds old. Then the copies are sent again, in
  * their old order and with new tags, and fsync goes on. What cannot be sent again is an I/O error
- * of fsync or close, never silence.
+ * of fsync or close, never silence. A write that was under way meanwhile may have been overwritten
+ * by the repetition of an older one; it is sent once more when it is acknowledged (hold.repeats).
  *
  * The copies of all files together are bounded by client.write_hold. Whoever needs room first
  * syncs what is there. A bound of 0 holds nothing.
@@ -90,6 +91,25 @@ static struct ff3_unsynced *unsynced_get(struct ff3_hold *hold, const struct ff3
 	return &u[n];
 }
 
+static int send_again(struct ff3_inode *inode, struct ff3_held *h)
+{
+	uint64_t offset = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
+	struct ff3_retry retry = { 0 };
+	struct ff3_piece p;
+	int r;
+
+	ff3_piece_init(&p, inode, FF3_OP_chunk_write, offset, h->len);
+	p.data = h->data;
+	ff3_piece_start(&p);
+	r = ff3_piece_wait(&p, &retry);
+	if (r < 0) {
+		ff3_piece_abandon(&p);
+		return r;
+	}
+	h->instance = p.instance;
+	return 0;
+}
+
 /* Without copies: only noted. */
 static int note(struct ff3_inode *inode, const struct ff3_piece *p)
 {
@@ -142,30 +162,13 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 	u->last = h->number;
 	if (UNLIKELY(u->instance != p->instance))
 		r = ff3_hold_resend(inode, u);
+	else if (UNLIKELY(p->repeats != atomic_load(&hold->repeats)))
+		r = send_again(inode, h);
 	pthread_mutex_unlock(&hold->lock);
 	return r;
 }
 
 /* --- Repeating ------------------------------------------------------------------------------- */
-
-static int send_again(struct ff3_inode *inode, struct ff3_held *h)
-{
-	uint64_t offset = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
-	struct ff3_retry retry = { 0 };
-	struct ff3_piece p;
-	int r;
-
-	ff3_piece_init(&p, inode, FF3_OP_chunk_write, offset, h->len);
-	p.data = h->data;
-	ff3_piece_start(&p);
-	r = ff3_piece_wait(&p, &retry);
-	if (r < 0) {
-		ff3_piece_abandon(&p);
-		return r;
-	}
-	h->instance = p.instance;
-	return 0;
-}
 
 static bool all_of(const struct ff3_hold *hold, uint64_t target, uint64_t instance)
 {
@@ -175,35 +178,44 @@ static bool all_of(const struct ff3_hold *hold, uint64_t target, uint64_t instan
 	return true;
 }
 
+/* One round. Returns the instance that took all of it; 0: there was nothing. */
+static int resend_round(struct ff3_inode *inode, struct ff3_unsynced *u, uint64_t *ret_instance)
+{
+	uint64_t instance = 0;
+	int r;
+
+	for (struct ff3_held *h = inode->hold.first; h; h = h->next) {
+		/* Later ones too: they may lie over those that were lost. */
+		if (h->target != u->target)
+			continue;
+		if (!h->data) {
+			u->lost = true;
+			continue;
+		}
+		r = send_again(inode, h);
+		if (r < 0)
+			return r;
+		instance = h->instance;
+	}
+	*ret_instance = instance;
+	return 0;
+}
+
 int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u)
 {
 	struct ff3_hold *hold = &inode->hold;
 	uint64_t instance = 0;
 	int r;
 
-	ff3_inode_touch(inode);
+	atomic_fetch_add(&hold->repeats, 1);
 	/* Again if the daemon restarts meanwhile. */
 	do {
-		bool begun = false;
-
-		for (struct ff3_held *h = hold->first; h; h = h->next) {
-			/* Later ones too: they may lie over those that were lost. */
-			if (h->target != u->target)
-				continue;
-			if (!h->data) {
-				u->lost = true;
-				continue;
-			}
-			r = send_again(inode, h);
-			if (r < 0)
-				return r;
-			instance = h->instance;
-			begun = true;
-		}
-		if (!begun)
-			break;
-	} while (!all_of(hold, u->target, instance) && !u->lost);
+		r = resend_round(inode, u, &instance);
+	} while (r == 0 && instance != 0 && !u->lost && !all_of(hold, u->target, instance));
+	atomic_fetch_add(&hold->repeats, 1);
 	ff3_inode_touch(inode);
+	if (r < 0)
+		return r;
 	if (inode->fs->conf.client.write_hold == 0)
 		u->lost = true;
 	if (instance == 0 && !u->lost)
@@ -213,18 +225,22 @@ int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u)
 	return 0;
 }
 
-bool ff3_hold_check_read(struct ff3_inode *inode, const struct ff3_piece *p)
+bool ff3_hold_check_read(struct ff3_inode *inode, struct ff3_piece *p)
 {
 	struct ff3_hold *hold = &inode->hold;
 	struct ff3_unsynced *u;
-	bool again = false;
+	bool again;
 
-	if (LIKELY(atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) == 0))
+	if (LIKELY(atomic_load_explicit(&hold->n_unsynced, memory_order_acquire) == 0 &&
+		   atomic_load_explicit(&hold->repeats, memory_order_relaxed) == p->repeats &&
+		   p->repeats % 2 == 0))
 		return false;
 	pthread_mutex_lock(&hold->lock);
+	again = p->repeats != atomic_load(&hold->repeats);
 	u = ff3_hold_find(hold, p->route.peer->target);
-	if (u && u->instance != p->instance && !u->lost)
+	if (!again && u && u->instance != p->instance && !u->lost)
 		again = ff3_hold_resend(inode, u) == 0;
+	p->repeats = atomic_load(&hold->repeats);
 	pthread_mutex_unlock(&hold->lock);
 	return again;
 }

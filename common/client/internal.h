@@ -116,6 +116,7 @@ struct ff3_hold {
 	struct ff3_unsynced *unsynced;
 	_Atomic uint32_t n_unsynced;
 	uint64_t number;
+	_Atomic uint64_t repeats; /* raised when bytes begin and end to be sent again: odd meanwhile */
 	_Atomic uint64_t since_ns; /* of the oldest unsynced write, for the flusher */
 };
 
@@ -384,6 +385,7 @@ struct ff3_piece {
 	uint32_t flags;
 	uint32_t index, offset, length;
 	uint64_t seq;
+	uint64_t repeats; /* hold.repeats before it was sent for the first time */
 	int n_iov;
 	struct iovec one;
 	struct iovec *iov; /* &one or an array of n_iov */
@@ -447,9 +449,9 @@ void ff3_hold_done(struct ff3_inode *inode);
 int ff3_hold_room(struct ff3fs *fs, size_t len);
 /* Takes data over (len bytes from the pool; NULL: not held). */
 int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *data);
-/* What was read came from an instance that may have lost our writes: true if they were sent
- * again, so the read must be repeated. */
-bool ff3_hold_check_read(struct ff3_inode *inode, const struct ff3_piece *p);
+/* True if a read must be repeated: it came from an instance that had lost our writes, and they were
+ * sent again, or they were being sent again meanwhile. */
+bool ff3_hold_check_read(struct ff3_inode *inode, struct ff3_piece *p);
 /* The application cut the file to size: nothing beyond must come back. */
 void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size);
 /* The daemon of u is another one than u->instance: sends again what it lost. u may be dropped, if

@@ -77,6 +77,7 @@ void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, u
 	p->index = (uint32_t)(offset >> inode->chunk_shift);
 	p->offset = (uint32_t)(offset & (ff3_inode_chunk_size(inode) - 1));
 	p->length = length;
+	p->repeats = atomic_load_explicit(&inode->hold.repeats, memory_order_acquire);
 	p->iov = &p->one;
 	p->n_iov = 1;
 }
