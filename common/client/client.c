@@ -118,6 +118,12 @@ bool ff3_retriable(int r)
 	}
 }
 
+bool ff3_chunk_retriable(int r)
+{
+	/* Another cluster's daemon: ours has left that address, and metad will tell where to. */
+	return r == FF3_E_CLUSTER || ff3_retriable(r);
+}
+
 int ff3_retry_pause(struct ff3_retry *retry, int cause)
 {
 	uint64_t now = ff3_boottime_ns(), pause = retry->pause_us * 1000ull;

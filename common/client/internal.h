@@ -272,6 +272,8 @@ struct ff3_retry {
 struct ff3_retry ff3_retry_begin(const struct ff3fs *fs);
 /* Whether the request may succeed if it is sent again: transport errors and RETRY_SAME. */
 bool ff3_retriable(int r);
+/* The same for requests to chunk daemons. */
+bool ff3_chunk_retriable(int r);
 /* Sleeps, longer each time; cause when the deadline has passed. */
 int ff3_retry_pause(struct ff3_retry *retry, int cause);
 

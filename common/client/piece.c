@@ -195,7 +195,8 @@ int ff3_piece_check(struct ff3_piece *p)
 static bool route_may_be_old(int cause)
 {
 	return ff3_err_class(cause) == FF3_CLASS_REFRESH_ROUTE || cause == -ECONNREFUSED ||
-	       cause == -EHOSTUNREACH || cause == -ENETUNREACH || cause == -ETIMEDOUT;
+	       cause == -EHOSTUNREACH || cause == -ENETUNREACH || cause == -ETIMEDOUT ||
+	       cause == FF3_E_CLUSTER;
 }
 
 static void explain_piece(const struct ff3_piece *p, int cause)
@@ -212,7 +213,7 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 		ff3_piece_start(p);
 		return 0;
 	}
-	if (ff3_retriable(cause)) {
+	if (ff3_chunk_retriable(cause)) {
 		if (retry->deadline_ns == 0)
 			*retry = ff3_retry_begin(p->inode->fs);
 		r = ff3_retry_pause(retry, cause);

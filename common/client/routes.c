@@ -44,9 +44,12 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 		.max_connections = (unsigned)fs->conf.client.connections,
 		.target = target,
 	};
+	struct ff3_rpc_identity identity = fs->identity;
 	struct ff3_peer *p;
 	int r;
 
+	/* Addresses come from metad, and its chunk daemons are of its cluster. */
+	identity.cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
 	pthread_mutex_lock(&fs->peers_lock);
 	for (p = fs->peers; p; p = p->next)
 		if (p->target == target && strlen(p->address) == address.len &&
@@ -62,7 +65,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	if (r == 0) {
 		p->target = target;
 		memcpy(p->address, address.p, address.len);
-		r = ff3_rpc_peer_new(p->address, &fs->identity, &options, &p->rpc);
+		r = ff3_rpc_peer_new(p->address, &identity, &options, &p->rpc);
 	}
 	if (r < 0) {
 		free(p);

@@ -85,7 +85,7 @@ static int finish(struct ff3_inode *inode, struct target_sync *t, struct ff3_ret
 		*retry = ff3_retry_begin(inode->fs);
 		return r < 0 ? r : 1;
 	}
-	if (ff3_retriable(r)) {
+	if (ff3_chunk_retriable(r)) {
 		int cause = r;
 
 		r = ff3_retry_pause(retry, cause);

@@ -50,6 +50,17 @@ static int wait_fd(int fd, short events, uint64_t deadline_ns)
 	}
 }
 
+/* Where nobody listens, a connection from a port to itself succeeds now and then. */
+static bool connected_to_itself(int fd)
+{
+	struct sockaddr_storage ours, theirs;
+	socklen_t n_ours = sizeof ours, n_theirs = sizeof theirs;
+
+	return getsockname(fd, (struct sockaddr *)&ours, &n_ours) == 0 &&
+	       getpeername(fd, (struct sockaddr *)&theirs, &n_theirs) == 0 && n_ours == n_theirs &&
+	       memcmp(&ours, &theirs, n_ours) == 0;
+}
+
 static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 {
 	_cleanup_close_ int fd = socket(ai->ai_family,
@@ -72,6 +83,8 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 		if (error)
 			return -error;
 	}
+	if (connected_to_itself(fd))
+		return -ECONNREFUSED;
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
@@ -122,6 +135,12 @@ static int recv_all(int fd, uint8_t *p, size_t len, uint64_t deadline_ns)
 	return 0;
 }
 
+/* Whoever has the address next must be of the cluster that had it first. */
+static uint64_t cluster_of(const struct ff3_rpc_peer *peer)
+{
+	return peer->identity.cluster ? peer->identity.cluster : atomic_load(&peer->cluster);
+}
+
 static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns)
 {
 	const struct ff3_rpc_identity *id = &peer->identity;
@@ -131,7 +150,7 @@ static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline
 	_cleanup_free_ uint8_t *frame = NULL;
 	char host[256] = "";
 	struct ff3_req_hello hello = {
-		.cluster = id->cluster,
+		.cluster = cluster_of(peer),
 		.session = id->session,
 		.role = id->role,
 		.uid = id->uid,
@@ -185,7 +204,7 @@ static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
 	if (h.op != FF3_OP_hello || ff3_crc32c(0, body, h.body_len) != h.body_crc ||
 	    ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
 		return -EBADMSG;
-	if (peer->identity.cluster != 0 && reply.cluster != peer->identity.cluster)
+	if (cluster_of(peer) != 0 && reply.cluster != cluster_of(peer))
 		return FF3_E_CLUSTER;
 	atomic_store(&peer->instance, reply.instance);
 	atomic_store(&peer->cluster, reply.cluster);
