@@ -89,7 +89,7 @@ void metad_cache_free(struct metad_cache *c)
 
 static struct inode_set *inode_set(struct metad_cache *c, uint64_t ino)
 {
-	return &c->inodes[((ino * 0x9e3779b97f4a7c15ull) >> 20) & c->inode_mask];
+	return &c->inodes[ino & c->inode_mask]; /* ids count up: neighbours share pages */
 }
 
 const struct metad_inode *metad_cache_get_inode(struct metad_cache *c, uint64_t ino)
