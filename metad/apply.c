@@ -122,7 +122,8 @@ static int answer_again(struct metad_apply *a, const struct ff3_tag *tag)
 	if (r > 0) {
 		a->status = stored.status;
 		a->reply_len = MIN(stored.reply.len, sizeof a->reply);
-		memcpy(a->reply, stored.reply.p, a->reply_len);
+		if (a->reply_len > 0)
+			memcpy(a->reply, stored.reply.p, a->reply_len);
 		repeated_ino(a);
 	}
 	return 1;

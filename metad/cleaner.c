@@ -22,6 +22,7 @@ int metad_cleaner_new(struct metad *m)
 	if (!c)
 		return -ENOMEM;
 	m->cleaner = c;
+	c->m = m;
 	c->timer.fn = on_timer;
 	c->garbage_exists = true;
 	c->scanned = m->fresh;
@@ -96,7 +97,6 @@ void metad_cleaner_orphan(struct metad *m, uint64_t ino)
 	c->orphans[c->n_orphans++] = ino;
 	if (c->n_orphans == 1)
 		ff3_loop_timer_arm(m->loop, &c->timer, COLLECT_DELAY_NS);
-	/* The timer's function finds metad through the garbage job. */
 }
 
 static void on_collected(struct metad *m, struct metad_mutation *mutation)
@@ -130,7 +130,7 @@ static void on_timer(struct ff3_timer *t)
 {
 	struct metad_cleaner *c = CONTAINER_OF(t, struct metad_cleaner, timer);
 
-	collect(c->garbage.m);
+	collect(c->m);
 }
 
 static int on_orphan(void *arg, uint64_t ino, uint64_t a, uint64_t b)

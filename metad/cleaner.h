@@ -60,6 +60,7 @@ struct garbage_job {
 };
 
 struct metad_cleaner {
+	struct metad *m;
 	struct metad_worker *truncate_worker, *garbage_worker;
 	struct metad_chunk_calls *truncate_calls, *garbage_calls;
 	struct truncation *truncations;

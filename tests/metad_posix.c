@@ -426,7 +426,8 @@ static size_t list_remote(uint64_t ino, char ***ret)
 			all[n++] = strndup(e.name.p, e.name.len);
 		}
 	}
-	qsort(all, n, sizeof *all, by_text);
+	if (n > 0)
+		qsort(all, n, sizeof *all, by_text);
 	*ret = all;
 	return n;
 }
@@ -446,7 +447,8 @@ static size_t list_local(const char *path, char ***ret)
 		all[n++] = strdup(e->d_name);
 	}
 	closedir(dir);
-	qsort(all, n, sizeof *all, by_text);
+	if (n > 0)
+		qsort(all, n, sizeof *all, by_text);
 	*ret = all;
 	return n;
 }
