@@ -12,7 +12,7 @@
 /* Batches under way at once: one writes its slots while another one's transaction runs. */
 #define CHUNKD_MAX_BATCHES 2
 #define CHUNKD_BATCH_CHUNKS 1024u
-#define CHUNKD_BATCH_BYTES FF3_MIB(64)
+#define CHUNKD_BATCH_BYTES FF3_MIB(32)
 
 enum chunkd_op_kind { CHUNKD_OP_WRITE, CHUNKD_OP_CUT, CHUNKD_OP_SYNC, CHUNKD_OP_REMOVE };
 
