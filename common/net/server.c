@@ -13,6 +13,8 @@
 
 #define BACKLOG 1024
 #define ACCEPTS_PER_TURN 64
+/* Without any progress of what is being sent. */
+#define STALL_TIMEOUT_MS 15000
 #define HELLO_TIMEOUT_NS (10 * FF3_NSEC_PER_SEC)
 /* Pause after running out of descriptors or memory. */
 #define ACCEPT_PAUSE_NS (100 * FF3_NSEC_PER_MSEC)
@@ -71,6 +73,8 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+	/* One that lives but takes no replies (it is stopped) must not hold their memory for ever. */
+	set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, STALL_TIMEOUT_MS);
 	ff3_addr_print(addr, len, text);
 	snprintf(conn->peer, sizeof conn->peer, "%.*s", (int)sizeof conn->peer - 1, text);
 	conn->fd = fd;
