@@ -17,7 +17,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "../common/base/crc32c.h"
@@ -57,8 +56,9 @@ int chunkd_super_lock(const char *dir, int *ret_dir_fd, int *ret_lock_fd)
 	lock = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (lock < 0)
 		return -errno;
-	if (flock(lock, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	r = ff3_lock_file(lock);
+	if (r < 0)
+		return r;
 	*ret_dir_fd = TAKE_FD(dir_fd);
 	*ret_lock_fd = TAKE_FD(lock);
 	return 0;

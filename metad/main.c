@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -90,6 +89,7 @@ static int lock_directory(struct main_state *s)
 {
 	const char *dir = s->conf.metad.dir;
 	char path[4096];
+	int r;
 
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return ff3_log_errno(-errno, "cannot make %s", dir);
@@ -98,12 +98,12 @@ static int lock_directory(struct main_state *s)
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (s->lock_fd < 0)
 		return ff3_log_errno(-errno, "cannot open %s", path);
-	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	if (errno != EWOULDBLOCK)
-		return ff3_log_errno(-errno, "cannot lock %s", path);
-	ff3_error("another ff3fs-metad is running on %s", dir);
-	return -EBUSY;
+	r = ff3_lock_file(s->lock_fd);
+	if (r == -EBUSY)
+		ff3_error("%s is in use by another ff3fs-metad", dir);
+	else if (r < 0)
+		ff3_log_errno(r, "cannot lock %s", path);
+	return r;
 }
 
 static int check_conf(const struct ff3_conf *conf)

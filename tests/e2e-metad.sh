@@ -18,7 +18,7 @@ curl -sf "http://$metad_admin/v1/layouts/wide/below" | grep -q '"chunk_size"' ||
 equal 'no such path' 404 "$(curl -s -o /dev/null -w '%{http_code}' "http://$metad_admin/v1/layouts/no")"
 curl -sf "http://$metad_admin/metrics" >"$tmp/metrics" || die metrics
 grep -q '^ff3fs_metad_requests_total{op="mkdir"} [1-9]' "$tmp/metrics" || die 'no requests counted'
-refuses 'a directory in use' 'another ff3fs-metad' env FF3FS_METAD_DIR="$tmp/metad" \
+refuses 'a directory in use' 'in use by another ff3fs-metad' env FF3FS_METAD_DIR="$tmp/metad" \
 	FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_ADMIN=127.0.0.1:0 ff3fs-metad
 
 mkfifo "$tmp/progress"

@@ -35,13 +35,13 @@ refuses 'metad: address in use' "${metad_addr##*:}.*in use" ff3fs-metad
 FF3FS_METAD_LISTEN=nonsense
 refuses 'metad: no address' 'nonsense' ff3fs-metad
 FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_DIR=$tmp/metad
-refuses 'metad: directory in use' "$tmp/metad.*(in use|lock)" ff3fs-metad
+refuses 'metad: directory in use' "$tmp/metad.*another" ff3fs-metad
 FF3FS_METAD_DIR=$tmp/empty.conf/x
 refuses 'metad: no directory' 'empty.conf.*not a directory' ff3fs-metad
 FF3FS_METAD_DIR=$tmp/other
 
 FF3FS_CHUNKD_TARGETS=$tmp/chunkd.1
-refuses 'chunkd: target in use' "$tmp/chunkd.1.*(in use|lock)" ff3fs-chunkd
+refuses 'chunkd: target in use' "$tmp/chunkd.1.*another" ff3fs-chunkd
 FF3FS_CHUNKD_TARGETS=$tmp/empty.conf/x
 refuses 'chunkd: no directory' 'empty.conf.*not a directory' ff3fs-chunkd
 FF3FS_CHUNKD_TARGETS=$tmp/other.target FF3FS_CHUNKD_LISTEN=${chunkd_addr[1]}

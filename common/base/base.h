@@ -101,3 +101,7 @@ static inline uint64_t ff3_realtime_ns(void)
 
 /* A random 64-bit number, never 0. Thread-safe. */
 uint64_t ff3_random_u64(void);
+
+/* Takes the exclusive flock of fd. A holder that was killed may need a moment to be gone, so this
+ * tries for up to two seconds. 0, -EBUSY, -errno. */
+int ff3_lock_file(int fd);
