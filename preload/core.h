@@ -18,6 +18,7 @@
 	C(int, open, (struct ff3fs *, uint64_t, const char *, int, mode_t, struct ff3fs_file **))  \
 	C(int, open_inode, (struct ff3fs *, uint64_t, int, struct ff3fs_file **))                  \
 	C(int, close, (struct ff3fs_file *))                                                       \
+	C(struct ff3fs_file *, file_ref, (struct ff3fs_file *))                                    \
 	C(uint64_t, file_ino, (const struct ff3fs_file *))                                         \
 	C(void, file_set_flags, (struct ff3fs_file *, int))                                        \
 	C(ssize_t, pread, (struct ff3fs_file *, void *, size_t, off_t))                            \

@@ -11,6 +11,7 @@
 
 #include "hook.h"
 #include "raw.h"
+#include "shared_map.h"
 
 static pid_t self;
 
@@ -32,6 +33,7 @@ static void in_child(void)
 	fdtab_after_fork();
 	stdio_after_fork();
 	lock_after_fork();
+	shared_map_after_fork();
 }
 
 void fork_init(void)

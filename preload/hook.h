@@ -153,6 +153,8 @@ void stdio_flush(void);
 /* hook_lock.c */
 void lock_release(struct ofd *o);
 void lock_fd_closed(struct ofd *o);
+/* A new descriptor of the inode's lock file, out of the way of the application's. */
+int lock_file_open(uint64_t ino, const char *suffix);
 int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user);
 
 /* lock_keeper.c: flock on an inherited descriptor; lock_fd is a fresh descriptor of the lock file. */

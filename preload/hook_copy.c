@@ -1,5 +1,5 @@
 /* Purpose: copying between descriptors where one of them is ours: through a buffer, since the
- * kernel cannot. splice is refused with EINVAL, which its users take as "use read and write". */
+ * kernel cannot. */
 #include "hook.h"
 
 #include <sys/mman.h>
@@ -37,7 +37,7 @@ static ssize_t side_write(const struct side *s, const void *buf, size_t n, off_t
 /* What was read but not taken goes back. */
 static void unread(const struct side *s, size_t n)
 {
-	if (!s->at && n > 0)
+	if (!s->at && n > 0) /* (a pipe cannot: what it gave is written to a file, wholly) */
 		RAW(lseek, s->fd, -(off_t)n, SEEK_CUR);
 }
 
@@ -87,6 +87,14 @@ static ssize_t copy(const struct side *in, const struct side *out, size_t n)
 	}
 	RAW(munmap, buf, size);
 	return done > 0 ? (ssize_t)done : r;
+}
+
+/* Once, whatever there is: a pipe may give less than was asked for. */
+static ssize_t copy_piece_of(const struct side *in, const struct side *out, size_t n)
+{
+	_cleanup_free_ char *buf = malloc(MAX(n, 1ul));
+
+	return buf ? copy_piece(in, out, buf, n) : -ENOMEM;
 }
 
 static int take_offset(off_t *user, off_t *ours)
@@ -155,12 +163,42 @@ ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_o
 	return hook_result(give_offset(out_offset, &to_at, done));
 }
 
+static bool is_pipe(int fd)
+{
+	struct stat st;
+
+	return REAL(fstat)(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+/* At most what a pipe holds, so that the writing side does not block in the middle. */
+#define SPLICE_MAX (64ul << 10)
+
 ssize_t hook_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
 		    unsigned flags)
 {
-	if (LIKELY(!fdtab_is_ours(in) && !fdtab_is_ours(out)))
+	_cleanup_ofd_ struct ofd *o_in = NULL, *o_out = NULL;
+	int r_in = fdtab_get(in, &o_in), r_out = fdtab_get(out, &o_out), r;
+	off_t from_at, to_at;
+	struct side from = { in, o_in, in_offset ? &from_at : NULL };
+	struct side to = { out, o_out, out_offset ? &to_at : NULL };
+	ssize_t done;
+
+	if (LIKELY(r_in == 0 && r_out == 0))
 		return REAL(splice)(in, in_offset, out, out_offset, n, flags);
-	return hook_result(-EINVAL);
+	r = r_in < 0 ? r_in : r_out < 0 ? r_out : 0;
+	if (r == 0 && ((o_in && o_out) || !is_pipe(o_in ? out : in)))
+		r = -EINVAL;
+	if (r == 0 && ((in_offset && !o_in) || (out_offset && !o_out)))
+		r = -ESPIPE; /* a pipe has none */
+	if (r == 0)
+		r = take_offset(in_offset, &from_at);
+	if (r == 0)
+		r = take_offset(out_offset, &to_at);
+	if (r < 0)
+		return hook_result(r);
+	done = copy_piece_of(&from, &to, MIN(n, SPLICE_MAX));
+	done = give_offset(in_offset, &from_at, done);
+	return hook_result(give_offset(out_offset, &to_at, done));
 }
 
 DEFINE_ALIASES(copy)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "raw.h"
+#include "shared_map.h"
 
 extern char **environ;
 
@@ -182,9 +183,16 @@ static int execute(const char *path, char *const argv[], char *const envp[], int
 	return r;
 }
 
+/* Nothing of this program may be lost with it. */
+static void leave_program(void)
+{
+	shared_map_send_all();
+	flush_everything();
+}
+
 int hook_execve(const char *path, char *const argv[], char *const envp[])
 {
-	flush_everything();
+	leave_program();
 	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
 		return REAL(execve)(path, argv, envp);
 	return (int)hook_result(execute(path, argv, envp, 0));
@@ -199,7 +207,7 @@ int hook_fexecve(int fd, char *const argv[], char *const envp[])
 {
 	char path[32];
 
-	flush_everything();
+	leave_program();
 	if (LIKELY(!fdtab_is_ours(fd)))
 		return REAL(fexecve)(fd, argv, envp);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -226,6 +234,25 @@ static bool search_is_ours(const char *file)
 				return true;
 		}
 		list += n + (list[n] == ':');
+	}
+	return false;
+}
+
+/* The first executable file of that name in PATH. */
+static bool find_in_path(const char *file, char path[PATH_MAX])
+{
+	struct stat st;
+
+	if (strchr(file, '/'))
+		return strlen(file) < PATH_MAX && strcpy(path, file);
+	for (const char *p = getenv("PATH"); p && *p;) {
+		size_t n = strcspn(p, ":");
+
+		if ((size_t)snprintf(path, PATH_MAX, "%.*s%s%s", (int)n, p, n ? "/" : "", file) <
+			    PATH_MAX &&
+		    hook_stat(path, &st) == 0 && S_ISREG(st.st_mode) && hook_access(path, X_OK) == 0)
+			return true;
+		p += n + (p[n] == ':');
 	}
 	return false;
 }
@@ -276,7 +303,7 @@ static int search(const char *file, char *const argv[], char *const envp[])
 
 int hook_execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	flush_everything();
+	leave_program();
 	if (LIKELY(!search_is_ours(file)))
 		return REAL(execvpe)(file, argv, envp);
 	return (int)hook_result(search(file, argv, envp));
@@ -389,10 +416,66 @@ int hook_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_action
 int hook_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
 		      const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
+	char path[PATH_MAX];
+
 	flush_everything();
-	if (UNLIKELY(file && strchr(file, '/') && where_is_ours(AT_FDCWD, file)))
-		return spawn_ours(pid, file, actions, attr, argv, envp, 0);
+	if (UNLIKELY(search_is_ours(file) && find_in_path(file, path)))
+		return hook_posix_spawn(pid, path, actions, attr, argv, envp);
 	return REAL(posix_spawnp)(pid, file, actions, attr, argv, envp);
+}
+
+/* What is to be opened in the child is opened here and now, and copied there; the descriptor lives as
+ * long as the actions. */
+struct action_fd {
+	struct action_fd *next;
+	const posix_spawn_file_actions_t *actions;
+	int fd;
+};
+
+static struct action_fd *action_fds;
+static pthread_mutex_t action_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+int hook_posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd,
+					  const char *path, int flags, mode_t mode)
+{
+	struct action_fd *a;
+	int opened, high;
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
+	opened = hook_open(path, flags | O_CLOEXEC, mode);
+	if (opened < 0)
+		return errno;
+	high = hook_fcntl(opened, F_DUPFD_CLOEXEC, 256);
+	hook_close(opened);
+	a = high < 0 ? NULL : malloc(sizeof *a);
+	if (!a) {
+		hook_close(high);
+		return ENOMEM;
+	}
+	pthread_mutex_lock(&action_mutex);
+	*a = (struct action_fd){ action_fds, actions, high };
+	action_fds = a;
+	pthread_mutex_unlock(&action_mutex);
+	return posix_spawn_file_actions_adddup2(actions, high, fd);
+}
+
+int hook_posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
+{
+	struct action_fd **p = &action_fds, *a;
+
+	pthread_mutex_lock(&action_mutex);
+	while ((a = *p)) {
+		if (a->actions != actions) {
+			p = &a->next;
+			continue;
+		}
+		*p = a->next;
+		hook_close(a->fd);
+		free(a);
+	}
+	pthread_mutex_unlock(&action_mutex);
+	return REAL(posix_spawn_file_actions_destroy)(actions);
 }
 
 int hook_system(const char *command)
@@ -409,7 +492,7 @@ FILE *hook_popen(const char *command, const char *mode)
 
 __attribute__((noreturn)) void hook__exit(int status)
 {
-	flush_everything();
+	leave_program();
 	for (;;) {
 		if (real._exit)
 			real._exit(status);

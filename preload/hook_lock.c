@@ -40,8 +40,7 @@ void lock_after_fork(void)
 	}
 }
 
-/* Opens the inode's lock file, out of the way of the application's descriptors. */
-static int open_lock_file(uint64_t ino)
+int lock_file_open(uint64_t ino, const char *suffix)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[PATH_MAX];
@@ -55,7 +54,7 @@ static int open_lock_file(uint64_t ino)
 		n = (size_t)snprintf(path, sizeof path, "/dev/shm/ff3fs-locks-%u",
 				     (unsigned)RAW(geteuid));
 	RAW(mkdirat, AT_FDCWD, path, 0700);
-	snprintf(path + n, sizeof path - n, "/%" PRIx64, ino);
+	snprintf(path + n, sizeof path - n, "/%" PRIx64 "%s", ino, suffix);
 	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -ENOLCK;
@@ -75,7 +74,7 @@ static int own_lock_fd(struct ofd *o)
 
 	if (fd >= 0)
 		return fd;
-	fd = open_lock_file(o->ino);
+	fd = lock_file_open(o->ino, "");
 	if (fd < 0)
 		return fd;
 	if (__atomic_compare_exchange_n(&o->lock_fd, &none, fd, false, __ATOMIC_ACQ_REL,
@@ -112,7 +111,7 @@ static int record_fd(uint64_t ino)
 		}
 	}
 	if (r && r->fd < 0)
-		r->fd = open_lock_file(ino);
+		r->fd = lock_file_open(ino, "");
 	if (r)
 		fd = r->fd;
 	pthread_mutex_unlock(&mutex);
@@ -204,7 +203,7 @@ static int flock_inherited(int fd, struct ofd *o, int operation)
 		keeper_release(fd);
 		return 0;
 	}
-	lock_fd = open_lock_file(o->ino);
+	lock_fd = lock_file_open(o->ino, "");
 	if (lock_fd < 0)
 		return lock_fd;
 	r = keeper_lock(fd, lock_fd, operation);

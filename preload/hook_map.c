@@ -2,19 +2,20 @@
  *
  * A mapping is a snapshot: the range is read at once, in parallel over the cluster, and what is
  * mapped is ordinary memory. That survives fork, can be given to system calls, and is what users of
- * large tensors ask for. A private mapping becomes anonymous memory; a shared read-only one (or
- * one that reaches beyond the end of the file, where access must fault) a memfd, reopened read-only
- * so that mprotect cannot make it writable. A writable shared mapping is refused: ENODEV. So is one
- * larger than FF3FS_MMAP_EAGER_MAX (default: half of the memory).
+ * large tensors ask for. A private mapping becomes anonymous memory, or a memfd if it reaches beyond
+ * the end of the file, where access must fault. Shared ones are shared_map.c's. One larger than
+ * FF3FS_MMAP_EAGER_MAX (default: half of the memory) is refused: ENODEV.
  *
  * Threads: `mutex` guards the list of loaded objects. */
 #include "hook.h"
 
 #include <linux/memfd.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
 #include "raw.h"
+#include "shared_map.h"
 
 #define PAGE 4096ul
 #define PIECE (64ul << 20)
@@ -159,8 +160,8 @@ static long map_ours(struct ofd *o, void *addr, size_t len, int prot, int flags,
 		return -EACCES;
 	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
 		return -EINVAL;
-	if (type != MAP_PRIVATE && (prot & PROT_WRITE))
-		return mode == O_RDWR ? -ENODEV : -EACCES;
+	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
+		return -EACCES;
 	if (len == 0 || (offset & (off_t)(PAGE - 1)) || offset < 0)
 		return -EINVAL;
 	len = ROUND_UP(len, PAGE);
@@ -172,7 +173,12 @@ static long map_ours(struct ofd *o, void *addr, size_t len, int prot, int flags,
 	data = (uint64_t)offset >= a.size ? 0 : MIN(len, a.size - (size_t)offset);
 	if (data > eager_max())
 		return -ENODEV;
-	if (type == MAP_PRIVATE && ROUND_UP(data, PAGE) == len)
+	r = shared_map_send(o->ino, offset, len);
+	if (r < 0)
+		return r;
+	if (type != MAP_PRIVATE)
+		return shared_map_new(o, addr, len, prot, flags, offset, data);
+	if (ROUND_UP(data, PAGE) == len)
 		return map_anonymous(o, addr, len, prot, flags, offset, data);
 	return map_memfd(o, addr, len, prot, flags, offset, data);
 }
@@ -185,6 +191,10 @@ void *hook_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offse
 
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
 		memory_forget();
+	if (UNLIKELY(shared_maps) && (flags & MAP_FIXED)) { /* in place of one of ours */
+		shared_map_unmap_slow(addr, len, false);
+		shared_map_unmap_slow(addr, len, true);
+	}
 	if (LIKELY(ours == 0))
 		return REAL(mmap)(addr, len, prot, flags, fd, offset);
 	r = ours < 0 ? ours : map_ours(o, addr, len, prot, flags, offset);
@@ -193,10 +203,39 @@ void *hook_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offse
 
 int hook_munmap(void *addr, size_t len)
 {
-	int r = REAL(munmap)(addr, len);
+	int r;
 
+	if (UNLIKELY(shared_maps))
+		shared_map_unmap_slow(addr, len, false);
+	r = REAL(munmap)(addr, len);
 	memory_forget();
+	if (UNLIKELY(shared_maps) && r == 0)
+		shared_map_unmap_slow(addr, len, true);
 	return r;
+}
+
+int hook_msync(void *addr, size_t len, int flags)
+{
+	int r = REAL(msync)(addr, len, flags);
+
+	if (UNLIKELY(shared_maps_writable) && r == 0)
+		r = (int)hook_result(shared_map_sync_slow(addr, len, flags & MS_SYNC));
+	return r;
+}
+
+void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
+{
+	va_list ap;
+	void *to, *m;
+
+	va_start(ap, flags);
+	to = va_arg(ap, void *);
+	va_end(ap);
+	m = REAL(mremap)(addr, old_len, len, flags, to);
+	memory_forget();
+	if (UNLIKELY(shared_maps) && m != MAP_FAILED)
+		shared_map_moved_slow(addr, m, len);
+	return m;
 }
 
 int hook_mprotect(void *addr, size_t len, int prot)

@@ -1,6 +1,8 @@
 /* Purpose: making, removing, renaming and linking names. */
 #include "hook.h"
 
+#include <sys/un.h>
+
 #include "raw.h"
 
 /* One call of the core on one path; native: what to do where a link led outside. */
@@ -305,6 +307,22 @@ int hook_mkfifoat(int dirfd, const char *path, mode_t mode)
 int hook_mkfifo(const char *path, mode_t mode)
 {
 	return hook_mknodat(AT_FDCWD, path, mode | S_IFIFO, 0);
+}
+
+/* A socket cannot be made here either. */
+int hook_bind(int fd, const struct sockaddr *address, socklen_t len)
+{
+	struct sockaddr_un un = { 0 };
+
+	if (init_active() && len > offsetof(struct sockaddr_un, sun_path) && len <= sizeof un &&
+	    memory_copy_in(&un, address, len) && un.sun_family == AF_UNIX && un.sun_path[0]) {
+		char path[sizeof un.sun_path + 1] = "";
+
+		memcpy(path, un.sun_path, sizeof un.sun_path);
+		if (where_is_ours(AT_FDCWD, path))
+			return (int)hook_result(-EPERM);
+	}
+	return REAL(bind)(fd, address, len);
 }
 
 DEFINE_ALIASES(names)

@@ -4,6 +4,7 @@
 #include "hook.h"
 
 #include "raw.h"
+#include "shared_map.h"
 
 #include <sys/mman.h>
 
@@ -59,8 +60,10 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 		if (at < 0)
 			return at;
 	}
-	r = n == 1 ? CALL(pread, o->file, iov[0].iov_base, (size_t)sum, at) :
-		     CALL(preadv, o->file, iov, n, at);
+	r = shared_map_send(o->ino, at, (size_t)sum);
+	if (r == 0)
+		r = n == 1 ? CALL(pread, o->file, iov[0].iov_base, (size_t)sum, at) :
+			     CALL(preadv, o->file, iov, n, at);
 	if (offset < 0)
 		give_back(fd, (size_t)(r < 0 ? sum : sum - r));
 	return r;
@@ -69,10 +72,14 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, bool move)
 {
 	off_t at;
-	ssize_t r = CALL(append, o->file, iov, n, &at);
+	ssize_t r = shared_map_send(o->ino, 0, 0);
 
+	if (r == 0)
+		r = CALL(append, o->file, iov, n, &at);
 	if (r >= 0 && move)
 		RAW(lseek, fd, at + r, SEEK_SET);
+	if (r > 0)
+		shared_map_written(o->ino, iov, n, at, (size_t)r);
 	return r;
 }
 
@@ -102,8 +109,12 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 			if (at < 0)
 				return at;
 		}
-		r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, (size_t)sum, at) :
-			     CALL(pwritev, o->file, iov, n, at);
+		r = shared_map_send(o->ino, at, (size_t)sum);
+		if (r == 0)
+			r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, (size_t)sum, at) :
+				     CALL(pwritev, o->file, iov, n, at);
+		if (r > 0)
+			shared_map_written(o->ino, iov, n, at, (size_t)r);
 		if (offset < 0)
 			give_back(fd, (size_t)(r < 0 ? sum : sum - r));
 	}
@@ -375,7 +386,13 @@ int hook_ftruncate(int fd, off_t size)
 		return REAL(ftruncate)(fd, size);
 	if (ours > 0)
 		ours = size < 0 ? -EINVAL : writable(o);
-	return (int)hook_result(ours < 0 ? ours : CALL(ftruncate, o->file, size));
+	if (ours == 0)
+		ours = shared_map_send(o->ino, 0, 0);
+	if (ours == 0)
+		ours = CALL(ftruncate, o->file, size);
+	if (ours == 0)
+		shared_map_resized(o->ino, size);
+	return (int)hook_result(ours);
 }
 
 /* Space cannot be promised ahead of the data. */
@@ -443,26 +460,25 @@ ssize_t hook_readahead(int fd, off64_t offset, size_t n)
 	return hook_result(ours < 0 ? ours : 0);
 }
 
+static int sync_ours(int ours, struct ofd *o)
+{
+	if (ours > 0)
+		ours = o->file ? shared_map_send(o->ino, 0, 0) : -EBADF;
+	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+}
+
 int hook_fsync(int fd)
 {
 	IS_OURS(o, fd);
 
-	if (LIKELY(ours == 0))
-		return REAL(fsync)(fd);
-	if (ours > 0 && !o->file)
-		ours = -EBADF;
-	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+	return LIKELY(ours == 0) ? REAL(fsync)(fd) : sync_ours(ours, o);
 }
 
 int hook_fdatasync(int fd)
 {
 	IS_OURS(o, fd);
 
-	if (LIKELY(ours == 0))
-		return REAL(fdatasync)(fd);
-	if (ours > 0 && !o->file)
-		ours = -EBADF;
-	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+	return LIKELY(ours == 0) ? REAL(fdatasync)(fd) : sync_ours(ours, o);
 }
 
 int hook_sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)

@@ -20,7 +20,7 @@
 #include <glob.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -180,6 +180,7 @@
 	H(L, int, mknodat, (int dirfd, const char *path, mode_t mode, dev_t dev))                  \
 	H(L, int, __xmknod, (int version, const char *path, mode_t mode, dev_t *dev))              \
 	H(L, int, __xmknodat, (int version, int dirfd, const char *path, mode_t mode, dev_t *dev)) \
+	H(L, int, bind, (int fd, const struct sockaddr *address, socklen_t len))                   \
 	H(L, int, mkfifo, (const char *path, mode_t mode))                                         \
 	H(L, int, mkfifoat, (int dirfd, const char *path, mode_t mode))
 
@@ -267,6 +268,8 @@
 	A(mmap64, mmap)                                                                            \
 	H(E, int, munmap, (void *addr, size_t len))                                                \
 	H(E, int, mprotect, (void *addr, size_t len, int prot))                                    \
+	H(L, int, msync, (void *addr, size_t len, int flags))                                      \
+	H(E, void *, mremap, (void *addr, size_t old_len, size_t len, int flags, ...))             \
 	H(L, void *, dlopen, (const char *path, int mode))
 
 #define HOOKS_copy(H, A)                                                                           \
@@ -300,6 +303,9 @@
 	H(L, int, posix_spawnp,                                                                    \
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,               \
 	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]))                 \
+	H(L, int, posix_spawn_file_actions_addopen,                                                \
+	  (posix_spawn_file_actions_t * actions, int fd, const char *path, int flags, mode_t mode)) \
+	H(L, int, posix_spawn_file_actions_destroy, (posix_spawn_file_actions_t * actions))        \
 	H(L, int, system, (const char *command))                                                   \
 	H(L, FILE *, popen, (const char *command, const char *mode))                               \
 	H(E, void, _exit, (int status))                                                            \

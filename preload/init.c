@@ -19,6 +19,7 @@
 #include "../common/base/conf_keys.h"
 #include "hook.h"
 #include "raw.h"
+#include "shared_map.h"
 
 bool init_ready, init_enabled, init_exiting;
 struct hook_real real;
@@ -252,6 +253,7 @@ __attribute__((destructor)) static void done(void)
 	if (!init_enabled || init_is_vfork_child())
 		return;
 	stdio_flush();
+	shared_map_send_all();
 	flush_everything();
 	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */
 }

@@ -27,6 +27,7 @@ preload_sources = \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
+	%D%/shared_map.c %D%/shared_map.h \
 	%D%/where.c
 libff3fs_preload_la_SOURCES = $(preload_sources)
 libff3fs_preload_la_CFLAGS = $(AM_CFLAGS) -fno-builtin -ftls-model=initial-exec

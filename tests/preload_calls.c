@@ -380,6 +380,66 @@ static void mappings(void)
 	close(fd);
 }
 
+static void shared_mappings(void)
+{
+	int fd = open(at("sm"), O_RDWR | O_CREAT | O_TRUNC, 0644), status;
+	char buf[16] = "", *m, *again;
+
+	SHOW(ftruncate(fd, 10000));
+	m = mmap(NULL, 10000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memcpy(m + 4090, "stored here", 11);
+	SHOW(pread(fd, buf, 11, 4090));
+	printf("%s\n", buf);
+	SHOW(pwrite(fd, "written", 7, 4094));
+	printf("%.15s\n", m + 4090);
+	m[9999] = '!';
+	SHOW(msync(m, 10000, MS_SYNC));
+	SHOW(pread(open(at("sm"), O_RDONLY), buf, 1, 9999));
+	printf("%c\n", buf[0]);
+	/* another mapping, forks, and a file that grows */
+	again = mmap(NULL, 20000, PROT_READ, MAP_SHARED, fd, 0);
+	SHOW(again[9999]);
+	if (fork() == 0) {
+		memcpy(m + 100, "child", 6);
+		_exit(0);
+	}
+	wait(&status);
+	printf("%s\n", m + 100);
+	SHOW(pread(fd, buf, 6, 100));
+	printf("%s\n", buf);
+	SHOW(ftruncate(fd, 20000));
+	SHOW(pwrite(fd, "tail", 5, 19000));
+	printf("%s\n", again + 19000);
+	SHOW(munmap(again, 20000));
+	m = mremap(m, 10000, 20000, MREMAP_MAYMOVE);
+	printf("%s %s\n", m + 100, m + 19000);
+	m[19999] = '.';
+	memset(m + 12288, 'x', 100);
+	SHOW(fsync(fd));
+	SHOW(close(fd));
+	m[0] = '0';
+	SHOW(munmap(m, 20000));
+	fd = open(at("sm"), O_RDONLY);
+	SHOW(lseek(fd, 0, SEEK_END));
+	SHOW(pread(fd, buf, 1, 0));
+	SHOW(pread(fd, buf + 1, 1, 19999));
+	SHOW(pread(fd, buf + 2, 2, 12386));
+	printf("%c %c %d %d\n", buf[0], buf[1], buf[2], buf[3]);
+	close(fd);
+	/* left to the end of the process */
+	if (fork() == 0) {
+		fd = open(at("sm"), O_RDWR);
+		m = mmap(NULL, 20000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		memcpy(m + 5000, "at exit", 8);
+		exit(0);
+	}
+	wait(&status);
+	fd = open(at("sm"), O_RDONLY);
+	SHOW(pread(fd, buf, 8, 5000));
+	printf("%s\n", buf);
+	close(fd);
+}
+
 static void attributes(void)
 {
 	struct stat st, st2;
@@ -532,6 +592,7 @@ int main(int argc, char **argv)
 	streams();
 	copies();
 	mappings();
+	shared_mappings();
 	attributes();
 	return 0;
 }

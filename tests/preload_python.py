@@ -134,6 +134,16 @@ def maps():
     show(np.fromfile(path('a.bin'), '<f4').sum(), np.load(path('a.npy')).sum())
     show(np.memmap(path('a.bin'), '<f4', 'r')[7777], np.load(path('a.npy'), mmap_mode='r')[5:8])
     show(np.memmap(path('a.bin'), '<f4', 'c', offset=400)[0], np.load(path('a.npz'))['b'].sum())
+    w = np.memmap(path('w.bin'), '<f4', 'w+', shape=(1000, 100))
+    w[10] = 5
+    w.flush()
+    w[20] = 7
+    del w
+    show(np.fromfile(path('w.bin'), '<f4').sum())
+    w = np.lib.format.open_memmap(path('w.npy'), 'w+', dtype='<i8', shape=(5000,))
+    w[:] = range(5000)
+    del w
+    show(np.load(path('w.npy')).sum())
 
 
 def children():
