@@ -41,13 +41,13 @@ static void lock_free_list(uint64_t *saved)
 	uint64_t all = ~0ull;
 
 	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
-	while (__atomic_exchange_n(&free_lock, 1, __ATOMIC_ACQUIRE))
+	while (atomic_exchange_explicit(&free_lock, 1, memory_order_acquire))
 		RAW(sched_yield);
 }
 
 static void unlock_free_list(uint64_t *saved)
 {
-	__atomic_store_n(&free_lock, 0, __ATOMIC_RELEASE);
+	atomic_store_explicit(&free_lock, 0, memory_order_release);
 	RAW(rt_sigprocmask, SIG_SETMASK, saved, 0, 8);
 }
 
@@ -94,7 +94,7 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	o->lock_fd = -1;
 	o->opener = opener;
 	pthread_mutex_init(&o->dir_lock, NULL);
-	__atomic_store_n(&o->refs, 1, __ATOMIC_RELEASE);
+	atomic_store_explicit(&o->refs, 1, memory_order_release);
 	return o;
 }
 
@@ -117,31 +117,31 @@ static int ofd_free(struct ofd *o)
 
 static bool ofd_ref_unless_gone(struct ofd *o)
 {
-	uint32_t n = __atomic_load_n(&o->refs, __ATOMIC_RELAXED);
+	uint32_t n = atomic_load_explicit(&o->refs, memory_order_relaxed);
 
 	while (n > 0)
-		if (__atomic_compare_exchange_n(&o->refs, &n, n + 1, true, __ATOMIC_ACQUIRE,
-						__ATOMIC_RELAXED))
+		if (atomic_compare_exchange_weak_explicit(&o->refs, &n, n + 1, memory_order_acquire,
+							  memory_order_relaxed))
 			return true;
 	return false;
 }
 
 void ofd_unref(struct ofd *o)
 {
-	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) == 0)
+	if (atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
 		ofd_free(o);
 }
 
 int ofd_close(struct ofd *o)
 {
-	bool last = __atomic_sub_fetch(&o->slots, 1, __ATOMIC_ACQ_REL) == 0;
+	bool last = atomic_fetch_sub_explicit(&o->slots, 1, memory_order_acq_rel) == 1;
 	bool writes = (o->flags & O_ACCMODE) != O_RDONLY;
 	int r = 0;
 
 	/* Other calls still use it: what close promises must hold when it returns. */
-	if (writes && o->file && (!last || __atomic_load_n(&o->refs, __ATOMIC_RELAXED) > 1))
+	if (writes && o->file && (!last || atomic_load_explicit(&o->refs, memory_order_relaxed) > 1))
 		r = last ? CALL(fsync, o->file) : CALL(flush, o->file);
-	if (__atomic_sub_fetch(&o->refs, 1, __ATOMIC_ACQ_REL) == 0)
+	if (atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) == 1)
 		r = ofd_free(o);
 	return r;
 }
@@ -156,7 +156,7 @@ static _Atomic uintptr_t *slot_of(int fd, bool make)
 
 	if (UNLIKELY(page >= N_PAGES))
 		return NULL;
-	p = __atomic_load_n(&pages[page], __ATOMIC_ACQUIRE);
+	p = atomic_load_explicit(&pages[page], memory_order_acquire);
 	if (UNLIKELY(!p)) {
 		if (!make)
 			return NULL;
@@ -164,8 +164,10 @@ static _Atomic uintptr_t *slot_of(int fd, bool make)
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (m < 0 && m > -4096)
 			return NULL;
-		if (__atomic_compare_exchange_n(&pages[page], &none, (_Atomic uintptr_t *)m, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		if (atomic_compare_exchange_strong_explicit(&pages[page], &none,
+							    (_Atomic uintptr_t *)m,
+							    memory_order_acq_rel,
+							    memory_order_acquire)) {
 			p = (_Atomic uintptr_t *)m;
 		} else {
 			RAW(munmap, m, FDTAB_PAGE * sizeof(uintptr_t));
@@ -184,12 +186,12 @@ static void replace(int fd, uintptr_t word)
 
 	if (!slot)
 		return;
-	old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	old = atomic_load_explicit(slot, memory_order_relaxed);
 	if (old == word && word <= SLOT_INTERNAL)
 		return;
 	if (old > SLOT_NATIVE && init_is_vfork_child())
 		return;
-	old = __atomic_exchange_n(slot, word, __ATOMIC_ACQ_REL);
+	old = atomic_exchange_explicit(slot, word, memory_order_acq_rel);
 	if (old > SLOT_INTERNAL)
 		ofd_close((struct ofd *)old);
 }
@@ -220,8 +222,8 @@ void fdtab_set(int fd, struct ofd *o)
 
 	if (!slot || init_is_vfork_child())
 		return; /* looked at again at every use */
-	__atomic_add_fetch(&o->refs, 1, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&o->slots, 1, __ATOMIC_RELAXED);
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&o->slots, 1, memory_order_relaxed);
 	replace(fd, (uintptr_t)o);
 	if ((unsigned)fd <= 2)
 		stdio_refresh(fd);
@@ -234,12 +236,12 @@ int fdtab_take(int fd, struct ofd **ret)
 
 	if (!slot)
 		return 0;
-	old = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	old = atomic_load_explicit(slot, memory_order_relaxed);
 	if (old == SLOT_UNKNOWN)
 		return 0;
 	if (old > SLOT_NATIVE && init_is_vfork_child())
 		return 0;
-	old = __atomic_exchange_n(slot, SLOT_UNKNOWN, __ATOMIC_ACQ_REL);
+	old = atomic_exchange_explicit(slot, SLOT_UNKNOWN, memory_order_acq_rel);
 	if (old <= SLOT_INTERNAL)
 		return 0;
 	*ret = (struct ofd *)old;
@@ -290,8 +292,9 @@ static int probe(int fd, _Atomic uintptr_t *slot, struct ofd **ret)
 	if (r > 0)
 		return adopt(fd, &p, ret);
 	if (slot)
-		__atomic_compare_exchange_n(slot, &unknown, SLOT_NATIVE, false, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED);
+		atomic_compare_exchange_strong_explicit(slot, &unknown, SLOT_NATIVE,
+							memory_order_relaxed,
+							memory_order_relaxed);
 	return 0;
 }
 
@@ -304,14 +307,14 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 		return 0;
 	slot = slot_of(fd, true);
 	for (;;) {
-		word = slot ? __atomic_load_n(slot, __ATOMIC_ACQUIRE) : SLOT_UNKNOWN;
+		word = slot ? atomic_load_explicit(slot, memory_order_acquire) : SLOT_UNKNOWN;
 		if (word == SLOT_NATIVE || word == SLOT_INTERNAL)
 			return 0;
 		if (word == SLOT_UNKNOWN)
 			return probe(fd, slot, ret);
 		if (!ofd_ref_unless_gone((struct ofd *)word))
 			continue;
-		if (__atomic_load_n(slot, __ATOMIC_ACQUIRE) == word) {
+		if (atomic_load_explicit(slot, memory_order_acquire) == word) {
 			*ret = (struct ofd *)word;
 			return 1;
 		}
@@ -322,7 +325,7 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 bool fdtab_is_ours(int fd)
 {
 	_Atomic uintptr_t *slot = fd < 0 || !init_active() ? NULL : slot_of(fd, false);
-	uintptr_t word = slot ? __atomic_load_n(slot, __ATOMIC_RELAXED) : SLOT_UNKNOWN;
+	uintptr_t word = slot ? atomic_load_explicit(slot, memory_order_relaxed) : SLOT_UNKNOWN;
 	struct placeholder p;
 
 	if (fd < 0 || !init_active() || word == SLOT_NATIVE || word == SLOT_INTERNAL)
@@ -334,17 +337,17 @@ bool fdtab_is_internal(int fd)
 {
 	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
 
-	return slot && __atomic_load_n(slot, __ATOMIC_RELAXED) == SLOT_INTERNAL;
+	return slot && atomic_load_explicit(slot, memory_order_relaxed) == SLOT_INTERNAL;
 }
 
 static int next_slot(int first, int last, bool ours)
 {
 	for (int page = first / FDTAB_PAGE; page < N_PAGES && page <= last / FDTAB_PAGE; page++) {
-		_Atomic uintptr_t *p = __atomic_load_n(&pages[page], __ATOMIC_ACQUIRE);
+		_Atomic uintptr_t *p = atomic_load_explicit(&pages[page], memory_order_acquire);
 		int fd = MAX(first, page * FDTAB_PAGE);
 
 		for (; p && fd < (page + 1) * FDTAB_PAGE && fd <= last; fd++) {
-			uintptr_t w = __atomic_load_n(&p[fd % FDTAB_PAGE], __ATOMIC_RELAXED);
+			uintptr_t w = atomic_load_explicit(&p[fd % FDTAB_PAGE], memory_order_relaxed);
 
 			if (ours ? w > SLOT_INTERNAL : w == SLOT_INTERNAL)
 				return fd;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "core.h"
 #include "placeholder.h"
@@ -36,7 +37,7 @@ int fdtab_get_slow(int fd, struct ofd **ret);
 static inline int fdtab_get(int fd, struct ofd **ret)
 {
 	if (LIKELY((unsigned)fd < FDTAB_PAGE &&
-		   __atomic_load_n(&fdtab_first[fd], __ATOMIC_RELAXED) == SLOT_NATIVE))
+		   atomic_load_explicit(&fdtab_first[fd], memory_order_relaxed) == SLOT_NATIVE))
 		return 0;
 	return fdtab_get_slow(fd, ret);
 }

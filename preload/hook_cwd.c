@@ -9,6 +9,7 @@
  * `cwd` is the parent's and stays. */
 #include "hook.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "raw.h"
@@ -17,7 +18,7 @@ static _Atomic uint64_t cwd;
 
 uint64_t cwd_inode(void)
 {
-	return __atomic_load_n(&cwd, __ATOMIC_RELAXED);
+	return atomic_load_explicit(&cwd, memory_order_relaxed);
 }
 
 void cwd_init(void)

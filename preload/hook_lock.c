@@ -70,15 +70,15 @@ int lock_file_open(uint64_t ino, const char *suffix)
 /* The description's own lock descriptor. */
 static int own_lock_fd(struct ofd *o)
 {
-	int fd = __atomic_load_n(&o->lock_fd, __ATOMIC_ACQUIRE), none = -1;
+	int fd = atomic_load_explicit(&o->lock_fd, memory_order_acquire), none = -1;
 
 	if (fd >= 0)
 		return fd;
 	fd = lock_file_open(o->ino, "");
 	if (fd < 0)
 		return fd;
-	if (__atomic_compare_exchange_n(&o->lock_fd, &none, fd, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_ACQUIRE))
+	if (atomic_compare_exchange_strong_explicit(&o->lock_fd, &none, fd, memory_order_acq_rel,
+						    memory_order_acquire))
 		return fd;
 	fdtab_forget(fd);
 	raw_close(fd);
@@ -87,7 +87,7 @@ static int own_lock_fd(struct ofd *o)
 
 void lock_release(struct ofd *o)
 {
-	int fd = __atomic_exchange_n(&o->lock_fd, -1, __ATOMIC_ACQ_REL);
+	int fd = atomic_exchange_explicit(&o->lock_fd, -1, memory_order_acq_rel);
 
 	if (fd >= 0) {
 		fdtab_forget(fd);
@@ -195,7 +195,7 @@ static int flock_own(int fd, struct ofd *o, int operation)
 /* On one that somebody else opened: the lock must not end with this process. */
 static int flock_inherited(int fd, struct ofd *o, int operation)
 {
-	int inherited = __atomic_load_n(&o->lock_fd, __ATOMIC_ACQUIRE), lock_fd, r;
+	int inherited = atomic_load_explicit(&o->lock_fd, memory_order_acquire), lock_fd, r;
 
 	if (inherited >= 0) /* by fork, with the opener's lock descriptor: shared as it should be */
 		return REAL(flock)(inherited, operation) < 0 ? -errno : 0;

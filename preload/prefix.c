@@ -6,6 +6,7 @@
 #include "prefix.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "raw.h"
@@ -28,7 +29,7 @@ static _Atomic uintptr_t readable[N_READABLE];
 void memory_forget(void)
 {
 	for (int i = 0; i < N_READABLE; i++)
-		__atomic_store_n(&readable[i], 0, __ATOMIC_RELAXED);
+		atomic_store_explicit(&readable[i], 0, memory_order_relaxed);
 }
 
 bool memory_readable(const void *p)
@@ -36,13 +37,13 @@ bool memory_readable(const void *p)
 	uintptr_t page = (uintptr_t)p / PAGE;
 	_Atomic uintptr_t *slot = &readable[page % N_READABLE];
 
-	if (LIKELY(__atomic_load_n(slot, __ATOMIC_RELAXED) == page))
+	if (LIKELY(atomic_load_explicit(slot, memory_order_relaxed) == page))
 		return page != 0;
 	/* With an invalid `how` the kernel still reads the set first: EFAULT if it cannot, EINVAL
 	 * if it could. */
 	if (RAW(rt_sigprocmask, -1, (uintptr_t)p & ~7ul, 0, 8) == -EFAULT)
 		return false;
-	__atomic_store_n(slot, page, __ATOMIC_RELAXED);
+	atomic_store_explicit(slot, page, memory_order_relaxed);
 	return true;
 }
 

@@ -221,9 +221,10 @@ static struct choice look(struct ff3_rpc_peer *peer)
 
 	for (unsigned i = 0; i < peer->options.max_connections && !c.idle; i++) {
 		struct ff3_rpc_conn *conn = &peer->conns[i];
+		enum ff3_rpc_conn_state state = conn->state;
 		unsigned n = conn->n_calls;
 
-		switch (conn->state) {
+		switch (state) {
 		case FF3_CONN_UP:
 			if (n == 0)
 				c.idle = conn;
