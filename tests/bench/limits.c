@@ -3,8 +3,8 @@
  *
  *   limits [--dir DIR] [--seconds S] [--size BYTES] [--cpu N] [--only PART]
  *
- * Prints one JSON document: an array of {name, block, depth, ops_per_s, mib_per_s, cpu_us_per_op},
- * where the CPU time is that of both sides together. What is read is checked, as ff3fs bench does,
+ * Prints one JSON document: an array of {name, block, depth, ops_per_s, mib_per_s, cpu_us_per_op,
+ * p50_us}, where the CPU time is that of both sides together. What is read is checked, as ff3fs bench does,
  * so that both pay the same for it.
  * Threads: none; servers are forked processes, one per measurement. */
 #include <argp.h>
@@ -50,18 +50,28 @@ bool limits_time_is_up(struct limits_meter begin)
 	return (double)(ff3_now_ns(CLOCK_MONOTONIC) - begin.wall_ns) >= options.seconds * 1e9;
 }
 
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
 void limits_report(struct limits_meter begin, const char *name, size_t block, unsigned depth,
-		   uint64_t n_ops)
+		   uint64_t n_ops, struct limits_latencies *l)
 {
 	struct limits_meter end = limits_start();
 	double seconds = (double)(end.wall_ns - begin.wall_ns) / 1e9;
 	double rate = (double)n_ops / seconds;
 
+	if (l)
+		qsort(l->ns, l->n, sizeof *l->ns, compare);
 	printf("%s\n  {\"name\": \"%s\", \"block\": %zu, \"depth\": %u, \"ops_per_s\": %.1f, "
-	       "\"mib_per_s\": %.2f, \"cpu_us_per_op\": %.3f}",
+	       "\"mib_per_s\": %.2f, \"cpu_us_per_op\": %.3f, \"p50_us\": %.2f}",
 	       n_reported++ ? "," : "[", name, block, depth, rate,
 	       rate * (double)block / (double)FF3_MIB(1),
-	       (double)(end.cpu_ns - begin.cpu_ns) / 1e3 / (double)n_ops);
+	       (double)(end.cpu_ns - begin.cpu_ns) / 1e3 / (double)n_ops,
+	       l && l->n ? l->ns[l->n / 2] / 1e3 : 0);
 	fflush(stdout);
 }
 
@@ -122,7 +132,7 @@ static void measure_memcpy(void)
 			memcpy(to + at, from + at, block);
 			__asm__ volatile("" : : "r"(to) : "memory");
 		}
-	limits_report(begin, "memcpy", block, 1, n);
+	limits_report(begin, "memcpy", block, 1, n, NULL);
 	free(from);
 	free(to);
 }

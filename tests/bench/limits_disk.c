@@ -59,7 +59,7 @@ static void measure_read(struct io_uring *ring, int fd, size_t block, unsigned d
 			ask(ring, fd, buf + i * block, block, i, offsets[i]);
 		}
 	}
-	limits_report(begin, "disk_read", block, depth, n);
+	limits_report(begin, "disk_read", block, depth, n, NULL);
 	free(buf);
 }
 
@@ -102,7 +102,7 @@ static void measure_write(struct io_uring *ring, int fd, size_t block, unsigned 
 	}
 	if (fdatasync(fd) < 0)
 		limits_die("fdatasync");
-	limits_report(begin, "disk_write", block, depth, n);
+	limits_report(begin, "disk_write", block, depth, n, NULL);
 	free(buf);
 }
 
