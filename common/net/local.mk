@@ -27,3 +27,4 @@ tests_bench_limits_SOURCES = tests/bench/limits.c tests/bench/limits.h \
 	tests/bench/limits_tcp.c tests/bench/limits_disk.c common/base/pattern.h
 tests_bench_limits_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 tests_bench_limits_LDADD = $(URING_LIBS)
+EXTRA_DIST += tests/bench/run.sh tests/bench/table.py

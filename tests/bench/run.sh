@@ -1,0 +1,110 @@
+#!/bin/bash
+# ff3fs beside the machine's limits, in the same run:
+#
+#   bash ../tests/bench/run.sh [--rounds N] [--seconds S] [--size SIZE] [--files N] [--out DIR]
+#
+# Run in the build directory. A development cluster of one chunk daemon is started; then, round by
+# round, the limits and ff3fs bench do the same work one after the other. What counts is the ratio
+# within a round, and of those the median over the rounds (5 by default). Operations one at a time
+# run with client and daemons on one core, everything else without pinning. As root, the cluster
+# and the raw disk files lie on an XFS in a loop file, because an ext4 root is slow at creates after
+# many unlinks.
+#
+# Writes DIR/bench.json (all figures), DIR/bench.txt (the table, also on stdout) and DIR/bench.png.
+. "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
+
+rounds=5 seconds=0.5 size=128M out=$PWD/bench files=4000
+while [ $# -gt 0 ]; do
+	case $1 in
+	--rounds) rounds=$2 ;;
+	--seconds) seconds=$2 ;;
+	--size) size=$2 ;;
+	--files) files=$2 ;;
+	--out) out=$2 ;;
+	*) echo "usage: run.sh [--rounds N] [--seconds S] [--size SIZE] [--files N] [--out DIR]" >&2; exit 2 ;;
+	esac
+	shift 2
+done
+requires taskset /usr/bin/python3
+limits=$builddir/tests/bench/limits
+[ -x "$limits" ] || die 'tests/bench/limits is not built'
+bytes=$(numfmt --from=iec "$size")
+mkdir -p "$out"
+rm -f "$tmp"/round.*
+
+# --- Where the daemons' disks are -----------------------------------------------------------------
+
+disk=$tmp/disk
+mkdir "$disk"
+if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null &&
+	truncate -s 6G "$tmp/xfs.img" && mkfs.xfs -q "$tmp/xfs.img" &&
+	mount -o loop "$tmp/xfs.img" "$disk" 2>/dev/null; then
+	cleanup_fn "umount '$disk'"
+	say 'on XFS in a loop file'
+else
+	say "on $(stat -f -c %T "$disk")"
+fi
+
+# --- Clusters -------------------------------------------------------------------------------------
+
+# cluster NAME MEMORY: starts one and sets daemons to its pids.
+cluster() {
+	ff3fs dev --quiet --dir="$disk/$1" --chunkd=1 --memory="$2" up || die 'ff3fs dev up'
+	cleanup_fn "ff3fs dev --quiet --dir='$disk/$1' down"
+	export FF3FS_CONF=$disk/$1/ff3fs.conf
+	daemons=$({ ff3fs dev --dir="$disk/$1" pid metad; ff3fs dev --dir="$disk/$1" pid chunkd; } |
+		paste -sd,)
+}
+
+# pin CPUS: where the daemons run.
+pin() {
+	local pid
+	for pid in ${daemons//,/ }; do taskset -a -c -p "$1" "$pid" >/dev/null; done
+}
+
+all_cpus=0-$(($(nproc) - 1))
+
+# keep ROUND NAME COMMAND…: its JSON becomes one line of the results.
+keep() {
+	local round=$1 name=$2
+	shift 2
+	"$@" >"$tmp/out.json" || die "$*"
+	/usr/bin/python3 -c 'import json, sys
+print(json.dumps({"round": int(sys.argv[1]), "part": sys.argv[2], "rows": json.load(sys.stdin)}))' \
+		"$round" "$name" <"$tmp/out.json" >>"$tmp/results" || die "$name: no JSON"
+}
+
+bench() { ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" "$@"; }
+
+# --- Rounds ---------------------------------------------------------------------------------------
+
+cluster warm 1G
+for ((round = 1; round <= rounds; round++)); do
+	say "round $round of $rounds: warm"
+	pin 0
+	keep $round one-core-limit "$limits" --cpu 0 --seconds "$seconds" --size "$bytes" --only tcp
+	keep $round one-core taskset -c 0 ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" \
+		--size "$size" --threads 1 --depth 1 --only read-rand
+	pin "$all_cpus"
+	keep $round many-limit "$limits" --seconds "$seconds" --size "$bytes" --only tcp
+	keep $round many bench --size "$size" --threads 1 --depth 16 --only read-rand
+	keep $round threads bench --size "$size" --threads 8 --depth 1 --only read-rand --block 4K,64K
+	keep $round write-limit "$limits" --dir "$disk" --size $((bytes * 4)) --only disk_write
+	keep $round write bench --size $((bytes * 4)) --threads 1 --only write-seq
+	keep $round files bench --files "$files" --threads 1 \
+		--only create,stat,open-read-close,readdir,unlink
+done
+
+cluster cold 16M
+for ((round = 1; round <= rounds; round++)); do
+	say "round $round of $rounds: cold"
+	[ -w /proc/sys/vm/drop_caches ] && { sync -f "$disk"; echo 3 >/proc/sys/vm/drop_caches; }
+	keep $round cold-limit "$limits" --dir "$disk" --seconds "$seconds" --size $((bytes * 4)) \
+		--only disk_read
+	keep $round cold bench --size $((bytes * 4)) --threads 1 --depth 1,8,32 --once --only read-rand
+done
+
+/usr/bin/python3 "$srcdir/tests/bench/table.py" "$tmp/results" "$out" | tee "$out/bench.txt"
+if command -v gnuplot >/dev/null; then
+	gnuplot "$out/bench.gp" && say "plot: $out/bench.png"
+fi
