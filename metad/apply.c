@@ -17,6 +17,7 @@
 
 struct metad_result_session {
 	uint64_t session;
+	uint64_t max_seq;
 	uint64_t acked;
 	uint64_t n;
 	UT_hash_handle hh;
@@ -30,6 +31,7 @@ static int note_session(void *arg, uint64_t session, uint64_t max_seq, uint64_t 
 	if (!s)
 		return -ENOMEM;
 	s->session = session;
+	s->max_seq = max_seq;
 	s->acked = acked;
 	s->n = n;
 	HASH_ADD(hh, a->sessions, session, sizeof session, s);
@@ -81,9 +83,11 @@ static struct metad_result_session *find_session(const struct metad_apply *a, ui
 	return s;
 }
 
-bool metad_apply_knows(const struct metad_apply *a, uint64_t session)
+uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session)
 {
-	return find_session(a, session) != NULL;
+	const struct metad_result_session *s = find_session(a, session);
+
+	return s ? s->max_seq : 0;
 }
 
 /* Tells which inode a repeated answer was about, so that it waits for what the first waited for. */
@@ -148,6 +152,7 @@ static int store_answer(struct metad_apply *a, const struct ff3_tag *tag)
 	if (r < 0)
 		return r;
 	s->n++;
+	s->max_seq = MAX(s->max_seq, tag->seq);
 	s->acked = MAX(s->acked, tag->acked);
 	if (s->n < 64 || (s->n & (s->n - 1)) != 0)
 		return 0;

@@ -42,8 +42,9 @@ void metad_apply_free(struct metad_apply *a);
 int metad_apply(struct metad_apply *a, const struct metad_record *rec, uint64_t hash);
 /* Whether the body of a request decodes; its tag. -EBADMSG, -EOPNOTSUPP: no mutation. */
 int metad_apply_check(uint16_t op, const void *body, size_t len, struct ff3_tag *ret_tag);
+/* The highest number of a request of session whose result is stored; 0: none. */
+uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session);
 /* Sessions that have results stored. */
-bool metad_apply_knows(const struct metad_apply *a, uint64_t session);
 void metad_apply_each_session(const struct metad_apply *a, void (*fn)(void *arg, uint64_t session),
 			      void *arg);
 

@@ -16,6 +16,7 @@
 #define WAL_PAGES_MAX 8192u /* 32 MiB begin a checkpoint */
 #define LOG_SEGMENTS_MAX 4u /* in use, begin one too */
 #define DIRTY_MAX_NS (30 * FF3_NSEC_PER_SEC)
+#define SEGMENT_RETRY_NS (5 * FF3_NSEC_PER_SEC)
 
 struct metad_checkpointer {
 	struct metad *m;
@@ -27,6 +28,7 @@ struct metad_checkpointer {
 	uint64_t seq;      /* applied when the running one began */
 	uint64_t safe_seq; /* applied and synced */
 	uint64_t last_ns;
+	bool checkpoint_wanted;
 	uint64_t left;
 	int result;
 	uint64_t count;
@@ -35,6 +37,7 @@ struct metad_checkpointer {
 	unsigned slot;
 	int fd;
 	int segment_result;
+	uint64_t no_segment_until_ns;
 };
 
 static void run(struct metad_job *job)
@@ -47,6 +50,7 @@ static void run(struct metad_job *job)
 static void start(struct metad_checkpointer *c)
 {
 	c->running = true;
+	c->checkpoint_wanted = false;
 	c->seq = metad_db_meta(c->m->db)->applied_seq;
 	metad_worker_submit(c->worker, &c->job);
 }
@@ -89,8 +93,13 @@ static void segment_made(struct metad_job *job)
 {
 	struct metad_checkpointer *c = CONTAINER_OF(job, struct metad_checkpointer, segment_job);
 
-	if (c->segment_result < 0)
-		metad_die(c->segment_result, "cannot make a log segment");
+	if (c->segment_result < 0) {
+		/* The ones that exist may do: a checkpoint frees them. Tried again later. */
+		ff3_log_errno(c->segment_result, "cannot make another log segment");
+		c->no_segment_until_ns = ff3_boottime_ns() + SEGMENT_RETRY_NS;
+		c->checkpoint_wanted = true;
+		c->fd = -1;
+	}
 	metad_log_add_segment(c->m->log, c->slot, c->fd);
 	metad_pipeline_kick(c->m);
 }
@@ -137,10 +146,11 @@ void metad_checkpointer_poll(struct metad *m)
 
 	full = metad_log_used(m->log, &n_segments) / METAD_SEGMENT_SIZE >= LOG_SEGMENTS_MAX;
 	if (!c->running && applied > c->safe_seq &&
-	    (full || metad_db_wal_pages(m->db) >= WAL_PAGES_MAX ||
+	    (full || c->checkpoint_wanted || metad_db_wal_pages(m->db) >= WAL_PAGES_MAX ||
 	     ff3_boottime_ns() - c->last_ns >= DIRTY_MAX_NS))
 		start(c);
-	if (metad_log_wants_segment(m->log, &c->slot))
+	if (ff3_boottime_ns() >= c->no_segment_until_ns &&
+	    metad_log_wants_segment(m->log, &c->slot))
 		metad_worker_submit(c->worker, &c->segment_job);
 }
 

@@ -313,7 +313,7 @@ int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_
 	if (!db)
 		return -ENOMEM;
 	db->dirty = calloc(DIRTY_SLOTS, sizeof *db->dirty);
-	r = metad_cache_new(memory / 2, &db->cache);
+	r = metad_cache_new(memory / 4, &db->cache);
 	if (!db->dirty || r < 0 || asprintf(&db->path, "%s/metad.db", dir) < 0)
 		r = -ENOMEM;
 	if (r >= 0)

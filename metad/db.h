@@ -29,7 +29,8 @@ struct metad_meta {
 	uint64_t routing_version;
 };
 
-/* dir: made if it does not exist. memory: bytes for pages and caches. A new database gets a
+/* dir: made if it does not exist. memory: half of it is for pages, a
+ * quarter for the cache before them. A new database gets a
  * random cluster id and a root directory of mode 01777 with that layout. */
 int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_t stripe,
 		  struct metad_db **ret);

@@ -55,7 +55,7 @@ struct metad_file *metad_file_get(struct metad *m, uint64_t ino)
 
 void metad_file_put(struct metad *m, struct metad_file *f)
 {
-	if (f->n_sessions > 0 || f->dirty || f->truncating || f->parked || f->appenders ||
+	if (f->n_sessions > 0 || f->times_pending > 0 || f->dirty || f->truncating || f->parked || f->appenders ||
 	    f->holder_session != 0)
 		return;
 	HASH_DEL(m->files->all, f);
@@ -134,7 +134,7 @@ bool metad_file_update(struct metad *m, const struct metad_inode *inode, uint64_
 	*ret = (struct metad_size_update){
 		.ino = inode->ino,
 		.size = dirty ? MAX(f->end, end) : end,
-		.mtime = dirty ? f->mtime : (int64_t)ff3_realtime_ns(),
+		.mtime = !dirty ? (int64_t)ff3_realtime_ns() : f->times_pending ? 0 : f->mtime,
 		.truncs = inode->truncs,
 		.kill_mode = dirty ? f->kill_mode : 0,
 	};
@@ -152,12 +152,24 @@ void metad_file_logged(struct metad *m, const struct metad_size_update *u)
 	metad_file_put(m, f);
 }
 
-void metad_file_times_set(struct metad *m, uint64_t ino)
+void metad_file_times_begin(struct metad *m, uint64_t ino)
 {
 	struct metad_file *f = metad_file_find(m, ino);
 
 	if (f)
+		f->times_pending++;
+}
+
+void metad_file_times_end(struct metad *m, uint64_t ino, bool set)
+{
+	struct metad_file *f = metad_file_find(m, ino);
+
+	if (!f)
+		return;
+	f->times_pending--;
+	if (set)
 		f->mtime = 0;
+	metad_file_put(m, f);
 }
 
 uint64_t metad_file_cut(struct metad *m, uint64_t ino)

@@ -24,7 +24,8 @@ struct appender {
 
 struct metad_file {
 	uint64_t ino;
-	uint32_t n_sessions; /* that have it open */
+	uint32_t n_sessions;    /* that have it open */
+	uint32_t times_pending; /* requests under way that set its times */
 	bool dirty;          /* end and mtime are not in the log */
 	uint32_t kill_mode;
 	bool truncating;

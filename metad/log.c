@@ -11,6 +11,9 @@
  * to be logged any more, an empty batch is written that tells it: then a damaged last batch can be
  * told from one that was never finished.
  *
+ * O_DIRECT with O_DSYNC and O_DIRECT with a separate fdatasync took the same time (p50 within 10 %,
+ * p90 within 2 %, 400 writes each in turn on a busy disk); the former is one submission instead of two.
+ *
  * Threads: the serving loop's. Failure of a write: the caller ends the daemon; a failed write is
  * never repeated, since the kernel may have dropped the dirty state. */
 #include "log_private.h"
@@ -21,6 +24,8 @@
 
 #include "../common/base/crc32c.h"
 #include "../common/base/log.h"
+
+#define KEEP_SEGMENTS 4u /* files that stay when the daemon starts */
 
 int log_open_segment(const char *dir, unsigned slot, bool create, int *ret_fd)
 {
@@ -66,8 +71,12 @@ int metad_log_make_segment(const char *dir, unsigned slot, uint64_t segment_size
 	if (r < 0)
 		return r;
 	r = write_zeros(fd, segment_size);
-	if (r < 0)
+	if (r < 0) {
+		/* What it took so far is needed by others. */
+		if (ftruncate(fd, 0) < 0)
+			ff3_debug("cannot cut log-%03u", slot);
 		return r;
+	}
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0 || fsync(fd) < 0 || fsync(dirfd) < 0)
 		return -errno;
@@ -147,6 +156,20 @@ void metad_log_close(struct metad_log *log)
 	free(log);
 }
 
+/* Returns how many files that were. */
+static unsigned remove_segment(struct metad_log *log, unsigned slot)
+{
+	char path[4096];
+
+	if (log->segments[slot].fd < 0)
+		return 0;
+	snprintf(path, sizeof path, "%s/log-%03u", log->dir, slot);
+	if (unlink(path) < 0)
+		return 0;
+	close(TAKE_FD(log->segments[slot].fd));
+	return 1;
+}
+
 int metad_log_begin(struct metad_log *log, uint64_t epoch, uint64_t last_seq, uint64_t last_hash)
 {
 	unsigned n_files = 0;
@@ -163,6 +186,8 @@ int metad_log_begin(struct metad_log *log, uint64_t epoch, uint64_t last_seq, ui
 		n_files += s->fd >= 0;
 	}
 	log->next_number++;
+	for (unsigned i = MAX_SEGMENTS; i-- > 0 && n_files > KEEP_SEGMENTS;)
+		n_files -= remove_segment(log, i);
 	for (unsigned i = 0; i < MAX_SEGMENTS && n_files < 2; i++) {
 		int r;
 

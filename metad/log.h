@@ -63,6 +63,7 @@ void metad_log_release(struct metad_log *log, uint64_t seq);
 bool metad_log_wants_segment(struct metad_log *log, unsigned *ret_slot);
 /* Any thread; takes as long as writing segment_size bytes. */
 int metad_log_make_segment(const char *dir, unsigned slot, uint64_t segment_size, int *ret_fd);
+/* fd -1: it could not be made. */
 void metad_log_add_segment(struct metad_log *log, unsigned slot, int fd);
 /* Bytes of segments in use, and segments in all. */
 uint64_t metad_log_used(const struct metad_log *log, unsigned *ret_n_segments);

@@ -66,6 +66,7 @@ struct metad_mutation {
 	uint64_t session;
 	struct ff3_tag tag;
 	uint32_t open_flags;
+	uint64_t times_ino; /* whose mtime is set, if it is held in memory */
 	const struct metad_record *rec; /* while applied runs */
 };
 
@@ -129,8 +130,12 @@ bool metad_file_update(struct metad *m, const struct metad_inode *inode, uint64_
 		       struct metad_size_update *ret);
 /* u was applied. */
 void metad_file_logged(struct metad *m, const struct metad_size_update *u);
-/* The user set mtime; the file was cut. Returns the end it was known to have. */
-void metad_file_times_set(struct metad *m, uint64_t ino);
+/* A request that sets the mtime of ino was logged: until it is applied, the time held here is not
+ * logged, since it would come after it. */
+void metad_file_times_begin(struct metad *m, uint64_t ino);
+/* It was applied; set: successfully. */
+void metad_file_times_end(struct metad *m, uint64_t ino, bool set);
+/* The file was cut. Returns the end it was known to have. */
 uint64_t metad_file_cut(struct metad *m, uint64_t ino);
 /* Logs sizes noted before CLOCK_BOOTTIME before_ns. */
 void metad_files_flush(struct metad *m, uint64_t before_ns);

@@ -28,8 +28,6 @@ static void follow_up(struct metad *m, const struct metad_effects *effects)
 {
 	if (effects->truncated)
 		metad_cleaner_truncate(m, effects->ino, metad_file_cut(m, effects->ino));
-	if (effects->times_set)
-		metad_file_times_set(m, effects->ino);
 	if (effects->routing) {
 		int r = metad_routes_reload(m);
 
@@ -66,6 +64,8 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	int r;
 
 	m->n_failed += !ok;
+	if (mutation->times_ino != 0)
+		metad_file_times_end(m, mutation->times_ino, ok && a->effects.times_set);
 	if (ok)
 		follow_up(m, &a->effects);
 	if (ok && op == FF3_OP_open)
@@ -92,10 +92,12 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 }
 
 /* Logs r's body; rec has what was decided. */
-static void log_request(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
-			const struct ff3_tag *tag, struct metad_record *rec, uint32_t open_flags)
+static int log_mutation(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			const struct ff3_tag *tag, struct metad_record *rec, uint32_t open_flags,
+			uint64_t times_ino)
 {
 	struct metad_mutation mutation = {
+		.times_ino = times_ino,
 		.r = r,
 		.applied = on_applied,
 		.session = conn->session_id,
@@ -113,6 +115,20 @@ static void log_request(struct metad *m, struct metad_conn *conn, struct ff3_req
 		metad_reply_status(m, r, e);
 	else
 		metad_session_note_logged(conn->session, tag->seq);
+	return e;
+}
+
+static void log_request(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			const struct ff3_tag *tag, struct metad_record *rec, uint32_t open_flags)
+{
+	log_mutation(m, conn, r, tag, rec, open_flags, 0);
+}
+
+static void log_times(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		      const struct ff3_tag *tag, struct metad_record *rec, uint64_t ino)
+{
+	if (log_mutation(m, conn, r, tag, rec, 0, ino) >= 0)
+		metad_file_times_begin(m, ino);
 }
 
 static void log_plain(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
@@ -129,7 +145,6 @@ static void log_plain(struct metad *m, struct metad_conn *conn, struct ff3_reque
 	{                                                                                          \
 		log_plain(m, conn, r, &q->tag);                                                    \
 	}
-SERVE_PLAIN(setattr)
 SERVE_PLAIN(rmdir)
 SERVE_PLAIN(unlink)
 SERVE_PLAIN(rename)
@@ -165,6 +180,20 @@ void serve_register_node(struct metad *m, struct metad_conn *conn, struct ff3_re
 		metad_reply_status(m, r, -EPERM);
 	else
 		log_plain(m, conn, r, &q->tag);
+}
+
+void serve_setattr(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		   const struct ff3_req_setattr *q)
+{
+	struct metad_record rec = { 0 };
+
+	/* What is resolved here may be another object by then: that only delays logging a time. */
+	if ((q->valid & (FF3_SET_MTIME | FF3_SET_MTIME_NOW)) && metad_files_dirty(m) &&
+	    metad_walk_object(m->db, &conn->cred, &q->at, &m->walk) >= 0 &&
+	    metad_file_find(m, m->walk.inode.ino))
+		log_times(m, conn, r, &q->tag, &rec, m->walk.inode.ino);
+	else
+		log_request(m, conn, r, &q->tag, &rec, 0);
 }
 
 static bool may_be_repeated(const struct metad_conn *conn, const struct ff3_tag *tag)
