@@ -21,12 +21,16 @@
 #include "../common/base/log.h"
 
 #define FORMAT 1
+/* So many commits after the ballast was given up, it is tried to make it again. */
+#define REFILL 64
 
 struct chunkd_index {
 	sqlite3 *db;
 	sqlite3_stmt *begin, *commit, *rollback, *insert, *update, *delete;
 	char *ballast_path;
 	uint64_t ballast;
+	bool given;	   /* the ballast was given up */
+	uint32_t n_commits; /* since then */
 };
 
 static const char schema[] =
@@ -60,15 +64,15 @@ static int from_sqlite(int rc)
 }
 
 /* Fills the ballast file up to its size; that there is no room for it now is no failure. */
-static void ballast_fill(struct chunkd_index *x)
+static bool ballast_fill(struct chunkd_index *x)
 {
 	_cleanup_close_ int fd = -1;
 
-	if (x->ballast == 0)
-		return;
 	fd = open(x->ballast_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0 || posix_fallocate(fd, 0, (off_t)x->ballast) != 0)
-		(void)unlink(x->ballast_path);
+	if (fd >= 0 && posix_fallocate(fd, 0, (off_t)x->ballast) == 0)
+		return true;
+	(void)unlink(x->ballast_path);
+	return false;
 }
 
 static int format_version(sqlite3 *db, int *ret)
@@ -158,7 +162,7 @@ int chunkd_index_open(const char *dir, uint64_t ballast, struct chunkd_index **r
 		chunkd_index_close(x);
 		return r;
 	}
-	ballast_fill(x);
+	x->given = !ballast_fill(x);
 	*ret = x;
 	return 0;
 }
@@ -273,10 +277,12 @@ int chunkd_index_commit(struct chunkd_index *x, const struct chunkd_change *chan
 {
 	int r = transaction(x, changes, n);
 
-	if (r == -ENOSPC && x->ballast && truncate(x->ballast_path, 0) == 0) {
+	if (r == -ENOSPC && x->ballast && !x->given && truncate(x->ballast_path, 0) == 0) {
 		ff3_warning("no space for the index: giving up %s", x->ballast_path);
-		x->ballast = 0; /* made again at the next start */
+		x->given = true;
 		r = transaction(x, changes, n);
+	} else if (r == 0 && x->given && ++x->n_commits % REFILL == 0) {
+		x->given = !ballast_fill(x);
 	}
 	return r;
 }

@@ -460,6 +460,7 @@ int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t me
 		.capacity = daemon->conf->chunkd.capacity,
 		.memory = memory,
 		.flush_ns = daemon->conf->chunkd.flush * FF3_NSEC_PER_MSEC,
+		.prewrite = true,
 	};
 	int r;
 

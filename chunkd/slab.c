@@ -8,13 +8,20 @@
  * not eaten up by classes that hold one chunk each. When nothing can grow any more, other classes
  * give back the free slots at the end of their last file.
  *
+ * In idle times, free slots that the file system has marked as unwritten get zeros, once (measured:
+ * a synced 16 KiB write is 1.1-2 times as fast into a written slot). They count as taken while
+ * that goes on.
+ *
  * Which slots are free is known only in RAM: every slot without a row in the index is.
  *
- * Threads: the store's thread; a growth job touches only its own struct. */
+ * Threads: the store's thread; jobs touch only their own structs. */
 #include "slab.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -33,6 +40,16 @@ struct grow {
 	int status;
 };
 
+struct prewrite {
+	struct chunkd_job job;
+	struct chunkd_slabs *slabs;
+	struct class *class;
+	int fd;
+	uint32_t first, n; /* slots */
+	uint64_t from, to; /* the same in bytes of the file */
+	bool busy;
+};
+
 struct class {
 	uint8_t shift;
 	uint64_t *bits; /* 1: taken */
@@ -41,6 +58,7 @@ struct class {
 	uint32_t n_files;
 	bool growing;
 	bool full; /* the last growth failed, and nothing was freed since */
+	uint32_t prewritten; /* slots below were looked at */
 	struct grow grow;
 };
 
@@ -49,6 +67,7 @@ struct chunkd_slabs {
 	uint64_t allocated;	    /* bytes of all files, and of growth under way */
 	uint64_t used_bytes, reserved_bytes;
 	struct class class[N_CLASSES];
+	struct prewrite prewrite;
 };
 
 static uint32_t slots_per_file(const struct class *c)
@@ -241,7 +260,7 @@ bool chunkd_slabs_quiet(const struct chunkd_slabs *s)
 	for (unsigned i = 0; i < N_CLASSES; i++)
 		if (s->class[i].growing)
 			return false;
-	return true;
+	return !s->prewrite.busy;
 }
 
 void chunkd_slabs_usage(const struct chunkd_slabs *s, uint8_t class, struct chunkd_class_usage *ret)
@@ -336,6 +355,7 @@ static uint64_t class_shrink(struct chunkd_slabs *s, struct class *c)
 		return 0;
 	}
 	c->n_slots -= n;
+	c->prewritten = MIN(c->prewritten, c->n_slots);
 	s->allocated -= bytes;
 	return bytes;
 }
@@ -379,6 +399,96 @@ static bool class_grow(struct chunkd_slabs *s, struct class *c, bool force)
 	c->full = false;
 	s->o.io->ops->job(s->o.io, &g->job);
 	return true;
+}
+
+/* --- Prewriting ------------------------------------------------------------------------------- */
+
+#define PREWRITE_BYTES FF3_MIB(1)
+
+/* Whether a part of [from, to) was allocated and never written. */
+static bool is_unwritten(int fd, uint64_t from, uint64_t to)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extents[32];
+	} m = { .map = { .fm_start = from, .fm_length = to - from, .fm_extent_count = 32 } };
+
+	if (ioctl(fd, FS_IOC_FIEMAP, &m) < 0)
+		return false;
+	for (uint32_t i = 0; i < m.map.fm_mapped_extents; i++)
+		if (m.extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN)
+			return true;
+	return false;
+}
+
+static void prewrite_run(struct chunkd_job *job)
+{
+	static const uint8_t zeros[FF3_MIB(1)] __attribute__((aligned(FF3_BLOCK)));
+	struct prewrite *p = CONTAINER_OF(job, struct prewrite, job);
+
+	if (!is_unwritten(p->fd, p->from, p->to))
+		return;
+	/* An error here harms nobody; the slot's real write will meet it. */
+	for (uint64_t o = p->from; o < p->to; o += sizeof zeros)
+		if (pwrite(p->fd, zeros, MIN(sizeof zeros, p->to - o), (off_t)o) < 0)
+			return;
+	(void)fdatasync(p->fd);
+}
+
+static void prewrite_done(struct chunkd_job *job)
+{
+	struct prewrite *p = CONTAINER_OF(job, struct prewrite, job);
+
+	for (uint32_t i = 0; i < p->n; i++)
+		chunkd_slabs_release(p->slabs, chunkd_place(p->class->shift, p->first + i));
+	p->busy = false;
+	p->slabs->o.grown(p->slabs->o.arg);
+}
+
+/* Takes the next free slots of c that nobody looked at. */
+static bool prewrite_take(struct chunkd_slabs *s, struct class *c)
+{
+	struct prewrite *p = &s->prewrite;
+	uint32_t max = MAX((uint32_t)(PREWRITE_BYTES >> c->shift), 1u), n = 0, first;
+	uint32_t file_end;
+
+	while (c->prewritten < c->n_slots && bit_get(c, c->prewritten))
+		c->prewritten++;
+	first = c->prewritten;
+	file_end = (first / slots_per_file(c) + 1) * slots_per_file(c);
+	max = MIN(max, n_free(c) / 2);
+	while (n < max && first + n < MIN(c->n_slots, file_end) && !bit_get(c, first + n))
+		n++;
+	for (uint32_t i = 0; i < n; i++)
+		(void)chunkd_slabs_mark(s, chunkd_place(c->shift, first + i));
+	c->prewritten = first + n;
+	*p = (struct prewrite){ .job = { .run = prewrite_run, .done = prewrite_done },
+				.slabs = s,
+				.class = c,
+				.first = first,
+				.n = n };
+	return n > 0;
+}
+
+bool chunkd_slabs_prewrite(struct chunkd_slabs *s)
+{
+	struct prewrite *p = &s->prewrite;
+
+	if (p->busy)
+		return true;
+	for (unsigned i = CHUNKD_CLASS_MIN; i <= CHUNKD_CLASS_MAX; i++) {
+		struct class *c = &s->class[i];
+
+		if (c->prewritten >= c->n_slots || !prewrite_take(s, c))
+			continue;
+		p->fd = chunkd_slabs_fd(s, chunkd_place(c->shift, p->first));
+		p->from = chunkd_slabs_offset(chunkd_place(c->shift, p->first));
+		p->to = p->from + ((uint64_t)p->n << c->shift);
+		p->busy = true;
+		s->o.io->ops->job(s->o.io, &p->job);
+		return true;
+	}
+	return false;
 }
 
 /* --- Promises and slots ------------------------------------------------------------------------ */

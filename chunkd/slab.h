@@ -57,7 +57,12 @@ void chunkd_slabs_release(struct chunkd_slabs *s, uint64_t place);
 int chunkd_slabs_fd(const struct chunkd_slabs *s, uint64_t place);
 uint64_t chunkd_slabs_offset(uint64_t place);
 
-/* Nothing is growing. */
+/* Writes zeros to some free slots that were never written (at most 1 MiB, or one slot), so that
+ * writing them later needs no conversion of unwritten extents, which an fdatasync would have to
+ * wait for. False: there is nothing to do. For idle times; one at a time. */
+bool chunkd_slabs_prewrite(struct chunkd_slabs *s);
+
+/* Nothing is growing or being prewritten. */
 bool chunkd_slabs_quiet(const struct chunkd_slabs *s);
 /* Bytes that may be used, and that are (promised ones included). Capacity 0 in the options: asks
  * the file system each time. */

@@ -12,6 +12,10 @@
 
 #include <sys/statvfs.h>
 
+/* How long the store must have been idle before idle time is used, and between two such uses. */
+#define IDLE_NS (FF3_NSEC_PER_SEC / 2)
+#define IDLE_STEP_NS (10 * FF3_NSEC_PER_MSEC)
+
 static void evicted(void *owner, struct chunkd_block *b)
 {
 	struct chunkd_chunk *c = owner;
@@ -219,9 +223,23 @@ bool chunkd_store_has_room(const struct chunkd_store *s)
 	return s->offline || unclean <= chunkd_arena_size(s->arena) / 8 * 3;
 }
 
+/* After a while without work, prepares slots, a little at a time. Returns when to come again. */
+static uint64_t use_idle_time(struct chunkd_store *s)
+{
+	if (!s->o.prewrite || s->offline || s->drain)
+		return UINT64_MAX;
+	if (s->n_dirty || s->n_batches || s->n_io)
+		s->idle_ns = s->now_ns;
+	if (s->now_ns - s->idle_ns < IDLE_NS)
+		return IDLE_NS - (s->now_ns - s->idle_ns);
+	s->idle_ns = s->now_ns - IDLE_NS + IDLE_STEP_NS;
+	return chunkd_slabs_prewrite(s->slabs) ? IDLE_STEP_NS : UINT64_MAX;
+}
+
 uint64_t chunkd_store_pump(struct chunkd_store *s, uint64_t now_ns)
 {
 	struct chunkd_active *a;
+	uint64_t idle;
 
 	s->now_ns = now_ns;
 	if (s->failing)
@@ -231,9 +249,10 @@ uint64_t chunkd_store_pump(struct chunkd_store *s, uint64_t now_ns)
 	chunkd_read_retry(s);
 	chunkd_flush_pump(s);
 	chunkd_answer_durable(s);
+	idle = use_idle_time(s);
 	a = TAILQ_FIRST(&s->dirty);
 	if (s->offline || !a || s->n_batches == CHUNKD_MAX_BATCHES)
-		return UINT64_MAX;
+		return idle;
 	return a->dirtied_ns + s->o.flush_ns - MIN(now_ns, a->dirtied_ns + s->o.flush_ns);
 }
 

@@ -27,6 +27,7 @@ struct chunkd_store_options {
 	uint64_t capacity; /* bytes; 0: what the file system has */
 	uint64_t memory;   /* bytes of the memory tier */
 	uint64_t flush_ns; /* unsynced bytes are written out after this */
+	bool prewrite;	   /* idle times are used to prepare free slots */
 };
 
 /* Takes the directory, makes or reads superblock. Separate from starting, since the daemon must

@@ -27,7 +27,8 @@ struct chunkd_chunk {
 	LIST_ENTRY(chunkd_chunk) sibling;
 	struct chunkd_active *active;
 	struct chunkd_block *mem; /* all of it, or NULL */
-	uint32_t *crcs;		  /* one for each 4 KiB block */
+	uint32_t *crcs;		  /* one for each 4 KiB block; of a single one &crc */
+	uint32_t crc;
 	uint64_t place;		  /* as the index has it */
 	uint64_t version, chain_version, session, seq;
 	uint32_t index;
@@ -112,6 +113,7 @@ struct chunkd_store {
 	uint64_t n_inodes, inodes_mask;
 
 	uint64_t now_ns;
+	uint64_t idle_ns; /* when the store was last seen at work */
 	uint64_t seq; /* counts changes */
 	bool drain, pressure;
 

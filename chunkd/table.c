@@ -1,5 +1,6 @@
 /* The chunk table: chunks by {inode, index}, and inodes with their chunks, in two chained hash
- * tables that double when full. About 170 bytes for each chunk and 4 for each of its 4 KiB blocks.
+ * tables that double when full. About 260 bytes for an inode with
+ * one chunk, 160 for each further chunk, and 4 for each of its 4 KiB blocks beyond the first.
  *
  * Threads: the store's. */
 #include "store_impl.h"
@@ -32,9 +33,11 @@ int chunkd_table_init(struct chunkd_store *s)
 
 static void chunk_free(struct chunkd_store *s, struct chunkd_chunk *c)
 {
-	CHUNKD_SET(s, index_bytes,
-		   s->stats.index_bytes - sizeof *c - c->n_crcs * sizeof *c->crcs);
-	free(c->crcs);
+	CHUNKD_SET(s, index_bytes, s->stats.index_bytes - sizeof *c);
+	if (c->crcs != &c->crc) {
+		CHUNKD_SET(s, index_bytes, s->stats.index_bytes - c->n_crcs * sizeof *c->crcs);
+		free(c->crcs);
+	}
 	free(c);
 }
 
@@ -167,6 +170,8 @@ int chunkd_chunk_add(struct chunkd_store *s, uint64_t ino, uint32_t index,
 	}
 	c->inode = inode;
 	c->index = index;
+	c->crcs = &c->crc;
+	c->n_crcs = 1;
 	LIST_INSERT_HEAD(&inode->chunks, c, sibling);
 	if (s->n_chunks > s->chunks_mask)
 		chunks_double(s);
@@ -187,9 +192,13 @@ int chunkd_chunk_set_crcs(struct chunkd_store *s, struct chunkd_chunk *c, uint32
 
 	if (n <= c->n_crcs)
 		return 0;
-	crcs = realloc(c->crcs, n * sizeof *crcs);
+	crcs = realloc(c->crcs == &c->crc ? NULL : c->crcs, n * sizeof *crcs);
 	if (!crcs)
 		return -ENOMEM;
+	if (c->crcs == &c->crc) {
+		crcs[0] = c->crc;
+		c->n_crcs = 0;
+	}
 	CHUNKD_COUNT(s, index_bytes, (n - c->n_crcs) * sizeof *crcs);
 	c->crcs = crcs;
 	c->n_crcs = n;

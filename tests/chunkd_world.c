@@ -34,7 +34,8 @@ void world_open(struct world *w)
 						.node = 1,
 						.capacity = w->capacity,
 						.memory = FF3_MIB(64),
-						.flush_ns = FLUSH_NS };
+						.flush_ns = FLUSH_NS,
+						.prewrite = w->prewrite };
 	struct chunkd_arena *arena;
 
 	ck_assert_int_eq(chunkd_store_new(&o, &w->store), 0);

@@ -32,6 +32,7 @@ struct world {
 	char dir[64];
 	struct chunkd_sync sync;
 	bool on_ring; /* the daemon's io instead of sync */
+	bool prewrite;
 	struct ff3_loop *loop;
 	struct chunkd_io *ring;
 	const bool *awaited; /* what the loop runs for; NULL: that nothing is left to do */

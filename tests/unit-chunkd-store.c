@@ -13,6 +13,11 @@ START_TEST(model)
 
 	world_new(&w, (unsigned)_i);
 	w.sync.short_one_in = _i % 2 ? 5 : 0;
+	if (_i % 3 == 0) {
+		world_close(&w);
+		w.prewrite = true;
+		world_open(&w);
+	}
 	for (int i = 0; i < 2000; i++) {
 		ck_assert_int_eq(random_op(&w), 0);
 		if (i % 200 == 199) {
@@ -33,6 +38,7 @@ START_TEST(model_on_ring)
 	world_new(&w, (unsigned)_i + 50);
 	world_close(&w);
 	w.on_ring = true;
+	w.prewrite = true;
 	world_open(&w);
 	for (int i = 0; i < 1500; i++) {
 		ck_assert_int_eq(random_op(&w), 0);
