@@ -1,3 +1,5 @@
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -72,4 +74,29 @@ void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text)
 		snprintf(text, FF3_ADDR_TEXT, "unknown");
 	else
 		snprintf(text, FF3_ADDR_TEXT, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr ==
+		       ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	if (a->ss_family == AF_INET6)
+		return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr,
+			      &((const struct sockaddr_in6 *)b)->sin6_addr,
+			      sizeof(struct in6_addr)) == 0;
+	return false;
+}
+
+void ff3_addr_tune_local(int fd)
+{
+	static const char plainest[] = "reno";
+	struct sockaddr_storage ours, peers;
+	socklen_t ours_len = sizeof ours, peers_len = sizeof peers;
+
+	if (getsockname(fd, (struct sockaddr *)&ours, &ours_len) == 0 &&
+	    getpeername(fd, (struct sockaddr *)&peers, &peers_len) == 0 && same_host(&ours, &peers))
+		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, plainest, sizeof plainest - 1);
 }

@@ -13,3 +13,6 @@ enum { FF3_ADDR_TEXT = NI_MAXHOST + 16 };
 int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret);
 /* "127.0.0.1:4711" or "[::1]:4711" into text[FF3_ADDR_TEXT]. */
 void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text);
+/* Both ends of the connected TCP socket fd are on this host. Congestion control then only costs
+ * time: BBR, a common default, paces by timers. Takes the plainest for such a socket. */
+void ff3_addr_tune_local(int fd);

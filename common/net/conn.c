@@ -265,7 +265,7 @@ void ff3_conn_on_recv(struct ff3_io *io, int res)
 	conn->receiving = false;
 	conn->drained = !(io->cqe_flags & IORING_CQE_F_SOCK_NONEMPTY);
 	if (res > 0 && !conn->dead) {
-		conn->received_ns = ff3_boottime_ns();
+		conn->received_ns = ff3_loop_now_ns(conn->loop);
 		if (conn->incoming)
 			payload_arrived(conn, (size_t)res);
 		else

@@ -33,6 +33,7 @@ struct ff3_loop {
 	bool disabled;
 	bool running;
 	uint64_t turns;
+	uint64_t now_ns; /* when the turn began */
 
 	/* Entries that found the submission queue full, oldest first. */
 	struct io_uring_sqe *backlog;
@@ -161,6 +162,11 @@ uint64_t ff3_loop_turns(const struct ff3_loop *loop)
 	return loop->turns;
 }
 
+uint64_t ff3_loop_now_ns(const struct ff3_loop *loop)
+{
+	return loop->now_ns;
+}
+
 bool ff3_loop_is_running(const struct ff3_loop *loop)
 {
 	return loop->running;
@@ -258,12 +264,7 @@ void ff3_loop_timer_arm(struct ff3_loop *loop, struct ff3_timer *t, uint64_t del
 
 static void run_timers(struct ff3_loop *loop)
 {
-	uint64_t now;
-
-	if (loop->timers.next == &loop->timers)
-		return;
-	now = ff3_boottime_ns();
-	while (loop->timers.next != &loop->timers && loop->timers.next->due_ns <= now) {
+	while (loop->timers.next != &loop->timers && loop->timers.next->due_ns <= loop->now_ns) {
 		struct ff3_timer *t = loop->timers.next;
 
 		ff3_loop_timer_cancel(loop, t);
@@ -271,15 +272,15 @@ static void run_timers(struct ff3_loop *loop)
 	}
 }
 
-/* How long the loop may sleep; NULL: until something happens. */
+/* How long the loop may sleep; NULL: until something happens. The clock is read once in a turn, so
+ * a timer may be late by what the turn took. */
 static struct __kernel_timespec *sleep_time(struct ff3_loop *loop, struct __kernel_timespec *ts)
 {
-	uint64_t now, due;
+	uint64_t due;
 
 	if (loop->timers.next == &loop->timers)
 		return NULL;
-	now = ff3_boottime_ns();
-	due = MAX(loop->timers.next->due_ns, now) - now;
+	due = MAX(loop->timers.next->due_ns, loop->now_ns) - loop->now_ns;
 	*ts = (struct __kernel_timespec){ .tv_sec = (int64_t)(due / FF3_NSEC_PER_SEC),
 					  .tv_nsec = (long long)(due % FF3_NSEC_PER_SEC) };
 	return ts;
@@ -355,6 +356,7 @@ static int submit(struct ff3_loop *loop, bool wait)
 		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, sleep_time(loop, &ts), NULL);
 	else
 		r = io_uring_submit_and_get_events(&loop->ring);
+	loop->now_ns = ff3_boottime_ns();
 	/* EBUSY, EAGAIN: the kernel is short of memory or the completion queue overflowed; what
 	 * was not taken stays in the queue and is submitted again by the next turn. */
 	return r == -ETIME || r == -EINTR || r == -EBUSY || r == -EAGAIN ? 0 : MIN(r, 0);
@@ -409,6 +411,7 @@ int ff3_loop_run(struct ff3_loop *loop)
 	if (r < 0)
 		return r;
 	loop->running = true;
+	loop->now_ns = ff3_boottime_ns();
 	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed) && r == 0) {
 		turn(loop, true);
 		r = submit(loop, may_sleep(loop));

@@ -70,5 +70,7 @@ void ff3_loop_fdatasync(struct ff3_loop *loop, int fd, struct ff3_io *io);
 /* Waits once until fd is readable (POLLIN), for pipes, signalfd and the like. */
 void ff3_loop_poll(struct ff3_loop *loop, int fd, struct ff3_io *io);
 
+/* CLOCK_BOOTTIME when this turn began: for what need not be exact. */
+uint64_t ff3_loop_now_ns(const struct ff3_loop *loop);
 /* System calls made by the loop's turns so far, for the metrics. */
 uint64_t ff3_loop_turns(const struct ff3_loop *loop);

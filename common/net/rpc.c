@@ -10,6 +10,7 @@
 #include "rpc_priv.h"
 
 #define SEND_IOV 64
+#define SMALL_BODY 256u
 
 /* --- Peers --------------------------------------------------------------------------------- */
 
@@ -345,7 +346,10 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 	int r = 0;
 
 	while (len > 0 && r == 0) {
-		ssize_t n = sendmsg(conn->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = msg->msg_iovlen == 1 ?
+				    send(conn->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len,
+					 MSG_DONTWAIT | MSG_NOSIGNAL) :
+				    sendmsg(conn->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN) {
 			if (!w && !(w = ff3_rpc_waiter_get()))
@@ -382,11 +386,18 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 	return r;
 }
 
+/* Header and body in frame, if there is no payload and the body is small: one piece costs the
+ * kernel less than two. */
+static bool is_one_piece(const struct ff3_rpc_call *call)
+{
+	return call->n_payload == 0 && call->body_len <= SMALL_BODY;
+}
+
 static int send_frame(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
 {
 	struct iovec few[SEND_IOV], *iov = few;
 	_cleanup_free_ struct iovec *many = NULL;
-	uint8_t head[FF3_HEADER_SIZE];
+	uint8_t frame[FF3_HEADER_SIZE + SMALL_BODY];
 	size_t payload_len = 0;
 	struct msghdr msg;
 
@@ -401,19 +412,25 @@ static int send_frame(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool
 	}
 	if (call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX)
 		return -E2BIG;
-	ff3_header_encode(head, &(struct ff3_header){
-					.op = call->op,
-					.flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
-					.request_id = call->request_id,
-					.body_len = (uint32_t)call->body_len,
-					.payload_len = (uint32_t)payload_len,
-					.body_crc = ff3_crc32c(0, call->body, call->body_len),
-				});
-	iov[0] = (struct iovec){ head, sizeof head };
+	ff3_header_encode(frame, &(struct ff3_header){
+					 .op = call->op,
+					 .flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
+					 .request_id = call->request_id,
+					 .body_len = (uint32_t)call->body_len,
+					 .payload_len = (uint32_t)payload_len,
+					 .body_crc = ff3_crc32c(0, call->body, call->body_len),
+				 });
+	iov[0] = (struct iovec){ frame, FF3_HEADER_SIZE };
 	iov[1] = (struct iovec){ (void *)call->body, call->body_len };
 	msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)call->n_payload + 2 };
-	return send_all(conn, &msg, sizeof head + call->body_len + payload_len, call->deadline_ns,
-			ret_begun);
+	if (is_one_piece(call)) {
+		if (call->body_len > 0)
+			memcpy(frame + FF3_HEADER_SIZE, call->body, call->body_len);
+		iov[0].iov_len += call->body_len;
+		msg.msg_iovlen = 1;
+	}
+	return send_all(conn, &msg, FF3_HEADER_SIZE + call->body_len + payload_len,
+			call->deadline_ns, ret_begun);
 }
 
 static void append_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)

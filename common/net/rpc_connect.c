@@ -90,6 +90,7 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
 	    fcntl(fd, F_SETFL, 0) < 0)
 		return -errno;
+	ff3_addr_tune_local(fd);
 	return TAKE_FD(fd);
 }
 

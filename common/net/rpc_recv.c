@@ -454,21 +454,17 @@ static void conceal(struct ff3_rpc_conn *conn, const struct plan *plan)
 		plan->ahead[i].call->exposed = false;
 }
 
-int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait)
+int ff3_rpc_receive_locked(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done)
 {
-	struct ff3_rpc_call *done = NULL;
 	struct plan plan;
 	struct msghdr msg = { .msg_iov = plan.iov };
 	ssize_t n = -1;
-	int r, flags;
+	int r = conn->state == FF3_CONN_UP ? make_plan(conn, &plan) : conn->cause;
 
-	pthread_mutex_lock(&conn->lock);
-	r = conn->state == FF3_CONN_UP ? make_plan(conn, &plan) : conn->cause;
 	if (r == 0) {
 		pthread_mutex_unlock(&conn->lock);
 		msg.msg_iovlen = (size_t)plan.n;
-		flags = wait ? (plan.whole ? MSG_WAITALL : 0) : MSG_DONTWAIT;
-		n = recvmsg(conn->fd, &msg, flags);
+		n = recvmsg(conn->fd, &msg, wait ? (plan.whole ? MSG_WAITALL : 0) : MSG_DONTWAIT);
 		if (n < 0)
 			r = -errno;
 		else if (n == 0)
@@ -480,13 +476,23 @@ int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait)
 		if (conn->state != FF3_CONN_UP)
 			r = conn->cause;
 		else if (n > 0)
-			r = take(conn, &plan, (size_t)n, &done);
+			r = take(conn, &plan, (size_t)n, done);
 		else if (n < 0)
 			r = receive_failed(&conn->rx, &plan, -r);
 	}
 	if (r < 0)
-		ff3_rpc_break(conn, r, &done);
+		ff3_rpc_break(conn, r, done);
+	return r < 0 ? r : n > 0 ? 1 : r;
+}
+
+int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait)
+{
+	struct ff3_rpc_call *done = NULL;
+	int r;
+
+	pthread_mutex_lock(&conn->lock);
+	r = ff3_rpc_receive_locked(conn, wait, &done);
 	pthread_mutex_unlock(&conn->lock);
 	ff3_rpc_finish_calls(done);
-	return r < 0 ? r : n > 0 ? 1 : r;
+	return r;
 }

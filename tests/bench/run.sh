@@ -38,7 +38,9 @@ disk=$tmp/disk
 mkdir "$disk"
 if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null &&
 	truncate -s 6G "$tmp/xfs.img" && mkfs.xfs -q "$tmp/xfs.img" &&
-	mount -o loop "$tmp/xfs.img" "$disk" 2>/dev/null; then
+	loop=$(losetup --direct-io=on --find --show "$tmp/xfs.img" 2>/dev/null); then
+	cleanup_fn "losetup --detach $loop"
+	mount "$loop" "$disk" || die "cannot mount $loop"
 	cleanup_fn "umount '$disk'"
 	say 'on XFS in a loop file'
 else

@@ -8,6 +8,8 @@ import sys
 KIB, MIB = 1 << 10, 1 << 20
 NAMES = {4 * KIB: "4 KiB", 64 * KIB: "64 KiB", MIB: "1 MiB"}
 
+BARE = {"tcp_pread": "bare TCP, file", "tcp_memory": "bare TCP, memory"}
+
 
 def find(rows, name, block, depth):
     for r in rows or []:
@@ -48,10 +50,10 @@ class Line:
 def lines():
     for block, target in ((4 * KIB, 0.75), (64 * KIB, 0.8), (MIB, 0.9)):
         for limit in ("tcp_pread", "tcp_memory"):
-            yield Line(f"read {NAMES[block]}, one at a time / {limit}", ("one-core", "read-rand"),
+            yield Line(f"read {NAMES[block]}, one at a time / {BARE[limit]}", ("one-core", "read-rand"),
                        ("one-core-limit", limit), block, 1, target, True)
     for block in NAMES:
-        yield Line(f"read {NAMES[block]}, 16 at once / tcp_pread", ("many", "read-rand"),
+        yield Line(f"read {NAMES[block]}, 16 at once / {BARE['tcp_pread']}", ("many", "read-rand"),
                    ("many-limit", "tcp_pread"), block, 16, None)
     for block in NAMES:
         for depth in (1, 8, 32):
@@ -114,7 +116,7 @@ def plot(out, done):
                     f"{l.target or 'NaN'}\n")
     top = max(1.25, max(max(l.ratios) for l in done) * 1.05) if done else 1.25
     with open(f"{out}/bench.gp", "w") as f:
-        f.write(f"""set terminal pngcairo size 1100,{140 + 30 * len(done)} font "sans,11"
+        f.write(f"""set terminal pngcairo noenhanced size 1100,{140 + 30 * len(done)} font "sans,11"
 set output "{out}/bench.png"
 set title "ff3fs / limit, measured in the same run (median of the rounds; whiskers: all rounds)"
 set xrange [0:{min(top, 2.5):.2f}]
