@@ -17,6 +17,8 @@
 /* Sequential pieces larger than this gain nothing from loading the chunk. */
 #define SMALL_READ FF3_KIB(64)
 #define RENTAL_SHIFT 14
+/* A dying disk must not fill the log. */
+#define BAD_LOGGED 20
 /* So many pieces in sequence are no chance: one of 256 random reads follows its predecessor. */
 #define SEQUENTIAL_RUN 2
 
@@ -58,7 +60,10 @@ void chunkd_chunk_damaged(struct chunkd_store *s, struct chunkd_chunk *c, int r)
 		return;
 	c->bad = true;
 	CHUNKD_COUNT(s, bad_chunks, 1);
-	ff3_log_errno(r, "chunk %" PRIu64 ".%u of %s is damaged", c->inode->ino, c->index, s->dir);
+	if (s->stats.bad_chunks <= BAD_LOGGED)
+		ff3_log_errno(r, "chunk %" PRIu64 ".%u of %s is damaged%s", c->inode->ino, c->index,
+			      s->dir,
+			      s->stats.bad_chunks == BAD_LOGGED ? " (more are only counted)" : "");
 }
 
 /* Fills the results from bytes that are the chunk's, data being those at rd->offset. */

@@ -121,9 +121,13 @@ int chunkd_store_start(struct chunkd_store *s, struct chunkd_io *io)
 	if (r < 0)
 		return ff3_log_errno(r, "cannot open the slabs of %s", s->dir);
 	r = chunkd_store_recover(s);
-	if (r == 0)
-		chunkd_store_measure(s);
-	return r;
+	if (r < 0)
+		return r;
+	/* The names of what was made just now. */
+	if (fsync(s->dir_fd) < 0)
+		return ff3_log_errno(-errno, "cannot sync %s", s->dir);
+	chunkd_store_measure(s);
+	return 0;
 }
 
 void chunkd_store_free(struct chunkd_store *s)

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A disk that fails under a chunk daemon. A read error fails that read only; a failed write takes
 # the target offline: it answers errors, says so to everyone, acknowledges nothing any more, and has
-# everything that it acknowledged when the disk works again. The other target goes on.
+# everything that it acknowledged when the disk works again. The other target goes on. A disk that
+# somebody else has filled lets chunks be deleted.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires_root
 requires curl nbdkit nbdfuse mkfs.ext4 losetup ff3fs-metad ff3fs-chunkd
@@ -104,6 +105,22 @@ else
 	check 'the reads work again' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
 fi
 rm -f "$tmp/fail"
+kill_daemon "${chunkd_pid[1]}" TERM
+equal 'exit status' 0 "$killed_status"
+
+# Somebody else fills the disk to the last block: chunks can be read and deleted all the same.
+start
+check 'synced chunks' "$drive" "${chunkd_addr[1]}" "${targets[0]}" synced 4096 2000 16 5000
+kill_daemon "${chunkd_pid[1]}" TERM # the index's log is gone now and must grow again
+start
+cat /dev/zero >"$disk/filler" 2>/dev/null && die 'the disk is not full'
+check 'reads' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
+check 'deletes' "$drive" "${chunkd_addr[1]}" "${targets[0]}" remove 5000 2000
+grep -q '^2000 chunks' "$tmp/check.out" || die "$(cat "$tmp/check.out")"
+grep -q 'giving up .*ballast' "$tmp/chunkd.1.log" || die 'without need of the ballast: proves nothing'
+equal 'state' serving "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
+rm "$disk/filler"
+check 'and with space again' "$drive" "${chunkd_addr[1]}" "${targets[0]}" check
 kill_daemon "${chunkd_pid[1]}" TERM
 equal 'exit status' 0 "$killed_status"
 detach

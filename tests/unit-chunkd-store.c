@@ -1,7 +1,9 @@
 /* The chunk store against a model (chunkd_world.h): whatever happens, a chunk has the bytes it
  * should have. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "chunkd_world.h"
 
@@ -116,7 +118,7 @@ START_TEST(disk_error)
 		world_new(&w, 5);
 		ff3_log_open("test", FF3_LOG_ERROR - 1);
 		w.sync.fail_at = at;
-		w.sync.fail_error = -EIO;
+		w.sync.fail_error = at % 4 == 1 ? -EIO : -ENOSPC; /* of a thin disk */
 		for (int i = 0; i < 60; i++) {
 			r = rnd(&w, 3) ? write_chunk(&w, (int)rnd(&w, N_INOS),
 						     (int)rnd(&w, N_CHUNKS), rnd(&w, 60000),
@@ -128,7 +130,7 @@ START_TEST(disk_error)
 				ck_assert_int_eq(remove_ino(&w, 0), FF3_E_OFFLINE);
 				break;
 			}
-			ck_assert(r == 0 || r == -EIO); /* a load for a merge failed */
+			ck_assert(r == 0 || r == w.sync.fail_error); /* a load for a merge failed */
 		}
 		if (w.sync.n_ops < at)
 			n_ops = w.sync.n_ops;
@@ -141,6 +143,33 @@ START_TEST(disk_error)
 		ck_assert(verify_all(&w));
 		world_free(&w);
 	}
+}
+END_TEST
+
+/* The index cannot be written: as after any failed write, nothing is called durable any more. */
+START_TEST(index_error)
+{
+	const struct rlimit small = { FF3_KIB(128), RLIM_INFINITY };
+	const struct rlimit large = { RLIM_INFINITY, RLIM_INFINITY };
+	struct world w;
+	int r = 0, n = 0;
+
+	world_new(&w, 3);
+	ck_assert_int_eq(write_chunk(&w, 1, 1, 0, 3000, true), 0);
+	ff3_log_open("test", FF3_LOG_ERROR - 1);
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (; r == 0 && n < 200; n++)
+		r = write_chunk(&w, 0, 0, 0, 3000, true);
+	ck_assert_int_eq(r, FF3_E_OFFLINE);
+	ck_assert_int_eq(sync_ino(&w, 1), FF3_E_OFFLINE);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &large), 0);
+	drive(&w, 0);
+	ck_assert(chunkd_store_idle(w.store));
+	world_close(&w);
+	world_open(&w);
+	ck_assert(verify_all(&w));
+	world_free(&w);
 }
 END_TEST
 
@@ -325,6 +354,7 @@ int main(void)
 	tcase_add_loop_test(tc, power_cut, 0, 3);
 	tcase_add_loop_test(tc, power_cut_planted, 0, 1);
 	tcase_add_test(tc, disk_error);
+	tcase_add_test(tc, index_error);
 	tcase_add_test(tc, no_space);
 	tcase_add_test(tc, bit_flip);
 	tcase_add_test(tc, refused_and_repeated);
