@@ -71,6 +71,12 @@ static bool is_of_node(const json_t *target, const json_t *node)
 
 /* --- Commands --------------------------------------------------------------------------------- */
 
+static char *counted(char buf[32], const json_t *s, const char *key, const char *one)
+{
+	snprintf(buf, 32, "%" PRIu64 " %s%s", number(s, key), one, number(s, key) == 1 ? "" : "s");
+	return buf;
+}
+
 static void print_status(const json_t *s)
 {
 	char buf[3][32];
@@ -79,12 +85,12 @@ static void print_status(const json_t *s)
 	       strcmp(text(s, "state"), "healthy") == 0 ? "✓ HEALTHY" : "! DEGRADED",
 	       text(s, "cluster"), text(s, "version"), cli_duration(buf[0], number(s, "uptime_seconds")));
 	printf("  metad     %s, admin %s\n", text(s, "listen"), address);
-	printf("  chunkd    %" PRIu64 " nodes, %" PRIu64 " targets, %" PRIu64 " chains\n",
-	       number(s, "nodes"), number(s, "targets"), number(s, "chains"));
+	printf("  chunkd    %s, %s, %s\n", counted(buf[0], s, "nodes", "node"),
+	       counted(buf[1], s, "targets", "target"), counted(buf[2], s, "chains", "chain"));
 	printf("  capacity  %s, %s used, %s free\n", size(buf[0], s, "capacity"),
 	       size(buf[1], s, "used"), size(buf[2], s, "free"));
-	printf("  files     %s inodes, %" PRIu64 " client sessions\n",
-	       cli_count(buf[0], number(s, "inodes")), number(s, "sessions"));
+	printf("  files     %s inodes, %s\n", cli_count(buf[0], number(s, "inodes")),
+	       counted(buf[1], s, "sessions", "session"));
 }
 
 static int status(void)
