@@ -111,7 +111,7 @@ int chunkd_arena_new(uint64_t size, void (*evict)(void *owner, struct chunkd_blo
 	if (!a)
 		return -ENOMEM;
 	a->evict = evict;
-	a->size = MAX(ROUND_DOWN(size, unit), 4 * unit);
+	a->size = MAX(ROUND_DOWN(size, unit), 3 * unit);
 	a->n_pages = (uint32_t)(a->size >> CHUNKD_BLOCK_SHIFT_MIN);
 	TAILQ_INIT(&a->clean);
 	TAILQ_INIT(&a->spare);

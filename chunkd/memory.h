@@ -26,7 +26,7 @@ struct chunkd_block {
 	TAILQ_ENTRY(chunkd_block) link; /* in the clean list, or the list of spare structs */
 };
 
-/* size is rounded down to whole 16 MiB and up to 64 MiB, the least that can make progress with
+/* size is rounded down to whole 16 MiB and up to 48 MiB, the least that can make progress with
  * the largest chunks. evict(owner, block) tells an owner that its clean block goes away. */
 int chunkd_arena_new(uint64_t size, void (*evict)(void *owner, struct chunkd_block *b),
 		     struct chunkd_arena **ret);

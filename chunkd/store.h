@@ -25,7 +25,7 @@ struct chunkd_store_options {
 	const char *dir;
 	uint64_t node;	   /* id of a daemon that has no target yet; one with targets keeps theirs */
 	uint64_t capacity; /* bytes; 0: what the file system has */
-	uint64_t memory;   /* bytes of the memory tier */
+	uint64_t memory;   /* bytes for the memory tier; a sixteenth is left to the chunk table */
 	uint64_t flush_ns; /* unsynced bytes are written out after this */
 	bool prewrite;	   /* idle times are used to prepare free slots */
 };

@@ -56,6 +56,25 @@ void fill(void *buf, size_t len, uint64_t offset, uint64_t who);
 long long differs(const void *buf, size_t len, uint64_t offset, uint64_t who);
 void forked(void (*fn)(uint64_t arg), int n);
 
+/* e2e-client-names.c, -io.c, -many.c, -batch.c */
+void test_names(void);
+void test_attrs(void);
+void test_directory(void);
+void test_calls(void);
+void test_fault(void);
+void test_sizes(void);
+void test_holes(void);
+void test_model(void);
+void test_append(void);
+void test_fork(void);
+void test_unlinked(void);
+void test_cut(void);
+void test_coherence(void);
+void test_read_ahead(void);
+void test_batch(void);
+void test_threads(void);
+void test_signals(void);
+
 /* e2e-client-load.c */
 int load_main(int argc, char **argv);
 int compare_main(int argc, char **argv);

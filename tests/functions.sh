@@ -153,14 +153,22 @@ start_daemon() {
 	esac
 }
 
+# free_port: one that no outgoing connection takes for itself while its daemon is being restarted.
+free_port() {
+	local port
+	while port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000)) &&
+		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+	echo "$port"
+}
+
 # start_metad [ARGUMENT…]: the metadata server, data in $tmp/metad. Sets metad_pid, metad_addr,
 # metad_admin. Started again it takes the address it had before. Further settings come from the
 # environment: FF3FS_METAD_LEASE=2s start_metad
 start_metad() {
 	mkdir -p "$tmp/metad"
 	FF3FS_METAD_DIR=${FF3FS_METAD_DIR:-$tmp/metad} \
-	FF3FS_METAD_LISTEN=${metad_addr:-127.0.0.1:0} \
-	FF3FS_METAD_ADMIN=${metad_admin:-127.0.0.1:0} \
+	FF3FS_METAD_LISTEN=${metad_addr:-127.0.0.1:$(free_port)} \
+	FF3FS_METAD_ADMIN=${metad_admin:-127.0.0.1:$(free_port)} \
 	FF3FS_METAD_MEMORY=${FF3FS_METAD_MEMORY:-64M} \
 		start_daemon metad ff3fs-metad "$@" || die "metad did not get ready"
 	metad_pid=$started_pid metad_addr=$started_listen metad_admin=$started_admin
@@ -175,8 +183,8 @@ start_chunkd() {
 	[ $# -gt 0 ] && shift
 	mkdir -p "$tmp/chunkd.$n"
 	FF3FS_CHUNKD_TARGETS=${FF3FS_CHUNKD_TARGETS:-$tmp/chunkd.$n} \
-	FF3FS_CHUNKD_LISTEN=${chunkd_addr[$n]:-127.0.0.1:0} \
-	FF3FS_CHUNKD_ADMIN=${chunkd_admin[$n]:-127.0.0.1:0} \
+	FF3FS_CHUNKD_LISTEN=${chunkd_addr[$n]:-127.0.0.1:$(free_port)} \
+	FF3FS_CHUNKD_ADMIN=${chunkd_admin[$n]:-127.0.0.1:$(free_port)} \
 	FF3FS_CHUNKD_METAD=$metad_addr \
 	FF3FS_CHUNKD_MEMORY=${FF3FS_CHUNKD_MEMORY:-64M} \
 	FF3FS_CHUNKD_CAPACITY=${FF3FS_CHUNKD_CAPACITY:-4G} \

@@ -1,7 +1,11 @@
 /* metad_drive ADDRESS check          what metad holds in memory and does once, step by step
  * metad_drive ADDRESS load NAME N    N directories of operations, each retried until it is answered; a
  *                                    line to standard output after every 20
- * metad_drive ADDRESS verify NAME N  everything that load was told to be done is there */
+ * metad_drive ADDRESS verify NAME N  everything that load was told to be done is there
+ * metad_drive ADDRESS hold NAME      opens two files and removes their names; after each line from
+ *                                    standard input: opens the first again (metad was restarted), then
+ *                                    waits until the second is collected and the first is not
+ * metad_drive ADDRESS truncate PATH SIZE   until it is answered */
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -216,11 +220,12 @@ static int call_until_answered(struct mc *c, uint16_t op, size_t body_len)
 	return r;
 }
 
-#define SURELY(c, name, ...)                                                                       \
+#define SURELY(client, name, ...)                                                                  \
 	do {                                                                                       \
-		struct ff3_req_##name _q = { .tag = mc_tag(c), __VA_ARGS__ };                      \
-		size_t _len = ff3_encode_req_##name((c)->body, sizeof(c)->body, &_q);              \
-		EXPECT(0, call_until_answered((c), FF3_OP_##name, _len));                          \
+		struct mc *_c = (client);                                                          \
+		struct ff3_req_##name _q = { .tag = mc_tag(_c), __VA_ARGS__ };                     \
+		size_t _len = ff3_encode_req_##name(_c->body, sizeof _c->body, &_q);               \
+		EXPECT(0, call_until_answered(_c, FF3_OP_##name, _len));                           \
 	} while (0)
 
 static void load(const char *name, unsigned n)
@@ -274,6 +279,41 @@ static void verify(const char *name, unsigned n)
 	mc_free(c);
 }
 
+/* Waits until ino is gone, for at most 30 s. */
+static void until_collected(struct mc *c, uint64_t ino)
+{
+	const struct timespec pause = { 0, 20 * 1000 * 1000 };
+
+	for (unsigned i = 0; i < 1500 && size_of(c, ino) != -ESTALE; i++)
+		nanosleep(&pause, NULL);
+	EXPECT(-ESTALE, size_of(c, ino));
+}
+
+static void hold(const char *name)
+{
+	struct mc *c = client(0, 0);
+	uint64_t inos[2];
+	char path[2][80], line[16];
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path[i], sizeof path[i], "%s.%u", name, i);
+		inos[i] = open_file(c, path[i], FF3_OPEN_CREATE | FF3_OPEN_WRITE);
+		EXPECT(0, MC_DO(c, unlink, .tag = mc_tag(c), .at = ROOT(path[i])));
+	}
+	printf("held\n");
+	fflush(stdout);
+	if (!fgets(line, sizeof line, stdin))
+		exit(1);
+	mc_free(c);
+	c = client(0, 0);
+	EXPECT(0, MC_DO(c, reopen, .ino = inos[0], .flags = FF3_OPEN_WRITE));
+	until_collected(c, inos[1]);
+	EXPECT(0, size_of(c, inos[0]));
+	EXPECT(0, MC_DO(c, release, .ino = inos[0], .n = 1));
+	until_collected(c, inos[0]);
+	mc_free(c);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned n = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
@@ -291,6 +331,10 @@ int main(int argc, char **argv)
 		load(argv[3], n);
 	} else if (strcmp(argv[2], "verify") == 0 && n > 0) {
 		verify(argv[3], n);
+	} else if (strcmp(argv[2], "hold") == 0 && argc > 3) {
+		hold(argv[3]);
+	} else if (strcmp(argv[2], "truncate") == 0 && argc > 4) {
+		SURELY(client(0, 0), truncate, .at = ROOT(argv[3]), .size = n);
 	} else {
 		return 2;
 	}

@@ -131,8 +131,8 @@ static int start_piece(struct ff3fs_batch *b, struct ff3_batch_op *op)
 	}
 	op->at += p->piece.length;
 	op->n_active++;
+	p->piece.call.user = &p->piece; /* before the start: after it, its reply may have come */
 	ff3_piece_start(&p->piece);
-	p->piece.call.user = p;
 	calls_add(b, p);
 	/* Never sent: it is finished like one that came back with an error. */
 	if (p->piece.start_error < 0)

@@ -25,5 +25,6 @@ TESTS += tests/unit-client tests/e2e-client.sh tests/fault-client.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
-tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client-load.c tests/e2e-client.h
+tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client.h tests/e2e-client-batch.c \
+	tests/e2e-client-io.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c
 tests_e2e_client_LDADD = libff3fs.la -lpthread
