@@ -77,7 +77,7 @@ int chunkd_store_new(const struct chunkd_store_options *o, struct chunkd_store *
 	if (r == 0)
 		r = super_init(s);
 	if (r == 0)
-		r = chunkd_arena_new(o->memory, evicted, &s->arena);
+		r = chunkd_arena_new(o->memory - o->memory / 16, evicted, &s->arena);
 	if (r == 0)
 		r = chunkd_table_init(s);
 	if (r < 0) {
