@@ -4,6 +4,7 @@
  *       the time; one byte to the fifo PROGRESS for each; until the file STOP exists. Then
  *       everything is closed and the contents are stored under the local directory MODEL.
  *   compare DIR MODEL                   with a new client: all is there and equal
+ *   linger NAME READY SECONDS           reads an unlinked file for SECONDS, and nothing else
  *   speed [SECONDS [WHAT…]]             rates of the usual operations, one thread */
 #include "e2e-client.h"
 
@@ -170,6 +171,33 @@ int compare_main(int argc, char **argv)
 	ff3fs_free(fs);
 	free(want);
 	free(got);
+	return 0;
+}
+
+int linger_main(int argc, char **argv)
+{
+	static uint8_t buf[KIB(300)];
+	struct ff3fs_file *f;
+	time_t end;
+	int ready;
+
+	if (argc != 4)
+		return 2;
+	fs = client();
+	f = open_file(fs, argv[1], O_CREAT | O_RDWR);
+	fill(buf, sizeof buf, 0, 3);
+	EQ(ff3fs_pwrite(f, buf, sizeof buf, 0), (long long)sizeof buf);
+	OK(ff3fs_fsync(f));
+	OK(ff3fs_unlink(fs, FF3FS_ROOT, argv[1]));
+	ready = open(argv[2], O_WRONLY | O_CLOEXEC);
+	CHECK(ready >= 0);
+	EQ(write(ready, ".", 1), 1);
+	for (end = time(NULL) + atoi(argv[3]); time(NULL) <= end;) {
+		EQ(ff3fs_pread(f, buf, sizeof buf, 0), (long long)sizeof buf);
+		EQ(differs(buf, sizeof buf, 0, 3), -1);
+	}
+	OK(ff3fs_close(f));
+	ff3fs_free(fs);
 	return 0;
 }
 

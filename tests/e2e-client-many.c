@@ -99,6 +99,74 @@ void test_fork(void)
 	OK(ff3fs_close(inherited));
 }
 
+/* Things under way at the fork: a batch, a page of a directory, read-ahead. Parent and child go on. */
+static struct ff3fs_batch *batch;
+static struct ff3fs_dir *listing;
+static struct ff3fs_file *ahead;
+static uint8_t batch_buf[40][9000];
+static off_t ahead_at;
+
+static void go_on(uint64_t who)
+{
+	struct ff3fs_completion c[40];
+	const struct ff3fs_dirent *e;
+	uint8_t small[3000];
+	int n = 0;
+
+	while (n < 40) {
+		int m = ff3fs_batch_reap(batch, c, 1, 40, NULL);
+
+		CHECK(m > 0);
+		for (int i = 0; i < m; i++)
+			EQ(c[i].result, (long long)sizeof batch_buf[0]);
+		n += m;
+	}
+	for (uint64_t i = 0; i < 40; i++)
+		EQ(differs(batch_buf[i], sizeof batch_buf[0], i * 20000, 5), -1);
+	while ((n = ff3fs_readdir(listing, &e)) == 1)
+		;
+	EQ(n, 0);
+	for (off_t at = ahead_at; at < 900000; at += (off_t)sizeof small) {
+		EQ(ff3fs_pread(ahead, small, sizeof small, at), (long long)sizeof small);
+		EQ(differs(small, sizeof small, (uint64_t)at, 5), -1);
+	}
+	(void)who;
+}
+
+void test_fork_busy(void)
+{
+	uint8_t *buf = malloc(MIB(1)), small[3000];
+	const struct ff3fs_dirent *e;
+
+	ahead = open_file(fs, in_dir("f"), O_CREAT | O_RDWR);
+	fill(buf, MIB(1), 0, 5);
+	EQ(ff3fs_pwrite(ahead, buf, MIB(1), 0), (long long)MIB(1));
+	for (int i = 0; i < 1000; i++) {
+		char name[64];
+
+		snprintf(name, sizeof name, "entry-with-a-long-name-that-fills-pages-%d", i);
+		OK(ff3fs_close(open_file(fs, in_dir(name), O_CREAT | O_WRONLY)));
+	}
+	for (int round = 0; round < 4; round++) {
+		OK(ff3fs_batch_new(fs, 40, &batch));
+		for (uint64_t i = 0; i < 40; i++)
+			OK(ff3fs_batch_read(batch, ahead, batch_buf[i], sizeof batch_buf[0],
+					    (off_t)i * 20000, NULL));
+		ff3fs_batch_submit(batch);
+		OK(ff3fs_opendir(fs, FF3FS_ROOT, dir, false, &listing));
+		for (int i = 0; i < 5; i++)
+			EQ(ff3fs_readdir(listing, &e), 1);
+		for (ahead_at = 0; ahead_at < 30000; ahead_at += (off_t)sizeof small)
+			EQ(ff3fs_pread(ahead, small, sizeof small, ahead_at), (long long)sizeof small);
+		forked(go_on, 3);
+		go_on(9);
+		ff3fs_batch_free(batch);
+		ff3fs_closedir(listing);
+	}
+	OK(ff3fs_close(ahead));
+	free(buf);
+}
+
 void test_unlinked(void)
 {
 	struct ff3fs_file *f = open_file(fs, in_dir("f"), O_CREAT | O_RDWR), *g;

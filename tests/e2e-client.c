@@ -101,7 +101,8 @@ static const struct {
 	{ "names", test_names },	 { "attrs", test_attrs },	  { "directory", test_directory },
 	{ "calls", test_calls },	 { "fault", test_fault },	  { "sizes", test_sizes },
 	{ "holes", test_holes },	 { "model", test_model },	  { "append", test_append },
-	{ "fork", test_fork },		 { "unlinked", test_unlinked },	  { "cut", test_cut },
+	{ "fork", test_fork },		 { "forkbusy", test_fork_busy },
+			 { "unlinked", test_unlinked },	  { "cut", test_cut },
 	{ "coherence", test_coherence }, { "readahead", test_read_ahead }, { "batch", test_batch },
 	{ "threads", test_threads },	 { "signals", test_signals },
 };
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
 		return load_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "compare") == 0)
 		return compare_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "linger") == 0)
+		return linger_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "speed") == 0)
 		return speed_main(argc - 1, argv + 1);
 	fs = client();

@@ -67,6 +67,7 @@ void test_holes(void);
 void test_model(void);
 void test_append(void);
 void test_fork(void);
+void test_fork_busy(void);
 void test_unlinked(void);
 void test_cut(void);
 void test_coherence(void);
@@ -78,4 +79,5 @@ void test_signals(void);
 /* e2e-client-load.c */
 int load_main(int argc, char **argv);
 int compare_main(int argc, char **argv);
+int linger_main(int argc, char **argv);
 int speed_main(int argc, char **argv);

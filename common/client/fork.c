@@ -161,8 +161,7 @@ static void client_in_child(struct ff3fs *fs)
 	fs->fork_epoch++;
 	atomic_store(&fs->session, session);
 	fs->identity.session = session;
-	fs->meta.seq = 0;
-	fs->meta.mutations.prev = fs->meta.mutations.next = &fs->meta.mutations;
+	ff3_meta_after_fork(&fs->meta);
 	atomic_fetch_add(&fs->meta_epoch, 1);
 	atomic_store(&fs->write_seq, 0);
 	fs->flusher.running = false;

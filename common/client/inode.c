@@ -281,6 +281,7 @@ void ff3_inode_register_soon(struct ff3_inode *inode)
 {
 	uint64_t now;
 
+	ff3_meta_keep(inode->fs);
 	if (LIKELY(is_registered(inode)) || pthread_mutex_trylock(&inode->lock) != 0)
 		return;
 	now = ff3_boottime_ns();

@@ -197,6 +197,13 @@ struct ff3_meta {
 	uint64_t seq;
 	struct ff3_mutation mutations; /* list head; ordered by seq */
 	_Atomic uint64_t instance;     /* of the metad that last answered; 0: none yet */
+	_Atomic uint64_t heard_ns;     /* when (CLOCK_MONOTONIC_COARSE); see ff3_meta_keep */
+	struct {
+		pthread_mutex_t lock; /* only tried */
+		struct ff3_rpc_call call;
+		uint8_t body[16], reply[16];
+		bool asked;
+	} ping;
 };
 
 struct ff3_flusher {
@@ -320,6 +327,10 @@ void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret);
 void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret);
 int ff3_meta_init(struct ff3fs *fs);
 void ff3_meta_done(struct ff3fs *fs);
+/* From calls that need no metad: asks it now and then, without waiting, whether it is still the one
+ * that counts our opens. */
+void ff3_meta_keep(struct ff3fs *fs);
+void ff3_meta_after_fork(struct ff3_meta *meta);
 /* Metad restarted since the last sweep: registers every open file again. Not under a lock. */
 void ff3_meta_sweep(struct ff3fs *fs);
 /* Opens of an inode, one-way. */

@@ -7,8 +7,13 @@
  * Every answer names the instance of metad that gave it. When that changes, metad has restarted and
  * knows none of our opens: meta_epoch is raised and the thread that noticed registers them again.
  *
+ * A process that only reads chunks would not notice, and its unlinked files would be collected a
+ * lease after the restart. So reads send a ping four times a lease, and look for the answer later.
+ *
  * Threads: any. Fork: a child starts with new numbers in a new session. */
 #include "internal.h"
+
+#define PING_TICK_NS (100 * FF3_NSEC_PER_MSEC)
 
 /* Where requests are encoded that fit: a rename of two long paths does. */
 #define REQUEST_SIZE 9216
@@ -66,12 +71,17 @@ int ff3_meta_init(struct ff3fs *fs)
 	};
 
 	pthread_mutex_init(&fs->meta.lock, NULL);
+	pthread_mutex_init(&fs->meta.ping.lock, NULL);
 	fs->meta.mutations.prev = fs->meta.mutations.next = &fs->meta.mutations;
 	return ff3_rpc_peer_new(fs->conf.client.metad, &fs->identity, &options, &fs->meta.rpc);
 }
 
 void ff3_meta_done(struct ff3fs *fs)
 {
+	struct ff3_rpc_call *call = &fs->meta.ping.call;
+
+	if (fs->meta.ping.asked)
+		ff3_rpc_wait(&call, 1, 1);
 	ff3_rpc_peer_free(fs->meta.rpc);
 	fs->meta.rpc = NULL;
 }
@@ -126,6 +136,67 @@ void ff3_meta_sweep(struct ff3fs *fs)
 	}
 }
 
+static void heard(struct ff3fs *fs, uint64_t instance)
+{
+	atomic_store_explicit(&fs->meta.heard_ns, ff3_now_ns(CLOCK_MONOTONIC_COARSE),
+			      memory_order_relaxed);
+	saw_instance(fs, instance);
+}
+
+/* ping.lock is held. Returns when to look again, from now. */
+static uint64_t ping(struct ff3fs *fs)
+{
+	struct ff3_req_ping req = { .cookie = 1 };
+	struct ff3_rpc_call *call = &fs->meta.ping.call;
+
+	if (fs->meta.ping.asked) {
+		ff3_rpc_poll(&call, 1);
+		if (!ff3_rpc_is_done(call))
+			return PING_TICK_NS;
+		fs->meta.ping.asked = false;
+		if (call->status == 0) {
+			heard(fs, call->instance);
+			return 0;
+		}
+	}
+	memset(call, 0, sizeof *call);
+	call->op = FF3_OP_ping;
+	call->body = fs->meta.ping.body;
+	call->body_len = ff3_encode_req_ping(fs->meta.ping.body, sizeof fs->meta.ping.body, &req);
+	call->reply = fs->meta.ping.reply;
+	call->reply_size = sizeof fs->meta.ping.reply;
+	call->deadline_ns = ff3_boottime_ns() + PING_TICK_NS;
+	fs->meta.ping.asked = ff3_rpc_start(fs->meta.rpc, call) == 0;
+	return PING_TICK_NS;
+}
+
+void ff3_meta_keep(struct ff3fs *fs)
+{
+	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE), wait;
+	uint64_t last = atomic_load_explicit(&fs->meta.heard_ns, memory_order_relaxed), period;
+
+	/* A lease is never so short. */
+	if (LIKELY(now - last < PING_TICK_NS))
+		return;
+	period = ff3_rpc_peer_lease_ms(fs->meta.rpc) * FF3_NSEC_PER_MSEC / 4;
+	if (LIKELY(now - last < period) || pthread_mutex_trylock(&fs->meta.ping.lock) != 0)
+		return;
+	wait = ping(fs);
+	if (wait > 0)
+		atomic_store_explicit(&fs->meta.heard_ns, now - period + MIN(wait, period),
+				      memory_order_relaxed);
+	pthread_mutex_unlock(&fs->meta.ping.lock);
+	ff3_meta_sweep(fs);
+}
+
+void ff3_meta_after_fork(struct ff3_meta *meta)
+{
+	meta->seq = 0;
+	meta->mutations.prev = meta->mutations.next = &meta->mutations;
+	meta->ping.asked = false;
+	pthread_mutex_init(&meta->ping.lock, NULL);
+}
+
 /* One attempt. */
 static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *body, size_t len,
 		     uint64_t deadline_ns)
@@ -174,7 +245,8 @@ static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, cons
 	else if (cause == FF3_E_VERSION || cause == FF3_E_CLUSTER || cause == FF3_E_CREDENTIAL)
 		ff3_explain("metad at %s refused the connection: %s", fs->conf.client.metad,
 			    ff3_strerror(cause));
-	saw_instance(fs, call->instance);
+	if (call->instance != 0 && !ff3_retriable(cause))
+		heard(fs, call->instance);
 	return cause;
 }
 
