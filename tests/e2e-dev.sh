@@ -84,6 +84,11 @@ same 'after kill chunkd 1 and up'
 check 'kill metad' ff3fs dev kill metad --dir "$dir"
 check 'up repairs' ff3fs dev up --dir "$dir"
 same 'after kill metad and up'
+for i in 1 2 3 4 5; do
+	check 'kill all' ff3fs dev kill --dir "$dir"
+	fails 'up' 0 ff3fs dev up --json --dir "$dir"
+	equal 'ports are kept' "$ports" "$(field '" ".join(x["listen"] + " " + x["admin"] for x in d["daemons"])')"
+done
 check 'kill all' ff3fs dev kill --dir "$dir"
 fails 'kill without anything to kill' 4 ff3fs dev kill --dir "$dir"
 check 'up repairs' ff3fs dev up --dir "$dir"

@@ -15,6 +15,7 @@
 #include "dev.h"
 
 #define PORT_MIN 10000u
+#define PORT_WAIT_MS 2000u
 #define DEFAULT_MEMORY "256M"
 
 static void name_daemon(const struct dev_cluster *c, struct dev_daemon *d, unsigned index)
@@ -334,6 +335,21 @@ static unsigned pick_port(void)
 	return 0;
 }
 
+/* The kernel takes a killed daemon's io_uring apart, and with it its sockets, a little after the
+ * process has gone; nothing tells when. */
+static bool port_gets_free(unsigned port)
+{
+	const struct timespec pause = { 0, 10 * 1000 * 1000 };
+	uint64_t deadline = ff3_boottime_ns() + PORT_WAIT_MS * FF3_NSEC_PER_MSEC;
+
+	while (!port_is_free(port)) {
+		if (ff3_boottime_ns() > deadline)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
 /* Leaves address alone if its port can be had, and otherwise writes a new one to file. */
 static int assign(const char *file, const char *section, const char *key, char *address,
 		  size_t size)
@@ -341,7 +357,7 @@ static int assign(const char *file, const char *section, const char *key, char *
 	const char *colon = strrchr(address, ':');
 	unsigned port = colon ? (unsigned)atoi(colon + 1) : 0;
 
-	if (port && port_is_free(port))
+	if (port && port_gets_free(port))
 		return 0;
 	port = pick_port();
 	if (port == 0)
