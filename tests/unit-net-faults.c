@@ -241,7 +241,8 @@ static int fake_accept(int listener)
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	size_t n;
 
-	ck_assert_int_ge(fd, 0);
+	if (fd < 0)
+		return -1;
 	recv_frame(fd, &h, body, sizeof body);
 	n = ff3_encode_rep_hello(body, sizeof body,
 				 &(struct ff3_rep_hello){ .cluster = CLUSTER, .instance = 6 });
@@ -270,6 +271,8 @@ static void *fake_run(void *arg)
 		int fd = fake_accept(f->listener);
 		size_t n;
 
+		if (fd < 0)
+			break;
 		recv_frame(fd, &h, body, sizeof body);
 		n = ff3_encode_rep_chunk_read(body, sizeof body,
 					      &(struct ff3_rep_chunk_read){ .crcs = { "abcd", 4 } });
@@ -375,7 +378,6 @@ START_TEST(timeouts)
 	ck_assert_uint_lt(ff3_boottime_ns() - begin, 8 * FF3_NSEC_PER_SEC);
 	shutdown(f.listener, SHUT_RDWR);
 	ff3_rpc_peer_free(peer);
-	pthread_cancel(f.thread);
 	pthread_join(f.thread, NULL);
 	close(f.listener);
 }
