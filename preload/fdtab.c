@@ -289,6 +289,8 @@ static int probe(int fd, _Atomic uintptr_t *slot, struct ofd **ret)
 
 	if (r < 0)
 		return 0; /* not open: the real call says so */
+	if (r > 0 && init_is_vfork_child())
+		return 0; /* it can be copied, moved and closed; reading fails */
 	if (r > 0)
 		return adopt(fd, &p, ret);
 	if (slot)

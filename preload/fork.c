@@ -34,6 +34,7 @@ static void in_child(void)
 	stdio_after_fork();
 	lock_after_fork();
 	shared_map_after_fork();
+	cwd_after_fork();
 }
 
 void fork_init(void)

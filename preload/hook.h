@@ -124,6 +124,7 @@ bool where_is_ours(int dirfd, const char *path);
 /* hook_cwd.c: the virtual working directory's inode, or 0. */
 uint64_t cwd_inode(void);
 void cwd_init(void);
+void cwd_after_fork(void);
 /* The absolute path, as users see it, of a directory inode. */
 int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size);
 

@@ -6,7 +6,7 @@
  * from here know where they are: exec and fork keep it, whatever the environment.
  *
  * Threads: `cwd` is one word. Fork: inherited. vfork: the child's kernel directory is its own,
- * `cwd` is the parent's and stays. */
+ * `cwd` is the parent's and stays; the child's is noted in the thread they share. */
 #include "hook.h"
 
 #include <stdatomic.h>
@@ -16,9 +16,28 @@
 
 static _Atomic uint64_t cwd;
 
+/* A vfork child has changed its directory; it runs on this thread, with this thread's memory. */
+static __thread struct {
+	pid_t pid;
+	uint64_t ino;
+} child_cwd __attribute__((tls_model("initial-exec")));
+
 uint64_t cwd_inode(void)
 {
+	if (UNLIKELY(child_cwd.pid)) {
+		if (child_cwd.pid == (pid_t)RAW(getpid))
+			return child_cwd.ino;
+		child_cwd.pid = 0; /* that child is gone */
+	}
 	return atomic_load_explicit(&cwd, memory_order_relaxed);
+}
+
+/* Forked by a vfork child (fork_run): its directory is ours. */
+void cwd_after_fork(void)
+{
+	if (child_cwd.pid && child_cwd.pid == (pid_t)RAW(getppid))
+		cwd = child_cwd.ino;
+	child_cwd.pid = 0;
 }
 
 void cwd_init(void)
@@ -107,8 +126,12 @@ static int find_target(void *arg, void *out)
 
 static void now_at(uint64_t ino)
 {
-	if (!init_is_vfork_child())
+	if (init_is_vfork_child()) {
+		child_cwd.pid = (pid_t)RAW(getpid);
+		child_cwd.ino = ino;
+	} else {
 		cwd = ino;
+	}
 }
 
 static int enter(const struct target *t)

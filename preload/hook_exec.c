@@ -69,6 +69,8 @@ static int fetch(void *arg, void *out)
 
 	memset(p, 0, sizeof *p);
 	p->memfd = f->memfd;
+	if (r == 0)
+		return -ENOENT;
 	while (r > 0)
 		r = where_next(&w, CALL(stat, w.fs, w.dir, w.path, 0, &a));
 	if (r < 0)

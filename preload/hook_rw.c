@@ -326,6 +326,12 @@ off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence)
 	off_t size;
 	int r;
 
+	/* Whoever seeks is going to read, or lets another process do it. */
+	if (o->file && (o->flags & O_ACCMODE) != O_RDONLY && (offset || whence != SEEK_CUR)) {
+		r = CALL(flush, o->file);
+		if (r < 0)
+			return r;
+	}
 	if (whence == SEEK_SET || whence == SEEK_CUR)
 		return (off_t)RAW(lseek, fd, offset, whence);
 	r = stat_ofd(o, &a);

@@ -8,8 +8,7 @@
  * exports, the pointers and the lookups (hook.h), and the list that tests/lint-needed.sh compares
  * the library with. A new hook is a row here and its function.
  *
- * Deliberately not here: vfork and clone (a wrapper cannot return twice on one stack), exit, signal
- * calls; the stdio calls other than those that make a stream (a stream of ours calls back); poll,
+ * Deliberately not here: clone (a wrapper cannot return twice on one stack), exit, signal calls; the stdio calls other than those that make a stream (a stream of ours calls back); poll,
  * select and epoll, which treat a placeholder as the regular file it stands for. */
 #pragma once
 
@@ -311,6 +310,11 @@
 	H(E, void, _exit, (int status))                                                            \
 	H(L, void, _Exit, (int status))
 
+/* In assembly: hook_vfork.c. */
+#define HOOKS_vfork(H, A)                                                                          \
+	H(E, pid_t, vfork, (void))                                                                 \
+	A(__vfork, vfork)
+
 #define HOOKS_syscall(H, A) H(E, long, syscall, (long number, ...))
 
 #define HOOKS_ALL(H, A)                                                                            \
@@ -329,4 +333,5 @@
 	HOOKS_copy(H, A)                                                                           \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
+	HOOKS_vfork(H, A)                                                                          \
 	HOOKS_syscall(H, A)

@@ -20,6 +20,7 @@ preload_sources = \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
 	%D%/hook_syscall.c \
+	%D%/hook_vfork.c \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \
 	%D%/init.c %D%/init.h \

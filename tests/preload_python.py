@@ -160,6 +160,21 @@ def children():
         subprocess.run(['sh', '-c', 'echo child; echo err >&2'], stdout=f, stderr=subprocess.STDOUT)
         f.write('parent\n')
     show(open(path('out')).read())
+    with tempfile.NamedTemporaryFile(dir=D) as f:  # what was written is there for a child
+        for i in range(20):
+            f.write(b'%d' % i)
+            f.flush()
+            show(subprocess.run(['wc', '-c'], stdin=open(f.name), stdout=subprocess.PIPE).stdout)
+    with tempfile.TemporaryFile(dir=D) as f:
+        f.write(b'pear')
+        f.seek(0)
+        show(subprocess.run(['tr', 'a-z', 'A-Z'], stdin=f, stdout=subprocess.PIPE).stdout)
+    os.chdir(D)
+    shutil.copy('/bin/echo', path('prog'))
+    show(subprocess.run(['./cat', '/dev/null'], cwd='/bin').returncode)
+    show(subprocess.run(['./prog', 'ran'], stdout=subprocess.PIPE).stdout)
+    os.chdir('/')
+    show(subprocess.run(['./prog', 'ran'], cwd=D, stdout=subprocess.PIPE).stdout)
     show(subprocess.run(['/bin/pwd'], cwd=D, stdout=subprocess.PIPE).stdout.decode().strip())
     show(subprocess.run(['cat', 'in'], cwd=D, stdout=subprocess.PIPE).stdout)
     show(os.system('cat %s | wc -l' % path('in')), os.popen('head -1 %s' % path('in')).read())
