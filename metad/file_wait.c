@@ -54,6 +54,7 @@ int metad_file_append_lock(struct metad *m, struct ff3_request *r, struct metad_
 		return -ENOMEM;
 	}
 	*w = (struct appender){ .r = r, .conn = conn, .session = conn->session_id };
+	m->deferred = true;
 	LL_APPEND(f->appenders, w);
 	grant(m, f);
 	return 0;
@@ -80,6 +81,7 @@ static struct parked *park(struct metad *m, uint64_t ino, struct ff3_request *r,
 		return NULL;
 	p->r = r;
 	p->len = len;
+	m->deferred = true;
 	LL_APPEND(f->parked, p);
 	file_update_busy(m, f);
 	return p;

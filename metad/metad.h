@@ -2,6 +2,7 @@
  * log's pipeline, the database. Other threads: workers (worker.h), the HTTP server. */
 #pragma once
 
+#include "../common/admin/metrics.h"
 #include "../common/base/conf.h"
 #include "../common/net/loop.h"
 #include "../common/net/server.h"
@@ -38,8 +39,9 @@ struct metad {
 	struct metad_checkpointer *checkpointer;
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
-	uint64_t n_requests[FF3_OP_MAX];
-	uint64_t n_failed;
+	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */
+	ff3_counter n_failed;
+	bool deferred; /* the request being served is answered later */
 };
 
 /* Writes the reason and ends the process with status 1: where going on could lose or invent
@@ -66,6 +68,7 @@ struct metad_mutation {
 	uint64_t session;
 	struct ff3_tag tag;
 	uint32_t open_flags;
+	uint64_t received_ns;
 	uint64_t times_ino; /* whose mtime is set, if it is held in memory */
 	const struct metad_record *rec; /* while applied runs */
 };

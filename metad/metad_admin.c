@@ -13,8 +13,7 @@ struct status {
 	struct metad_meta meta;
 	struct metad_pipeline_stats pipeline;
 	struct metad_cleaner_stats cleaner;
-	uint64_t n_requests[FF3_OP_MAX];
-	uint64_t n_failed, sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
+	uint64_t sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	unsigned segments;
 	bool degraded;
@@ -28,8 +27,6 @@ static void take_status(void *arg)
 	s->meta = *metad_db_meta(m->db);
 	s->pipeline = *metad_pipeline_stats(m);
 	s->cleaner = *metad_cleaner_stats(m);
-	memcpy(s->n_requests, m->n_requests, sizeof s->n_requests);
-	s->n_failed = m->n_failed;
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
@@ -115,19 +112,25 @@ static void print(FILE *out, const char *name, const char *type, const char *hel
 
 static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *out)
 {
+	const struct metad *m = ((struct metad_admin *)ctx)->m;
 	struct status s;
 	int r = get_status(ctx, &s);
 
 	if (r < 0)
 		return 503;
 	ff3_metrics_process(out, "metad");
-	fprintf(out, "# HELP ff3fs_metad_requests_total requests received\n"
-		     "# TYPE ff3fs_metad_requests_total counter\n");
-	for (unsigned op = 0; op < FF3_OP_MAX; op++)
-		if (s.n_requests[op] > 0)
-			fprintf(out, "ff3fs_metad_requests_total{op=\"%s\"} %" PRIu64 "\n",
-				ff3_op_name(op), s.n_requests[op]);
-	print(out, "failed_total", "counter", "requests answered with an error", s.n_failed);
+	ff3_metrics_family(out, "ff3fs_metad_request_duration_seconds", "histogram",
+			   "from a request's arrival to its answer");
+	for (unsigned op = 0; op < FF3_OP_MAX; op++) {
+		char labels[64];
+
+		snprintf(labels, sizeof labels, "op=\"%s\"", ff3_op_name(op));
+		if (ff3_histogram_count(&m->latency[op]) > 0)
+			ff3_metrics_histogram(out, "ff3fs_metad_request_duration_seconds", labels,
+					      &m->latency[op]);
+	}
+	print(out, "failed_total", "counter", "requests answered with an error",
+	      ff3_counter_get(&m->n_failed));
 	print(out, "log_batches_total", "counter", "batches written", s.pipeline.n_batches);
 	print(out, "log_records_total", "counter", "records written", s.pipeline.n_records);
 	print(out, "log_written_bytes_total", "counter", "bytes written", s.pipeline.n_bytes);

@@ -91,14 +91,17 @@ static void on_payload_abort(struct ff3_server *server, struct ff3_request *r)
 
 void metad_serve_request(struct metad *m, struct ff3_request *r)
 {
+	uint64_t received_ns = r->received_ns;
 	unsigned op = r->header.op;
 
 	if (op >= FF3_OP_MAX || !table[op]) {
 		ff3_request_fail(r, -ENOSYS);
 		return;
 	}
-	m->n_requests[op]++;
+	m->deferred = false;
 	table[op](m, ff3_conn_user(r->conn), r);
+	if (!m->deferred)
+		ff3_histogram_observe_own(&m->latency[op], ff3_boottime_ns() - received_ns);
 	if (metad_db_error(m->db) < 0)
 		metad_die(metad_db_error(m->db), "the database failed");
 }
@@ -160,7 +163,7 @@ void metad_reply_status(struct metad *m, struct ff3_request *r, int status)
 	struct ff3_redirect body = { .path = m->walk.redirect };
 	struct ff3_enc e = ff3_enc_init(m->scratch, FF3_BODY_MAX);
 
-	m->n_failed += status < 0;
+	ff3_counter_add_own(&m->n_failed, status < 0);
 	if (status != FF3_E_REDIRECT) {
 		ff3_request_fail(r, status);
 		return;

@@ -63,7 +63,8 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	bool ok = a->status >= 0;
 	int r;
 
-	m->n_failed += !ok;
+	ff3_counter_add_own(&m->n_failed, !ok);
+	ff3_histogram_observe_own(&m->latency[op], ff3_boottime_ns() - mutation->received_ns);
 	if (mutation->times_ino != 0)
 		metad_file_times_end(m, mutation->times_ino, ok && a->effects.times_set);
 	if (ok)
@@ -97,6 +98,7 @@ static int log_mutation(struct metad *m, struct metad_conn *conn, struct ff3_req
 			uint64_t times_ino)
 {
 	struct metad_mutation mutation = {
+		.received_ns = r->received_ns,
 		.times_ino = times_ino,
 		.r = r,
 		.applied = on_applied,
@@ -115,6 +117,7 @@ static int log_mutation(struct metad *m, struct metad_conn *conn, struct ff3_req
 		metad_reply_status(m, r, e);
 	else
 		metad_session_note_logged(conn->session, tag->seq);
+	m->deferred = e >= 0;
 	return e;
 }
 

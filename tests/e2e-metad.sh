@@ -17,7 +17,11 @@ curl -sf "http://$metad_admin/v1/status" | grep -q '"daemon": *"metad"' || die '
 curl -sf "http://$metad_admin/v1/layouts/wide/below" | grep -q '"chunk_size"' || die 'layouts'
 equal 'no such path' 404 "$(curl -s -o /dev/null -w '%{http_code}' "http://$metad_admin/v1/layouts/no")"
 curl -sf "http://$metad_admin/metrics" >"$tmp/metrics" || die metrics
-grep -q '^ff3fs_metad_requests_total{op="mkdir"} [1-9]' "$tmp/metrics" || die 'no requests counted'
+grep -q '^ff3fs_metad_request_duration_seconds_count{op="mkdir"} [1-9]' "$tmp/metrics" ||
+	die 'no durations'
+if command -v promtool >/dev/null; then
+	check 'promtool' promtool check metrics <"$tmp/metrics"
+fi
 refuses 'a directory in use' 'in use by another ff3fs-metad' env FF3FS_METAD_DIR="$tmp/metad" \
 	FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_ADMIN=127.0.0.1:0 ff3fs-metad
 
