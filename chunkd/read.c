@@ -204,11 +204,11 @@ int chunkd_load_start(struct chunkd_store *s, struct chunkd_chunk *c)
 /* --- Reading pieces ---------------------------------------------------------------------------- */
 
 /* Counts this read and tells whether it should wait for the whole chunk instead. */
-static bool worth_loading(struct chunkd_store *s, struct chunkd_chunk *c,
-			  const struct chunkd_read *rd)
+static bool worth_loading(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd_read *rd)
 {
 	bool sequential = rd->offset && rd->offset == c->last_end && rd->length <= SMALL_READ;
 	bool whole = rd->offset == 0 && rd->length == c->len;
+	uint32_t cost = MAX(rd->length >> RENTAL_SHIFT, 1u), spent;
 
 	if (s->cold_bytes > chunkd_arena_size(s->arena)) {
 		s->cold_bytes = 0;
@@ -218,14 +218,16 @@ static bool worth_loading(struct chunkd_store *s, struct chunkd_chunk *c,
 		c->heat_epoch = s->epoch;
 		c->heat = 0;
 	}
-	if (c->heat < UINT16_MAX)
-		c->heat++;
+	spent = c->heat;
+	rd->again = spent > 0;
+	c->heat = (uint16_t)MIN(spent + cost, (uint32_t)UINT16_MAX);
 	c->last_end = rd->offset + rd->length;
 	c->run = sequential ? MIN(c->run + 1, SEQUENTIAL_RUN) : 0;
-	s->cold_bytes += MAX(rd->length, 1u << RENTAL_SHIFT);
+	s->cold_bytes += (uint64_t)cost << RENTAL_SHIFT;
 	if (whole || rd->direct)
 		return false;
-	return c->run >= SEQUENTIAL_RUN || c->heat >= MAX(2u, c->len >> RENTAL_SHIFT);
+	/* One pass in large pieces does not reach this. */
+	return c->run >= SEQUENTIAL_RUN || spent >= MAX(c->len >> RENTAL_SHIFT, 1u);
 }
 
 static void disk_continue(struct chunkd_read *rd)
@@ -269,7 +271,7 @@ static void disk_done(struct ff3_io *io, int res)
 		chunkd_block_unref(rd->block);
 		read_fail(s, rd, r);
 	} else {
-		if (rd->from == 0 && rd->to >= c->len && c->heat >= 2 && !c->mem) {
+		if (rd->from == 0 && rd->to >= c->len && rd->again && !c->mem) {
 			c->mem = rd->block;
 			chunkd_block_own(rd->block, c);
 			chunkd_block_set_clean(rd->block, true);

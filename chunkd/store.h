@@ -115,6 +115,7 @@ struct chunkd_read {
 	uint64_t place, seen_version;
 	uint32_t want, from, to, got;
 	bool direct; /* not by loading the chunk: that failed */
+	bool again;  /* the chunk was read before in this epoch */
 	struct ff3_io io;
 	TAILQ_ENTRY(chunkd_read) link;
 };

@@ -282,6 +282,53 @@ START_TEST(bit_flip)
 }
 END_TEST
 
+static uint64_t loads(struct world *w)
+{
+	return chunkd_store_stats(w->store)->loads;
+}
+
+static uint64_t from_memory(struct world *w, uint32_t offset, uint32_t len)
+{
+	uint64_t before = chunkd_store_stats(w->store)->read_memory;
+
+	check_read(w, 0, 0, offset, len);
+	return chunkd_store_stats(w->store)->read_memory - before;
+}
+
+/* What comes into memory: not what is read once, in large pieces or at random. */
+START_TEST(admission)
+{
+	struct world w;
+	uint64_t before;
+
+	world_new(&w, 15);
+	ck_assert_int_eq(write_chunk(&w, 0, 0, 0, 131072, true), 0);
+	ck_assert_uint_eq(from_memory(&w, 0, 131072), 1); /* just written */
+	restart(&w);
+	ck_assert_uint_eq(from_memory(&w, 0, 131072), 0); /* whole, once */
+	ck_assert_uint_eq(from_memory(&w, 0, 131072), 0); /* twice: it stays */
+	ck_assert_uint_eq(from_memory(&w, 5000, 100), 1);
+	restart(&w);
+	for (uint32_t i = 0; i < 8; i++) /* random, less than a load would cost */
+		ck_assert_uint_eq(from_memory(&w, (i * 5 % 8) * 16384, 4096), 0);
+	ck_assert_uint_eq(loads(&w), 0);
+	ck_assert_uint_eq(from_memory(&w, 3 * 16384, 4096), 1);
+	ck_assert_uint_eq(loads(&w), 1);
+	restart(&w);
+	from_memory(&w, 40960, 4096);
+	from_memory(&w, 45056, 4096);
+	ck_assert_uint_eq(loads(&w), 0);
+	ck_assert_uint_eq(from_memory(&w, 49152, 4096), 1); /* in sequence */
+	ck_assert_uint_eq(loads(&w), 1);
+	restart(&w);
+	from_memory(&w, 0, 65536);
+	before = chunkd_store_stats(w.store)->read_disk_bytes;
+	from_memory(&w, 65536, 65536); /* a stream of large pieces reads each byte once */
+	ck_assert_uint_le(chunkd_store_stats(w.store)->read_disk_bytes - before, 65536);
+	world_free(&w);
+}
+END_TEST
+
 /* A payload that does not match its checksums changes nothing; a repeated tag neither. */
 START_TEST(refused_and_repeated)
 {
@@ -357,6 +404,7 @@ int main(void)
 	tcase_add_test(tc, index_error);
 	tcase_add_test(tc, no_space);
 	tcase_add_test(tc, bit_flip);
+	tcase_add_test(tc, admission);
 	tcase_add_test(tc, refused_and_repeated);
 	tcase_add_test(tc, lock);
 	sr = srunner_create(s);
