@@ -54,19 +54,26 @@ static void work(struct ff3fs *fs)
 static void sleep_a_tick(struct ff3fs *fs)
 {
 	struct ff3_flusher *f = &fs->flusher;
-	uint64_t ms = atomic_load(&f->n_gathering) > 0 ? TICK_MS : 20 * TICK_MS;
-	uint64_t until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
-	struct timespec ts = {
-		.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC),
-		.tv_nsec = (long)(until % FF3_NSEC_PER_SEC),
-	};
+	uint64_t kicks = atomic_load(&f->n_kicks), ms = 20 * TICK_MS, until;
+	struct timespec ts;
 
-	f->idle = ms > TICK_MS;
-	if (atomic_load(&f->n_gathering) == 0 && atomic_load(&fs->n_held) == 0)
+	/* As long as something was kicked lately, it will be again: then nobody needs to wake us,
+	 * which would cost a writer of small files more than our looking does. */
+	if (atomic_load(&f->n_gathering) > 0 || kicks != f->seen_kicks)
+		ms = TICK_MS;
+	f->seen_kicks = kicks;
+	atomic_store(&f->awake, ms == TICK_MS);
+	/* Kicked before it could know that we sleep for longer. */
+	if (ms != TICK_MS && atomic_load(&f->n_kicks) != kicks)
+		return;
+	if (ms != TICK_MS && atomic_load(&fs->n_held) == 0) {
 		pthread_cond_wait(&f->wake, &f->lock);
-	else
-		pthread_cond_timedwait(&f->wake, &f->lock, &ts);
-	f->idle = false;
+		return;
+	}
+	until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
+	ts.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC);
+	ts.tv_nsec = (long)(until % FF3_NSEC_PER_SEC);
+	pthread_cond_timedwait(&f->wake, &f->lock, &ts);
 }
 
 static void *flusher_main(void *arg)
@@ -113,11 +120,14 @@ void ff3_flusher_kick(struct ff3fs *fs)
 {
 	struct ff3_flusher *f = &fs->flusher;
 
+	atomic_fetch_add(&f->n_kicks, 1);
+	if (LIKELY(atomic_load(&f->awake)))
+		return;
 	pthread_mutex_lock(&f->lock);
 	/* Without a thread, gathered bytes wait for the next call that flushes them. */
 	if (!f->running)
 		start_thread(fs);
-	else if (f->idle)
+	else
 		pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
 }

@@ -165,7 +165,7 @@ static void client_in_child(struct ff3fs *fs)
 	atomic_fetch_add(&fs->meta_epoch, 1);
 	atomic_store(&fs->write_seq, 0);
 	fs->flusher.running = false;
-	fs->flusher.idle = false;
+	atomic_store(&fs->flusher.awake, false);
 	ff3_flusher_init(&fs->flusher);
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 		inode_in_child(i);

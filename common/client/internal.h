@@ -210,7 +210,10 @@ struct ff3_flusher {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	bool running, stop, idle;
+	bool running, stop;
+	_Atomic bool awake; /* looks by itself soon */
+	_Atomic uint64_t n_kicks;
+	uint64_t seen_kicks;
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
 };
 
