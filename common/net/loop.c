@@ -46,6 +46,9 @@ struct ff3_loop {
 	atomic_bool stop;
 
 	struct ff3_timer timers; /* ring of armed timers, earliest first */
+	struct ff3_io timeout_io;
+	uint64_t timeout_ns; /* when the ring's timeout fires; 0: there is none */
+	struct __kernel_timespec timeout;
 	struct work_list deferred, at_end;
 	void (*idle)(void *arg);
 	void *idle_arg;
@@ -123,6 +126,12 @@ static void on_event(struct ff3_io *io, int res)
 	arm_event(CONTAINER_OF(io, struct ff3_loop, event_io));
 }
 
+static void on_timeout(struct ff3_io *io, int res)
+{
+	/* Timers are looked at in every turn; this only ended the sleep. */
+	CONTAINER_OF(io, struct ff3_loop, timeout_io)->timeout_ns = 0;
+}
+
 int ff3_loop_new(unsigned entries, struct ff3_loop **ret)
 {
 	_cleanup_close_ int event_fd = eventfd(0, EFD_CLOEXEC);
@@ -138,6 +147,7 @@ int ff3_loop_new(unsigned entries, struct ff3_loop **ret)
 		return r;
 	loop->event_fd = TAKE_FD(event_fd);
 	loop->event_io.fn = on_event;
+	loop->timeout_io.fn = on_timeout;
 	loop->timers.next = loop->timers.prev = &loop->timers;
 	work_list_init(&loop->deferred);
 	work_list_init(&loop->at_end);
@@ -272,18 +282,29 @@ static void run_timers(struct ff3_loop *loop)
 	}
 }
 
-/* How long the loop may sleep; NULL: until something happens. The clock is read once in a turn, so
- * a timer may be late by what the turn took. */
-static struct __kernel_timespec *sleep_time(struct ff3_loop *loop, struct __kernel_timespec *ts)
+/* Keeps one timeout in the ring, for the earliest timer. A timeout given to every wait would cost
+ * each turn the kernel's setting and taking back of a timer. */
+static void arm_timeout(struct ff3_loop *loop)
 {
-	uint64_t due;
+	const unsigned flags = IORING_TIMEOUT_ABS | IORING_TIMEOUT_BOOTTIME;
+	uint64_t due = loop->timers.next->due_ns;
+	struct io_uring_sqe *sqe;
 
-	if (loop->timers.next == &loop->timers)
-		return NULL;
-	due = MAX(loop->timers.next->due_ns, loop->now_ns) - loop->now_ns;
-	*ts = (struct __kernel_timespec){ .tv_sec = (int64_t)(due / FF3_NSEC_PER_SEC),
-					  .tv_nsec = (long long)(due % FF3_NSEC_PER_SEC) };
-	return ts;
+	if (loop->timers.next == &loop->timers || (loop->timeout_ns && loop->timeout_ns <= due))
+		return;
+	sqe = ff3_loop_sqe(loop);
+	loop->timeout = (struct __kernel_timespec){ .tv_sec = (int64_t)(due / FF3_NSEC_PER_SEC),
+						    .tv_nsec = (long long)(due % FF3_NSEC_PER_SEC) };
+	if (loop->timeout_ns) {
+		/* If it just fired instead, its completion comes, and then the next turn arms. */
+		io_uring_prep_timeout_update(sqe, &loop->timeout,
+					     (uint64_t)(uintptr_t)&loop->timeout_io, flags);
+		ff3_loop_sqe_done(sqe, NULL);
+	} else {
+		io_uring_prep_timeout(sqe, &loop->timeout, 0, flags);
+		ff3_loop_sqe_done(sqe, &loop->timeout_io);
+	}
+	loop->timeout_ns = due;
 }
 
 /* --- Submitting and completing ------------------------------------------------------------- */
@@ -344,16 +365,16 @@ static void run_completions(struct ff3_loop *loop)
 
 static int submit(struct ff3_loop *loop, bool wait)
 {
-	struct __kernel_timespec ts;
 	struct io_uring_cqe *cqe;
 	int r;
 
+	arm_timeout(loop);
 	flush_backlog(loop);
 	if (loop->n_backlog > 0)
 		wait = false;
 	loop->turns++;
 	if (wait)
-		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, sleep_time(loop, &ts), NULL);
+		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, NULL, NULL);
 	else
 		r = io_uring_submit_and_get_events(&loop->ring);
 	loop->now_ns = ff3_boottime_ns();
