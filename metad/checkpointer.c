@@ -51,7 +51,7 @@ static void start(struct metad_checkpointer *c)
 {
 	c->running = true;
 	c->checkpoint_wanted = false;
-	c->seq = metad_db_meta(c->m->db)->applied_seq;
+	c->seq = metad_db_committed_seq(c->m->db);
 	metad_worker_submit(c->worker, &c->job);
 }
 
@@ -68,6 +68,7 @@ static void done(struct metad_job *job)
 	metad_log_release(m->log, c->safe_seq);
 	if (!c->second && metad_db_wal_pages(m->db) >= WAL_PAGES_MAX) {
 		c->second = true;
+		metad_pipeline_commit(m);
 		metad_db_read_end(m->db);
 		metad_pipeline_pause(m, true);
 		start(c);
@@ -140,7 +141,7 @@ void metad_checkpointer_free(struct metad *m)
 void metad_checkpointer_poll(struct metad *m)
 {
 	struct metad_checkpointer *c = m->checkpointer;
-	uint64_t applied = metad_db_meta(m->db)->applied_seq;
+	uint64_t applied = metad_db_committed_seq(m->db);
 	unsigned n_segments;
 	bool full;
 
@@ -157,7 +158,7 @@ void metad_checkpointer_poll(struct metad *m)
 int metad_checkpointer_run_now(struct metad *m)
 {
 	struct metad_checkpointer *c = m->checkpointer;
-	uint64_t applied = metad_db_meta(m->db)->applied_seq, left;
+	uint64_t applied = metad_db_committed_seq(m->db), left;
 	int r;
 
 	metad_db_read_end(m->db);

@@ -66,6 +66,11 @@ const char *metad_db_path(const struct metad_db *db)
 	return db->path;
 }
 
+uint64_t metad_db_committed_seq(const struct metad_db *db)
+{
+	return db->committed_seq;
+}
+
 uint64_t metad_db_wal_pages(const struct metad_db *db)
 {
 	return db->wal_pages;
@@ -158,6 +163,7 @@ int metad_db_commit(struct metad_db *db)
 	if (r < 0)
 		return r;
 	db->tx = TX_NONE;
+	db->committed_seq = db->meta.applied_seq;
 	return 0;
 }
 
@@ -189,6 +195,7 @@ static int get_meta(struct metad_db *db, int *ret_format)
 		.next_chain = column_u64(s, 9),
 		.routing_version = column_u64(s, 10),
 	};
+	db->committed_seq = db->meta.applied_seq;
 	sqlite3_reset(s);
 	return 0;
 }

@@ -44,6 +44,8 @@ const char *metad_db_path(const struct metad_db *db);
 int metad_db_begin(struct metad_db *db);
 int metad_db_commit(struct metad_db *db);
 void metad_db_read_end(struct metad_db *db);
+/* applied_seq of the last commit. */
+uint64_t metad_db_committed_seq(const struct metad_db *db);
 /* Pages in the write-ahead log of SQLite after the last commit. */
 uint64_t metad_db_wal_pages(const struct metad_db *db);
 /* A hash of every row of every table, for tests and for comparing replicas. */

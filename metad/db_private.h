@@ -80,6 +80,7 @@ struct metad_db {
 	enum transaction tx;
 	int error;
 	uint64_t wal_pages;
+	uint64_t committed_seq;
 	char *path;
 	struct metad_meta meta;
 	struct metad_cache *cache;

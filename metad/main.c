@@ -242,10 +242,12 @@ static void on_stop_timer(struct ff3_timer *t)
 	if (metad_pipeline_idle(m) && metad_files_dirty(m))
 		metad_files_flush(m, UINT64_MAX);
 	metad_pipeline_kick(m);
-	if (metad_pipeline_idle(m) && !metad_files_dirty(m))
-		ff3_loop_stop(m->loop);
-	else
+	if (!metad_pipeline_idle(m) || metad_files_dirty(m)) {
 		ff3_loop_timer_arm(m->loop, &s->stop_timer, FF3_NSEC_PER_MSEC);
+		return;
+	}
+	metad_pipeline_commit(m);
+	ff3_loop_stop(m->loop);
 }
 
 static void on_signal(struct ff3_io *io, int res)

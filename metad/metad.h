@@ -83,6 +83,8 @@ int metad_pipeline_add_own(struct metad *m, enum metad_log_op op, const void *pa
 			   metad_applied_fn *applied);
 /* Cuts a batch if there is something to log and the log is free. */
 void metad_pipeline_kick(struct metad *m);
+/* Commits what was applied to the database, which otherwise happens within 20 ms. */
+void metad_pipeline_commit(struct metad *m);
 /* Nothing is logged, written or waiting to be applied. */
 bool metad_pipeline_idle(const struct metad *m);
 /* While paused nothing is applied. */

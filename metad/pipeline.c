@@ -1,5 +1,8 @@
 /* Purpose: the way of a mutation: encoded into the batch that is being filled; the batch written to
- * the log, durably; applied to the database in one transaction; answered.
+ * the log, durably; applied to the database; answered.
+ *
+ * The database's transaction stays open for a few batches: what was applied is durable in the log, reads
+ * use the same connection, and a commit costs as much as ten operations.
  *
  * Group commit: while one batch is being written, everything that arrives fills the next, which is
  * cut when the write has returned, before the first is applied: so the disk is busy while the
@@ -15,6 +18,9 @@
 
 /* When nothing was logged for so long, an empty batch tells that the last one is durable. */
 #define MARK_DELAY_NS (200 * FF3_NSEC_PER_MSEC)
+
+#define COMMIT_DELAY_NS (20 * FF3_NSEC_PER_MSEC)
+#define COMMIT_RECORDS 2000u
 
 struct waiting {
 	struct metad_mutation *list;
@@ -35,6 +41,9 @@ struct metad_pipeline {
 	uint64_t submitted_ns;
 	int64_t last_time;
 	struct ff3_timer mark;
+	struct ff3_timer commit;
+	bool in_transaction;
+	uint32_t n_uncommitted;
 	struct metad_pipeline_stats stats;
 };
 
@@ -45,6 +54,7 @@ _Noreturn void metad_die(int r, const char *what)
 }
 
 static void on_mark(struct ff3_timer *t);
+static void on_commit(struct ff3_timer *t);
 
 int metad_pipeline_new(struct metad *m)
 {
@@ -54,6 +64,7 @@ int metad_pipeline_new(struct metad *m)
 		return -ENOMEM;
 	p->m = m;
 	p->mark.fn = on_mark;
+	p->commit.fn = on_commit;
 	p->last_time = (int64_t)metad_db_meta(m->db)->time;
 	p->marked_seq = metad_log_last_seq(m->log);
 	m->pipeline = p;
@@ -127,6 +138,41 @@ bool metad_pipeline_idle(const struct metad *m)
 	return !p->writing && !p->applying && p->making.n == 0;
 }
 
+static void begin(struct metad *m)
+{
+	struct metad_pipeline *p = m->pipeline;
+	int r;
+
+	if (p->in_transaction)
+		return;
+	r = metad_db_begin(m->db);
+	if (r < 0)
+		metad_die(r, "cannot begin a transaction");
+	p->in_transaction = true;
+	ff3_loop_timer_arm(m->loop, &p->commit, COMMIT_DELAY_NS);
+}
+
+void metad_pipeline_commit(struct metad *m)
+{
+	struct metad_pipeline *p = m->pipeline;
+	int r;
+
+	if (!p->in_transaction)
+		return;
+	r = metad_db_commit(m->db);
+	if (r < 0)
+		metad_die(r, "cannot commit to the database");
+	p->in_transaction = false;
+	p->n_uncommitted = 0;
+	ff3_loop_timer_cancel(m->loop, &p->commit);
+	metad_checkpointer_poll(m);
+}
+
+static void on_commit(struct ff3_timer *t)
+{
+	metad_pipeline_commit(CONTAINER_OF(t, struct metad_pipeline, commit)->m);
+}
+
 static void apply_done(struct metad *m)
 {
 	struct metad_pipeline *p = m->pipeline;
@@ -135,9 +181,7 @@ static void apply_done(struct metad *m)
 	size_t pos = 0;
 	int r;
 
-	r = metad_db_begin(m->db);
-	if (r < 0)
-		metad_die(r, "cannot begin a transaction");
+	begin(m);
 	for (uint32_t i = 0; i < p->done.n; i++) {
 		struct metad_mutation *mutation = &p->done.list[i];
 
@@ -154,13 +198,11 @@ static void apply_done(struct metad *m)
 			ff3_request_reply(mutation->r, m->apply->status, m->apply->reply,
 					  m->apply->reply_len);
 	}
-	/* Answers may leave before this: what they promise is in the log. */
-	r = metad_db_commit(m->db);
-	if (r < 0)
-		metad_die(r, "cannot commit to the database");
+	p->n_uncommitted += p->done.n;
 	p->done.n = 0;
 	p->applying = false;
-	metad_checkpointer_poll(m);
+	if (p->n_uncommitted >= COMMIT_RECORDS)
+		metad_pipeline_commit(m);
 }
 
 static void on_written(struct ff3_io *io, int res);
