@@ -6,7 +6,7 @@
  *	int r = where_init(&w, dirfd, path, 0);
  *
  *	if (LIKELY(r == 0))
- *		return REAL(mkdirat)(dirfd, path, mode);
+ *		r = NATIVE_UNLESS_LINKED(REAL(mkdirat)(dirfd, path, mode), &w, dirfd, path, 0);
  *	while (r > 0)
  *		r = where_next(&w, CALL(mkdir, w.fs, w.dir, w.path, mode));
  *	return w.native ? REAL(mkdir)(w.native, mode) : hook_result(r);
@@ -113,6 +113,22 @@ static inline int where_init(struct where *w, int dirfd, const char *path, unsig
 		return 0;
 	return where_init_slow(w, dirfd, path, flags);
 }
+
+/* A native call has failed with ENOENT: does the path lead into a prefix through symbolic links of
+ * the machine? 1 as where_init; 0: no (errno is kept); negative errno. */
+int where_through_links(struct where *w, int dirfd, const char *path, unsigned flags);
+
+/* Returns the native call's result from the hook, unless that is the case. */
+#define NATIVE_UNLESS_LINKED(call, w, dirfd, path, flags)                                          \
+	({                                                                                         \
+		__typeof__(call) _native = (call);                                                 \
+		int _linked = UNLIKELY(_native < 0) ?                                              \
+				      where_through_links(w, dirfd, path, flags) :                 \
+				      0;                                                           \
+		if (LIKELY(_linked == 0))                                                          \
+			return _native;                                                            \
+		_linked;                                                                           \
+	})
 
 /* Looks at the core's answer r: 1 if it was a redirect to somewhere inside again (call once more);
  * 0 with w->native set if it led outside; else r, which is final. Positive results come back as 0:

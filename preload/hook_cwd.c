@@ -109,6 +109,11 @@ static int find_target(void *arg, void *out)
 	struct where w;
 	int r = where_init(&w, AT_FDCWD, path, 0);
 
+	if (r == 0) { /* through links of the machine */
+		errno = ENOENT;
+		r = where_through_links(&w, AT_FDCWD, path, 0);
+		r = r == 0 ? -ENOENT : r;
+	}
 	while (r > 0)
 		r = where_next(&w, CALL(stat, w.fs, w.dir, w.path, 0, &a));
 	if (r < 0)
@@ -146,13 +151,16 @@ static int enter(const struct target *t)
 int hook_chdir(const char *path)
 {
 	struct target t;
+	struct where w;
 	int r;
 
 	if (LIKELY(!where_is_ours(AT_FDCWD, path))) {
 		r = REAL(chdir)(path);
 		if (r == 0 && init_active() && cwd_inode())
 			now_at(0);
-		return r;
+		if (LIKELY(r == 0) || init_is_vfork_child() ||
+		    where_through_links(&w, AT_FDCWD, path, 0) <= 0)
+			return r;
 	}
 	/* A vfork child (Python's subprocess with cwd=) must not speak on the parent's
 	 * connections: another process asks for it. */

@@ -67,8 +67,12 @@ DIR *hook_opendir(const char *path)
 	DIR *dir = NULL;
 	int r = where_init(&w, AT_FDCWD, path, 0), fd;
 
-	if (LIKELY(r == 0))
-		return REAL(opendir)(path);
+	if (LIKELY(r == 0)) {
+		dir = REAL(opendir)(path);
+		r = dir ? 0 : where_through_links(&w, AT_FDCWD, path, 0);
+		if (LIKELY(r == 0))
+			return dir;
+	}
 	fd = r < 0 ? r : open_ours(&w, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (hook_result(fd) < 0)
 		return NULL;

@@ -83,7 +83,7 @@ int hook_chmod(const char *path, mode_t mode)
 	int r = where_init(&w, AT_FDCWD, path, 0);
 
 	if (LIKELY(r == 0))
-		return REAL(chmod)(path, mode);
+		r = NATIVE_UNLESS_LINKED(REAL(chmod)(path, mode), &w, AT_FDCWD, path, 0);
 	return (int)hook_result(apply_where(&w, r, &c, 0));
 }
 
@@ -94,7 +94,8 @@ int hook_fchmodat(int dirfd, const char *path, mode_t mode, int flags)
 	int r = where_init(&w, dirfd, path, where_flags(flags));
 
 	if (LIKELY(r == 0))
-		return REAL(fchmodat)(dirfd, path, mode, flags);
+		r = NATIVE_UNLESS_LINKED(REAL(fchmodat)(dirfd, path, mode, flags), &w, dirfd, path,
+					 where_flags(flags));
 	return (int)hook_result(apply_where(&w, r, &c, flags));
 }
 
@@ -121,7 +122,8 @@ int hook_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
 	int r = where_init(&w, dirfd, path, where_flags(flags));
 
 	if (LIKELY(r == 0))
-		return REAL(fchownat)(dirfd, path, uid, gid, flags);
+		r = NATIVE_UNLESS_LINKED(REAL(fchownat)(dirfd, path, uid, gid, flags), &w, dirfd, path,
+					 where_flags(flags));
 	return (int)hook_result(apply_where(&w, r, &c, flags));
 }
 
@@ -199,7 +201,8 @@ int hook_utimensat(int dirfd, const char *path, const struct timespec times[2], 
 					      REAL(utimensat)(dirfd, path, times, flags);
 	r = where_init(&w, dirfd, path, where_flags(flags));
 	if (LIKELY(r == 0))
-		return REAL(utimensat)(dirfd, path, times, flags);
+		r = NATIVE_UNLESS_LINKED(REAL(utimensat)(dirfd, path, times, flags), &w, dirfd, path,
+					 where_flags(flags));
 	bad = times ? take_times(times, ts) : 0;
 	return (int)hook_result(bad < 0 ? bad : apply_where(&w, r, &c, flags));
 }
@@ -341,7 +344,7 @@ int hook_statfs(const char *path, struct statfs *st)
 	int r = where_init(&w, AT_FDCWD, path, 0);
 
 	if (LIKELY(r == 0))
-		return REAL(statfs)(path, st);
+		r = NATIVE_UNLESS_LINKED(REAL(statfs)(path, st), &w, AT_FDCWD, path, 0);
 	r = resolve(&w, r);
 	if (r == 0 && w.native)
 		return REAL(statfs)(w.native, st);
@@ -354,7 +357,7 @@ int hook_statvfs(const char *path, struct statvfs *st)
 	int r = where_init(&w, AT_FDCWD, path, 0);
 
 	if (LIKELY(r == 0))
-		return REAL(statvfs)(path, st);
+		r = NATIVE_UNLESS_LINKED(REAL(statvfs)(path, st), &w, AT_FDCWD, path, 0);
 	r = resolve(&w, r);
 	if (r == 0 && w.native)
 		return REAL(statvfs)(w.native, st);

@@ -6,11 +6,11 @@
 #include "raw.h"
 
 /* One call of the core on one path; native: what to do where a link led outside. */
-#define PATH_HOOK(dirfd, path, flags, real_call, core_call, native_call)                           \
+#define PATH_HOOK(dirfd, path, wflags, real_call, core_call, native_call)                           \
 	struct where w;                                                                            \
-	int r = where_init(&w, dirfd, path, flags);                                                \
+	int r = where_init(&w, dirfd, path, wflags);                                               \
 	if (LIKELY(r == 0))                                                                        \
-		return real_call;                                                                  \
+		r = NATIVE_UNLESS_LINKED(real_call, &w, dirfd, path, wflags);                      \
 	while (r > 0)                                                                              \
 		r = where_next(&w, core_call);                                                     \
 	if (r == 0 && w.native)                                                                    \
@@ -55,7 +55,7 @@ int hook_remove(const char *path)
 {
 	int saved = errno, r;
 
-	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+	if (LIKELY(!init_active()))
 		return REAL(remove)(path);
 	r = hook_unlink(path);
 	if (r < 0 && errno == EISDIR) {
@@ -74,6 +74,26 @@ struct pair {
 	struct where from, to;
 	int from_r, to_r; /* as where_init */
 };
+
+/* The native call failed with ENOENT: does one side lead into a prefix through links? As pair_init. */
+static int pair_through_links(struct pair *p, int from_dir, const char *from, int to_dir,
+			      const char *to, unsigned from_flags)
+{
+	p->from_r = where_through_links(&p->from, from_dir, from, from_flags);
+	p->to_r = where_through_links(&p->to, to_dir, to, WHERE_NOFOLLOW);
+	if (p->from_r < 0 || p->to_r < 0)
+		return MIN(p->from_r, p->to_r);
+	return p->from_r && p->to_r ? 1 : p->from_r || p->to_r ? -EXDEV : 0;
+}
+
+#define PAIR_UNLESS_LINKED(call, p, ...)                                                           \
+	({                                                                                         \
+		int _native = (call);                                                              \
+		int _linked = UNLIKELY(_native < 0) ? pair_through_links(p, __VA_ARGS__) : 0;      \
+		if (LIKELY(_linked == 0))                                                          \
+			return _native;                                                            \
+		_linked;                                                                           \
+	})
 
 static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir, const char *to,
 		     unsigned from_flags)
@@ -132,7 +152,8 @@ int hook_renameat2(int from_dir, const char *from, int to_dir, const char *to, u
 	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
 
 	if (LIKELY(r == 0))
-		return REAL(renameat2)(from_dir, from, to_dir, to, flags);
+		r = PAIR_UNLESS_LINKED(REAL(renameat2)(from_dir, from, to_dir, to, flags), &p, from_dir,
+				       from, to_dir, to, WHERE_NOFOLLOW);
 	if (r > 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		r = -EINVAL;
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, flags));
@@ -144,7 +165,8 @@ int hook_renameat(int from_dir, const char *from, int to_dir, const char *to)
 	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
 
 	if (LIKELY(r == 0))
-		return REAL(renameat)(from_dir, from, to_dir, to);
+		r = PAIR_UNLESS_LINKED(REAL(renameat)(from_dir, from, to_dir, to), &p, from_dir, from,
+				       to_dir, to, WHERE_NOFOLLOW);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
 }
 
@@ -154,7 +176,8 @@ int hook_rename(const char *from, const char *to)
 	int r = pair_init(&p, AT_FDCWD, from, AT_FDCWD, to, WHERE_NOFOLLOW);
 
 	if (LIKELY(r == 0))
-		return REAL(rename)(from, to);
+		r = PAIR_UNLESS_LINKED(REAL(rename)(from, to), &p, AT_FDCWD, from, AT_FDCWD, to,
+				       WHERE_NOFOLLOW);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
 }
 
@@ -192,7 +215,8 @@ int hook_symlinkat(const char *target, int dirfd, const char *path)
 	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW);
 
 	if (LIKELY(r == 0))
-		return REAL(symlinkat)(target, dirfd, path);
+		r = NATIVE_UNLESS_LINKED(REAL(symlinkat)(target, dirfd, path), &w, dirfd, path,
+					 WHERE_NOFOLLOW);
 	if (r > 0 && !string_readable(target))
 		r = -EFAULT;
 	else if (r > 0 && !*target)
@@ -233,7 +257,8 @@ ssize_t hook_readlink(const char *path, char *buf, size_t size)
 	int r = where_init(&w, AT_FDCWD, path, WHERE_NOFOLLOW);
 
 	if (LIKELY(r == 0))
-		return REAL(readlink)(path, buf, size);
+		r = NATIVE_UNLESS_LINKED((int)REAL(readlink)(path, buf, size), &w, AT_FDCWD, path,
+					 WHERE_NOFOLLOW);
 	return hook_result(readlink_ours(&w, r, buf, size));
 }
 
@@ -243,7 +268,8 @@ ssize_t hook_readlinkat(int dirfd, const char *path, char *buf, size_t size)
 	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW | WHERE_EMPTY);
 
 	if (LIKELY(r == 0))
-		return REAL(readlinkat)(dirfd, path, buf, size);
+		r = NATIVE_UNLESS_LINKED((int)REAL(readlinkat)(dirfd, path, buf, size), &w, dirfd, path,
+					 WHERE_NOFOLLOW);
 	return hook_result(readlink_ours(&w, r, buf, size));
 }
 

@@ -104,22 +104,26 @@ static unsigned open_where_flags(int flags)
 int hook_open(const char *path, int flags, ...)
 {
 	struct where w;
-	int r = where_init(&w, AT_FDCWD, path, open_where_flags(flags));
+	unsigned wf = open_where_flags(flags);
+	int r = where_init(&w, AT_FDCWD, path, wf);
 	TAKE_MODE(mode, flags)
 
 	if (LIKELY(r == 0))
-		return native_opened(REAL(open)(path, flags, mode));
+		r = NATIVE_UNLESS_LINKED(native_opened(REAL(open)(path, flags, mode)), &w, AT_FDCWD,
+					 path, wf);
 	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, mode));
 }
 
 int hook_openat(int dirfd, const char *path, int flags, ...)
 {
 	struct where w;
-	int r = where_init(&w, dirfd, path, open_where_flags(flags));
+	unsigned wf = open_where_flags(flags);
+	int r = where_init(&w, dirfd, path, wf);
 	TAKE_MODE(mode, flags)
 
 	if (LIKELY(r == 0))
-		return native_opened(REAL(openat)(dirfd, path, flags, mode));
+		r = NATIVE_UNLESS_LINKED(native_opened(REAL(openat)(dirfd, path, flags, mode)), &w,
+					 dirfd, path, wf);
 	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, mode));
 }
 
@@ -128,20 +132,24 @@ int hook_openat(int dirfd, const char *path, int flags, ...)
 int hook___open_2(const char *path, int flags)
 {
 	struct where w;
-	int r = has_mode(flags) ? 0 : where_init(&w, AT_FDCWD, path, open_where_flags(flags));
+	unsigned wf = open_where_flags(flags);
+	int r = has_mode(flags) ? 0 : where_init(&w, AT_FDCWD, path, wf);
 
 	if (LIKELY(r == 0))
-		return native_opened(REAL(__open_2)(path, flags));
+		r = NATIVE_UNLESS_LINKED(native_opened(REAL(__open_2)(path, flags)), &w, AT_FDCWD,
+					 path, wf);
 	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, 0));
 }
 
 int hook___openat_2(int dirfd, const char *path, int flags)
 {
 	struct where w;
-	int r = has_mode(flags) ? 0 : where_init(&w, dirfd, path, open_where_flags(flags));
+	unsigned wf = open_where_flags(flags);
+	int r = has_mode(flags) ? 0 : where_init(&w, dirfd, path, wf);
 
 	if (LIKELY(r == 0))
-		return native_opened(REAL(__openat_2)(dirfd, path, flags));
+		r = NATIVE_UNLESS_LINKED(native_opened(REAL(__openat_2)(dirfd, path, flags)), &w,
+					 dirfd, path, wf);
 	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, 0));
 }
 

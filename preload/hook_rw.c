@@ -369,7 +369,7 @@ int hook_truncate(const char *path, off_t size)
 	int r = where_init(&w, AT_FDCWD, path, 0);
 
 	if (LIKELY(r == 0))
-		return REAL(truncate)(path, size);
+		r = NATIVE_UNLESS_LINKED(REAL(truncate)(path, size), &w, AT_FDCWD, path, 0);
 	if (size < 0)
 		r = -EINVAL;
 	while (r > 0)

@@ -70,11 +70,11 @@ int hook_fstatat(int dirfd, const char *path, struct stat *st, int flags)
 	struct ff3fs_attr a;
 	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
 	bool empty = (flags & AT_EMPTY_PATH) != 0;
-	int r = where_init(&w, dirfd, path,
-			   (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0));
+	unsigned wf = (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0);
+	int r = where_init(&w, dirfd, path, wf);
 
 	if (LIKELY(r == 0))
-		return REAL(fstatat)(dirfd, path, st, flags);
+		r = NATIVE_UNLESS_LINKED(REAL(fstatat)(dirfd, path, st, flags), &w, dirfd, path, wf);
 	if (r > 0 && empty && !*w.path && dirfd >= 0)
 		r = stat_fd(dirfd, &a) < 0 ? -EBADF : 0;
 	else
@@ -162,14 +162,16 @@ int hook_statx(int dirfd, const char *path, int flags, unsigned mask, struct sta
 	struct ff3fs_attr a;
 	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
 	bool empty = (flags & AT_EMPTY_PATH) != 0;
+	unsigned wf = (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0);
 	int r;
 
 	/* Some ask for a descriptor by a null path. */
 	if (UNLIKELY(!path && empty && dirfd >= 0))
 		path = "";
-	r = where_init(&w, dirfd, path, (nofollow ? WHERE_NOFOLLOW : 0) | (empty ? WHERE_EMPTY : 0));
+	r = where_init(&w, dirfd, path, wf);
 	if (LIKELY(r == 0))
-		return REAL(statx)(dirfd, path, flags, mask, st);
+		r = NATIVE_UNLESS_LINKED(REAL(statx)(dirfd, path, flags, mask, st), &w, dirfd, path,
+					 wf);
 	if (r > 0 && (mask & 0x80000000u))
 		r = -EINVAL;
 	if (r > 0 && empty && !*w.path && dirfd >= 0)
@@ -185,12 +187,11 @@ int hook_faccessat(int dirfd, const char *path, int mode, int flags)
 {
 	struct where w;
 	bool nofollow = flags & AT_SYMLINK_NOFOLLOW;
-	int r = where_init(&w, dirfd, path,
-			   (nofollow ? WHERE_NOFOLLOW : 0) |
-				   (flags & AT_EMPTY_PATH ? WHERE_EMPTY : 0));
+	unsigned wf = (nofollow ? WHERE_NOFOLLOW : 0) | (flags & AT_EMPTY_PATH ? WHERE_EMPTY : 0);
+	int r = where_init(&w, dirfd, path, wf);
 
 	if (LIKELY(r == 0))
-		return REAL(faccessat)(dirfd, path, mode, flags);
+		r = NATIVE_UNLESS_LINKED(REAL(faccessat)(dirfd, path, mode, flags), &w, dirfd, path, wf);
 	if (r > 0 && (mode & ~(R_OK | W_OK | X_OK)))
 		r = -EINVAL;
 	while (r > 0)
@@ -206,7 +207,7 @@ int hook_access(const char *path, int mode)
 	struct where w;
 
 	if (LIKELY(where_init(&w, AT_FDCWD, path, 0) == 0))
-		return REAL(access)(path, mode);
+		NATIVE_UNLESS_LINKED(REAL(access)(path, mode), &w, AT_FDCWD, path, 0);
 	return hook_faccessat(AT_FDCWD, path, mode, 0);
 }
 
@@ -215,7 +216,7 @@ int hook_euidaccess(const char *path, int mode)
 	struct where w;
 
 	if (LIKELY(where_init(&w, AT_FDCWD, path, 0) == 0))
-		return REAL(euidaccess)(path, mode);
+		NATIVE_UNLESS_LINKED(REAL(euidaccess)(path, mode), &w, AT_FDCWD, path, 0);
 	return hook_faccessat(AT_FDCWD, path, mode, AT_EACCESS);
 }
 

@@ -174,9 +174,14 @@ FILE *hook_fopen(const char *path, const char *mode)
 {
 	struct where w;
 	int r = where_init(&w, AT_FDCWD, path, 0), flags;
+	FILE *f;
 
-	if (LIKELY(r == 0))
-		return REAL(fopen)(path, mode);
+	if (LIKELY(r == 0)) {
+		f = REAL(fopen)(path, mode);
+		r = f ? 0 : where_through_links(&w, AT_FDCWD, path, 0);
+		if (LIKELY(r == 0))
+			return f;
+	}
 	flags = parse_mode(mode);
 	if (r > 0)
 		r = flags < 0 ? flags : open_ours(&w, flags, 0666);

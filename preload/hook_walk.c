@@ -371,11 +371,17 @@ static int realpath_ours(const char *path, char out[PATH_MAX])
 
 char *hook_realpath(const char *path, char *resolved)
 {
-	char out[PATH_MAX];
+	char out[PATH_MAX], *native;
+	struct where w;
 	int r;
 
-	if (LIKELY(!path || !where_is_ours(AT_FDCWD, path)))
-		return REAL(realpath)(path, resolved);
+	if (LIKELY(!path || !where_is_ours(AT_FDCWD, path))) {
+		native = REAL(realpath)(path, resolved);
+		if (LIKELY(native || !path || where_through_links(&w, AT_FDCWD, path, 0) <= 0))
+			return native;
+		snprintf(out, sizeof out, "%s%s", prefix_text(w.index), w.path);
+		return hook_realpath(out, resolved);
+	}
 	r = *path ? realpath_ours(path, out) : -ENOENT;
 	if (r > 0)
 		return REAL(realpath)(out, resolved);

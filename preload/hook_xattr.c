@@ -116,9 +116,10 @@ static ssize_t by_fd(int r, struct ofd *o, const struct request *q)
 
 #define BY_PATH(nofollow, real_call, ...)                                                          \
 	struct where w;                                                                            \
-	int r = where_init(&w, AT_FDCWD, path, nofollow ? WHERE_NOFOLLOW : 0);                     \
+	unsigned wf = nofollow ? WHERE_NOFOLLOW : 0;                                               \
+	int r = where_init(&w, AT_FDCWD, path, wf);                                                \
 	if (LIKELY(r == 0))                                                                        \
-		return real_call;                                                                  \
+		r = NATIVE_UNLESS_LINKED(real_call, &w, AT_FDCWD, path, wf);                       \
 	return by_path(&w, r, &(struct request){ __VA_ARGS__ }, nofollow)
 
 #define BY_FD(real_call, ...)                                                                      \

@@ -136,6 +136,111 @@ int where_init_slow(struct where *w, int dirfd, const char *path, unsigned flags
 	return kind == PREFIX_RELATIVE ? from_native_dir(w, dirfd, path) : 0;
 }
 
+/* One component more: cur grows by name, or becomes what a link names. Returns 1 and the rest still
+ * to walk in rest (which it may rewrite), or 0 if there is nothing there. */
+static int step(char cur[PATH_MAX], const char *name, size_t len, char rest[PATH_MAX], bool follow)
+{
+	char link[PATH_MAX], joined[PATH_MAX];
+	size_t n = strlen(cur);
+	long got;
+
+	if (len == 1 && name[0] == '.')
+		return 1;
+	if (len == 2 && name[0] == '.' && name[1] == '.') {
+		while (n > 0 && cur[n - 1] != '/')
+			n--;
+		cur[n > 0 ? n - 1 : 0] = '\0';
+		return 1;
+	}
+	if (n + 1 + len >= PATH_MAX)
+		return 0;
+	cur[n] = '/';
+	memcpy(cur + n + 1, name, len);
+	cur[n + 1 + len] = '\0';
+	got = follow ? RAW(readlinkat, AT_FDCWD, cur, link, sizeof link - 1) : -EINVAL;
+	if (got < 0)
+		return 1; /* no link; or not there: then a prefix may still begin here */
+	link[got] = '\0';
+	if ((size_t)got + strlen(rest) + 2 > sizeof joined)
+		return 0;
+	stpcpy(stpcpy(stpcpy(joined, link), "/"), rest);
+	strcpy(rest, joined);
+	cur[link[0] == '/' ? 0 : n] = '\0';
+	return 2;
+}
+
+/* Walks a native path link by link until it is below a prefix: then 1, with the rest of it. */
+static int walk_links(struct where *w, char cur[PATH_MAX], char rest[PATH_MAX], bool nofollow)
+{
+	const char *inside;
+	int links = 0, r;
+
+	for (char *p = rest; *p;) {
+		char name[NAME_MAX + 1];
+		size_t len = strcspn(p, "/");
+		bool last = !p[len];
+
+		if (len == 0) {
+			p++;
+			continue;
+		}
+		if (len > NAME_MAX)
+			return 0;
+		memcpy(name, p, len);
+		memmove(rest, p + len, strlen(p + len) + 1);
+		r = step(cur, name, len, rest, !(last && nofollow));
+		if (r == 0 || (r == 2 && ++links > 40))
+			return 0;
+		p = rest;
+		if (prefix_classify_normal(cur, &inside, &w->index) != PREFIX_INSIDE)
+			continue;
+		if (strlen(inside) + strlen(rest) + 2 > sizeof w->buf)
+			return -ENAMETOOLONG;
+		sprintf(w->buf, "%s/%s", inside, rest);
+		return start(w, FF3FS_ROOT, w->buf);
+	}
+	return 0;
+}
+
+int where_through_links(struct where *w, int dirfd, const char *path, unsigned flags)
+{
+	struct {
+		uint64_t flags, mode, resolve;
+	} how = { O_PATH | O_CLOEXEC | (flags & WHERE_NOFOLLOW ? O_NOFOLLOW : 0), 0,
+		  0x04 /* RESOLVE_NO_SYMLINKS */ };
+	char cur[PATH_MAX] = "", rest[PATH_MAX], link[40];
+	int saved = errno;
+	long r;
+
+	if (saved != ENOENT || !init_active() || !*path)
+		return 0;
+	/* Without links on the way there is nothing to find: one call says so. */
+	r = RAW(openat2, dirfd, path, &how, sizeof how);
+	if (r >= 0)
+		raw_close((int)r);
+	if (r != -ELOOP && r != -ENOSYS)
+		return 0;
+	strcpy(rest, path);
+	if (path[0] != '/') {
+		if (dirfd == AT_FDCWD) {
+			r = RAW(getcwd, cur, sizeof cur);
+		} else {
+			snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd);
+			r = RAW(readlinkat, AT_FDCWD, link, cur, sizeof cur - 1);
+			cur[r > 0 ? r : 0] = '\0';
+		}
+		if (r <= 0 || cur[0] != '/')
+			return 0;
+		if (strcmp(cur, "/") == 0)
+			cur[0] = '\0';
+	}
+	w->native = NULL;
+	w->hops = 0;
+	r = walk_links(w, cur, rest, flags & WHERE_NOFOLLOW);
+	errno = saved;
+	return (int)r;
+}
+
 int where_next(struct where *w, long r)
 {
 	char target[PATH_MAX], base[PATH_MAX];
