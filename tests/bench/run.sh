@@ -41,7 +41,8 @@ if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null &&
 	loop=$(losetup --direct-io=on --find --show "$tmp/xfs.img" 2>/dev/null); then
 	cleanup_fn "losetup --detach $loop"
 	mount "$loop" "$disk" || die "cannot mount $loop"
-	cleanup_fn "umount '$disk'"
+	# Lazily: a daemon's ring lets go of its files a moment after the daemon is gone.
+	cleanup_fn "umount --lazy '$disk'"
 	say 'on XFS in a loop file'
 else
 	say "on $(stat -f -c %T "$disk")"
