@@ -101,6 +101,7 @@ END_TEST
 /* Without fdatasync before the index, the same test must find lost chunks. */
 START_TEST(power_cut_planted)
 {
+	ff3_log_open("test", FF3_LOG_ERROR - 1); /* of what it finds damaged */
 	ck_assert_uint_gt(cut_everywhere((unsigned)_i + 100, true, 3), 0);
 }
 END_TEST
