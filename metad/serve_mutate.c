@@ -148,8 +148,6 @@ static void log_plain(struct metad *m, struct metad_conn *conn, struct ff3_reque
 	{                                                                                          \
 		log_plain(m, conn, r, &q->tag);                                                    \
 	}
-SERVE_PLAIN(rmdir)
-SERVE_PLAIN(unlink)
 SERVE_PLAIN(rename)
 SERVE_PLAIN(link)
 SERVE_PLAIN(setxattr)
@@ -164,10 +162,50 @@ static void log_with_ino(struct metad *m, struct metad_conn *conn, struct ff3_re
 	log_request(m, conn, r, tag, &rec, 0);
 }
 
+static bool may_be_repeated(const struct metad_conn *conn, const struct ff3_tag *tag)
+{
+	return tag->seq <= metad_session_logged(conn->session);
+}
+
+/* Making what exists and removing what does not change nothing, so they need not wait for the disk.
+ * Whatever else is wrong is found when the operation is applied. true: r was answered. */
+static bool refused(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		    const struct ff3_tag *tag, const struct ff3_path *at, bool make)
+{
+	int e;
+
+	if (may_be_repeated(conn, tag))
+		return false;
+	e = metad_walk(m->db, &conn->cred, at, METAD_WALK_PARENT, &m->walk);
+	if (e >= 0 && make && (m->walk.last != METAD_LAST_NAME || m->walk.inode.ino != 0))
+		e = -EEXIST;
+	if (e >= 0 && !make && m->walk.last == METAD_LAST_NAME && m->walk.inode.ino == 0)
+		e = -ENOENT;
+	if (e >= 0)
+		return false;
+	metad_reply_status(m, r, e);
+	return true;
+}
+
 void serve_mkdir(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		 const struct ff3_req_mkdir *q)
 {
-	log_with_ino(m, conn, r, &q->tag);
+	if (!refused(m, conn, r, &q->tag, &q->at, true))
+		log_with_ino(m, conn, r, &q->tag);
+}
+
+void serve_rmdir(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		 const struct ff3_req_rmdir *q)
+{
+	if (!refused(m, conn, r, &q->tag, &q->at, false))
+		log_plain(m, conn, r, &q->tag);
+}
+
+void serve_unlink(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		  const struct ff3_req_unlink *q)
+{
+	if (!refused(m, conn, r, &q->tag, &q->at, false))
+		log_plain(m, conn, r, &q->tag);
 }
 
 void serve_symlink(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
@@ -197,11 +235,6 @@ void serve_setattr(struct metad *m, struct metad_conn *conn, struct ff3_request 
 		log_times(m, conn, r, &q->tag, &rec, m->walk.inode.ino);
 	else
 		log_request(m, conn, r, &q->tag, &rec, 0);
-}
-
-static bool may_be_repeated(const struct metad_conn *conn, const struct ff3_tag *tag)
-{
-	return tag->seq <= metad_session_logged(conn->session);
 }
 
 /* Whether cutting inode to size leaves no chunk to be cut. */
