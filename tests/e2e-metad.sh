@@ -1,11 +1,12 @@
 #!/bin/bash
 # metad by itself: retries, sizes held in memory, append locks, files without a name, layouts, the
-# HTTP endpoint, a second daemon on the same directory; killed 20 times under load with everything
+# HTTP endpoint, a second daemon on the same directory; killed KILLS (20) times under load with everything
 # acknowledged there afterwards and done exactly once; an orderly end.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad ff3fs-chunkd
 drive=$(find_built metad_drive) || skip 'metad_drive is not built'
-n=${DIRECTORIES:-420}
+kills_wanted=${KILLS:-20}
+n=$((20 * kills_wanted + 20)) # a line of progress for each 20
 
 start_metad
 start_chunkd 1
@@ -32,14 +33,14 @@ one=$!
 two=$!
 kills=0
 while read -r _; do
-	[ $kills -lt 20 ] || continue
+	[ $kills -lt "$kills_wanted" ] || continue
 	kill_daemon "$metad_pid"
 	start_metad
 	kills=$((kills + 1))
 done <"$tmp/progress"
 wait $one || die 'load one'
 wait $two || die 'load two'
-equal 'kills' 20 $kills
+equal kills "$kills_wanted" $kills
 check 'everything of one' "$drive" "$metad_addr" verify one "$n"
 check 'everything of two' "$drive" "$metad_addr" verify two "$n"
 kill_daemon "$metad_pid" TERM
