@@ -323,6 +323,10 @@ static int serve(struct main_state *s)
 	r = check_conf(&s->conf);
 	if (r >= 0)
 		r = lock_directory(s);
+	/* The ring keeps the lock as long as it works: a write that is under way when this process is
+	 * killed ends before the next one reads the log. */
+	if (r >= 0 && ff3_loop_register_file(m->loop, s->lock_fd) < 0)
+		ff3_warning("cannot tie the lock of %s to the ring", s->conf.metad.dir);
 	if (r >= 0)
 		r = watch_signals(s);
 	if (r >= 0)
