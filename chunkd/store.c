@@ -107,6 +107,9 @@ int chunkd_store_start(struct chunkd_store *s, struct chunkd_io *io)
 	fs_size = (uint64_t)v.f_blocks * v.f_frsize;
 	ballast = ballast_size(s, fs_size);
 	s->io = io;
+	/* The ring keeps the lock until the last write of a killed daemon has ended: it could land in a
+	 * slot that the next one has given away again. */
+	io->ops->opened(io, s->lock_fd);
 	r = chunkd_index_open(s->dir, ballast, &s->index);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot open %s/index.db", s->dir);
