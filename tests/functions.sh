@@ -79,7 +79,11 @@ skip() { echo "$test_name: skipped: $*"; exit 77; }
 # requires PROGRAM…: skips the test where one is missing.
 requires() {
 	local p
-	for p; do command -v "$p" >/dev/null || skip "no $p on this machine"; done
+	for p; do
+		command -v "$p" >/dev/null && continue
+		case $p in ff3fs*) die "$p is not built" ;; esac
+		skip "no $p on this machine"
+	done
 }
 requires_root() { [ "$(id -u)" -eq 0 ] || skip "needs root"; }
 requires_python() { # requires_python MODULE…: of Debian's python3
@@ -233,8 +237,14 @@ start_on() {
 # The sanitizers' runtime must be the first library of a process.
 sanitizer_runtime=
 case ${SANITIZE_FLAGS:-} in
-*address*) sanitizer_runtime=$(gcc -print-file-name=libasan.so) ;;
-*thread*) sanitizer_runtime=$(gcc -print-file-name=libtsan.so) ;;
+*address*)
+	sanitizer_runtime=$(gcc -print-file-name=libasan.so)
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} # those of python and bash
+	;;
+*thread*)
+	sanitizer_runtime=$(gcc -print-file-name=libtsan.so)
+	export TSAN_OPTIONS=${TSAN_OPTIONS:-die_after_fork=0} # forking is what is tested
+	;;
 esac
 
 # unmount DIR: of a file system that a process which just ended has used: the kernel may still be
