@@ -17,6 +17,7 @@
 #define STALL_TIMEOUT_MS 15000
 #define HELLO_TIMEOUT_NS (10 * FF3_NSEC_PER_SEC)
 /* Pause after running out of descriptors or memory. */
+#define LISTEN_WAIT_NS (2 * FF3_NSEC_PER_SEC)
 #define ACCEPT_PAUSE_NS (100 * FF3_NSEC_PER_MSEC)
 
 static void set_option(int fd, int level, int name, int value)
@@ -264,6 +265,9 @@ static int listen_on(const struct addrinfo *ai, uint16_t *ret_port)
 
 int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *ret_port)
 {
+	/* The ring of a daemon that was killed keeps its socket a moment longer than the process. */
+	uint64_t until = ff3_boottime_ns() + LISTEN_WAIT_NS;
+	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 	struct addrinfo *list;
 	uint16_t port = 0;
 	int r, fd = -EHOSTUNREACH;
@@ -273,8 +277,10 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
 	r = ff3_addr_resolve(address, AI_PASSIVE, &list);
 	if (r < 0)
 		return r;
-	for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
-		fd = listen_on(ai, &port);
+	do {
+		for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
+			fd = listen_on(ai, &port);
+	} while (fd == -EADDRINUSE && ff3_boottime_ns() < until && nanosleep(&pause, NULL) == 0);
 	freeaddrinfo(list);
 	if (fd < 0)
 		return fd;

@@ -58,7 +58,8 @@ void ff3_server_free(struct ff3_server *server);
 void *ff3_server_user(const struct ff3_server *server);
 struct ff3_loop *ff3_server_loop(const struct ff3_server *server);
 
-/* address: "host:port", port 0 for a free one; "[::1]:0" for IPv6. ret_port: the real port. */
+/* address: "host:port", port 0 for a free one; "[::1]:0" for IPv6. ret_port: the real port. An
+ * address in use is tried for two seconds: its last user may have been killed just now. */
 int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *ret_port);
 
 void *ff3_conn_user(const struct ff3_conn *conn);
