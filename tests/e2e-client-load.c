@@ -79,6 +79,22 @@ static void small_file(const char *base, uint64_t number, uint64_t *s)
 		OK(ff3fs_unlink(fs, FF3FS_ROOT, final));
 }
 
+/* A log that all load programs append to; compare finds every record once and in order. */
+struct record {
+	uint64_t who, number;
+	uint8_t data[200];
+};
+static struct ff3fs_file *shared_log;
+static uint64_t n_records;
+
+static void append_record(uint64_t who)
+{
+	struct record r = { who, n_records++, { 0 } };
+
+	fill(r.data, sizeof r.data, r.number, who);
+	EQ(ff3fs_pwrite(shared_log, &r, sizeof r, 0), (long long)sizeof r);
+}
+
 static void step(struct loaded *l, const char *base, uint64_t number, uint64_t *s)
 {
 	uint64_t what = random_u64(s) % 100, at = random_u64(s) % FILE_MAX;
@@ -102,6 +118,8 @@ static void step(struct loaded *l, const char *base, uint64_t number, uint64_t *
 		if (at < l->size)
 			memset(l->want + at, 0, l->size - at);
 		l->size = at;
+	} else if (what < 96) {
+		append_record((uint64_t)(base[1] - '0'));
 	} else {
 		small_file(base, number, s);
 	}
@@ -128,6 +146,7 @@ int load_main(int argc, char **argv)
 		l->want = calloc(1, FILE_MAX + KIB(512));
 		l->file = open_file(fs, l->path, O_CREAT | O_RDWR);
 	}
+	shared_log = open_file(fs, "log", O_CREAT | O_WRONLY | O_APPEND);
 	while (access(argv[4], F_OK) < 0) {
 		step(&files[random_u64(&s) % N_FILES], argv[1], number++, &s);
 		EQ(write(progress, ".", 1), 1);
@@ -137,9 +156,27 @@ int load_main(int argc, char **argv)
 		OK(ff3fs_close(files[i].file));
 		store(&files[i], argv[5]);
 	}
+	OK(ff3fs_close(shared_log));
 	ff3fs_free(fs);
-	printf("%llu operations\n", (unsigned long long)number);
+	printf("%llu operations, %llu records\n", (unsigned long long)number,
+	       (unsigned long long)n_records);
 	return 0;
+}
+
+static void compare_log(void)
+{
+	struct ff3fs_file *f = open_file(fs, "log", O_RDONLY);
+	uint64_t next[10] = { 0 };
+	struct record r;
+	ssize_t n;
+
+	for (off_t at = 0; (n = ff3fs_pread(f, &r, sizeof r, at)) != 0; at += n) {
+		EQ(n, (long long)sizeof r);
+		CHECK(r.who < 10);
+		EQ((long long)r.number, (long long)next[r.who]++);
+		EQ(differs(r.data, sizeof r.data, r.number, r.who), -1);
+	}
+	OK(ff3fs_close(f));
 }
 
 int compare_main(int argc, char **argv)
@@ -149,6 +186,7 @@ int compare_main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	fs = client();
+	compare_log();
 	for (int i = 0; i < N_FILES; i++) {
 		char path[256];
 		struct ff3fs_file *f;

@@ -1,12 +1,17 @@
 /* Purpose: O_APPEND. Metad grants the end of a file to one client at a time; the holder writes its
  * chunks there, and `extend` moves the end and lets the next one in.
  *
- * If the connection to metad is lost between the grant and the extend's answer, the grant is gone
- * and nobody tells whether the extend counted. Then the lock is taken again: an end that still is
- * where we began means that our bytes are in place and only need the extend; an end beyond means
- * that either we or another got there, which reading the bytes back tells apart.
+ * The grant is gone with the connection to metad, and then another client may write to the same
+ * place. So chunk writes are not repeated over lost connections: the lock is taken again first. If
+ * the extend was not answered, nobody tells whether it counted: an end that still is where we began
+ * means that our bytes are in place and only need the extend; an end beyond means that either we
+ * or another got there, which reading the bytes back tells apart.
  *
- * Threads: any. No lock is held. */
+ * What remains: metad restarts and grants the end to another client while a chunk daemon sits on
+ * our write for all that time.
+ *
+ * Threads: one append of a file at a time, under inode->gather.lock, because metad's lock belongs
+ * to the whole process. */
 #include "internal.h"
 
 #include <fcntl.h>
@@ -80,47 +85,67 @@ static int settle(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint
 	return r;
 }
 
-ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset)
+/* One attempt. 0; -EAGAIN: the session's connection, a chunk daemon or metad went: again. */
+static int append_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, bool sync,
+		       uint64_t *ret_offset, int *cause)
 {
-	struct ff3_retry retry = ff3_retry_begin(file->fs);
-	struct ff3_inode *inode = file->inode;
-	bool sync = atomic_load(&file->flags) & O_DSYNC;
 	uint64_t offset;
-	int r;
+	int r = lock(inode, &offset);
 
-	for (;;) {
-		r = lock(inode, &offset);
-		if (r < 0)
-			return r;
-		r = -EFBIG;
-		if (offset + len <= FF3_FILE_SIZE_MAX)
-			r = ff3_write(inode, c, len, offset, sync, true);
-		if (r < 0) {
-			unlock(inode, 0, false);
-			return r;
-		}
-		r = unlock(inode, offset + len, true);
-		if (r == 0)
-			break;
-		if (!ff3_retriable(r) && r != -EBADF && r != -ESTALE)
-			return r;
-		/* The session's connection or metad itself went. */
-		do {
-			r = ff3_retry_pause(&retry, r);
-			if (r < 0)
-				return r;
-			r = settle(inode, c, len, offset);
-		} while (ff3_retriable(r));
-		if (r < 0)
-			return r;
-		if (r > 0)
-			break;
-	}
-	if (sync) {
-		r = ff3_sync_meta(inode, 0);
-		if (r < 0)
-			return r;
+	if (r < 0) {
+		/* Should it be granted to nobody later. */
+		unlock(inode, 0, true);
+		return r;
 	}
 	*ret_offset = offset;
-	return (ssize_t)len;
+	if (offset + len > FF3_FILE_SIZE_MAX)
+		r = -EFBIG;
+	else
+		r = ff3_write_once(inode, c, len, offset, sync);
+	if (r < 0) {
+		*cause = r;
+		unlock(inode, 0, true);
+		ff3_hold_forget(inode, offset, len);
+		return ff3_chunk_retriable(r) ? -EAGAIN : r;
+	}
+	r = unlock(inode, offset + len, true);
+	*cause = r;
+	if (!ff3_retriable(r) && r != -EBADF && r != -ESTALE)
+		return r;
+	r = settle(inode, c, len, offset);
+	if (r > 0)
+		return 0;
+	if (r == 0)
+		ff3_hold_forget(inode, offset, len);
+	return r == 0 || ff3_retriable(r) ? -EAGAIN : r;
+}
+
+static int append_locked(struct ff3_inode *inode, struct ff3_cursor c, size_t len, bool sync,
+			 uint64_t *ret_offset)
+{
+	struct ff3_retry retry = ff3_retry_begin(inode->fs);
+	int r, cause = 0;
+
+	for (;;) {
+		r = append_once(inode, c, len, sync, ret_offset, &cause);
+		if (r != -EAGAIN)
+			return r;
+		r = ff3_retry_pause(&retry, cause);
+		if (r < 0)
+			return r;
+	}
+}
+
+ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset)
+{
+	struct ff3_inode *inode = file->inode;
+	bool sync = atomic_load(&file->flags) & O_DSYNC;
+	int r;
+
+	pthread_mutex_lock(&inode->gather.lock);
+	r = append_locked(inode, c, len, sync, ret_offset);
+	pthread_mutex_unlock(&inode->gather.lock);
+	if (r == 0 && sync)
+		r = ff3_sync_meta(inode, 0);
+	return r < 0 ? r : (ssize_t)len;
 }

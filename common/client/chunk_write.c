@@ -16,7 +16,7 @@ struct writer {
 	struct ff3_cursor c;
 	uint64_t offset, end;
 	uint64_t tell; /* the end that metad must be told; 0: none */
-	bool sync;
+	bool sync, once;
 	struct ff3_retry retry;
 };
 
@@ -48,6 +48,7 @@ static int start_next(struct writer *w, struct ff3_piece *p)
 			return r;
 	}
 	p->flags = w->sync ? FF3_WRITE_SYNC : 0;
+	p->once = w->once;
 	p->data = ff3_pool_get(fs, len);
 	if (!p->data)
 		return -ENOMEM;
@@ -113,8 +114,23 @@ static int write_many(struct writer *w)
 	return r;
 }
 
-int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync,
-	      bool no_extend)
+static int write_data(struct writer *w)
+{
+	struct ff3_inode *inode = w->inode;
+	uint64_t len = w->end - w->offset;
+	int r;
+
+	ff3_inode_touch(inode);
+	atomic_store_explicit(&inode->uncommitted, true, memory_order_release);
+	if (ff3_piece_span(inode, w->offset, len) == len)
+		r = write_one(w);
+	else
+		r = write_many(w);
+	ff3_inode_touch(inode);
+	return r;
+}
+
+int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync)
 {
 	struct writer w = {
 		.inode = inode,
@@ -124,20 +140,26 @@ int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t
 		.sync = sync,
 	};
 	uint64_t size = atomic_load_explicit(&inode->size, memory_order_acquire);
-	int r;
+	int r = write_data(&w);
 
-	ff3_inode_touch(inode);
-	atomic_store_explicit(&inode->uncommitted, true, memory_order_release);
-	if (ff3_piece_span(inode, offset, len) == len)
-		r = write_one(&w);
-	else
-		r = write_many(&w);
-	ff3_inode_touch(inode);
 	if (r < 0)
 		return r;
 	if (w.end > size || !atomic_load_explicit(&inode->told, memory_order_relaxed))
 		w.tell = w.end;
-	if (w.tell > 0 && !no_extend)
-		return ff3_inode_extend(inode, w.tell);
-	return 0;
+	return w.tell > 0 ? ff3_inode_extend(inode, w.tell) : 0;
+}
+
+int ff3_write_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset,
+		   bool sync)
+{
+	struct writer w = {
+		.inode = inode,
+		.c = c,
+		.offset = offset,
+		.end = offset + len,
+		.sync = sync,
+		.once = true,
+	};
+
+	return write_data(&w);
 }

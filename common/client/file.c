@@ -287,7 +287,7 @@ static ssize_t file_write(struct ff3fs_file *file, const struct iovec *iov, int 
 		r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
 	}
 	if (r == 0)
-		r = ff3_write(inode, c, len, (uint64_t)offset, sync, false);
+		r = ff3_write(inode, c, len, (uint64_t)offset, sync);
 	if (r < 0)
 		return r;
 	atomic_store_explicit(&inode->next_write, (uint64_t)offset + len, memory_order_relaxed);

@@ -310,3 +310,24 @@ void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size)
 	hold->last = at;
 	pthread_mutex_unlock(&hold->lock);
 }
+
+void ff3_hold_forget(struct ff3_inode *inode, uint64_t offset, uint64_t len)
+{
+	struct ff3_hold *hold = &inode->hold;
+	struct ff3_held **at;
+
+	pthread_mutex_lock(&hold->lock);
+	for (at = &hold->first; *at;) {
+		struct ff3_held *h = *at;
+		uint64_t from = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
+
+		if (from >= offset && from + h->len <= offset + len) {
+			*at = h->next;
+			held_free(inode, h);
+		} else {
+			at = &h->next;
+		}
+	}
+	hold->last = at;
+	pthread_mutex_unlock(&hold->lock);
+}

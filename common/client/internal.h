@@ -397,6 +397,7 @@ struct ff3_piece {
 	struct ff3_inode *inode;
 	uint16_t op;
 	uint8_t n_checksum; /* mismatches so far */
+	bool once;          /* a lost connection is an error */
 	bool started;
 	uint32_t flags;
 	uint32_t index, offset, length;
@@ -449,10 +450,11 @@ bool ff3_block_crcs_match(uint32_t offset, const struct iovec *iov, int n, size_
 
 /* Reads [offset, offset + len) into c; see ff3fs_pread. */
 ssize_t ff3_read(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset);
-/* Writes len bytes of c. sync: durable data, and size by commit. Tells metad the new end, unless
- * no_extend. */
-int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync,
-	      bool no_extend);
+/* Writes len bytes of c and tells metad the new end. sync: the data are durable then. */
+int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync);
+/* Only the data; a lost connection is an error. */
+int ff3_write_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset,
+		   bool sync);
 /* The piece was acknowledged: keeps its bytes until they are synced. */
 int ff3_write_done(struct ff3_piece *p, uint64_t *end);
 ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset);
@@ -470,6 +472,8 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 bool ff3_hold_check_read(struct ff3_inode *inode, struct ff3_piece *p);
 /* The application cut the file to size: nothing beyond must come back. */
 void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size);
+/* What was written there is not ours any more. */
+void ff3_hold_forget(struct ff3_inode *inode, uint64_t offset, uint64_t len);
 /* The daemon of u is another one than u->instance: sends again what it lost. u may be dropped, if
  * nothing was left to send. lock is held. */
 int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u);

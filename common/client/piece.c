@@ -213,7 +213,10 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 		ff3_piece_start(p);
 		return 0;
 	}
-	if (ff3_chunk_retriable(cause)) {
+	if (p->once && ff3_chunk_retriable(cause)) {
+		if (route_may_be_old(cause))
+			ff3_routes_refresh(p->inode->fs, p->routes_version, true);
+	} else if (ff3_chunk_retriable(cause)) {
 		if (retry->deadline_ns == 0)
 			*retry = ff3_retry_begin(p->inode->fs);
 		r = ff3_retry_pause(retry, cause);
