@@ -111,6 +111,13 @@ static void set_clean(struct metad *m, struct metad_file *f)
 	f->mtime = 0;
 }
 
+bool metad_file_is_shared(struct metad *m, uint64_t ino)
+{
+	const struct metad_file *f = metad_file_find(m, ino);
+
+	return f && f->n_sessions > 1;
+}
+
 void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end, uint32_t kill_mode)
 {
 	f->end = MAX(f->end, end);

@@ -128,6 +128,8 @@ void metad_file_put(struct metad *m, struct metad_file *f);
 void metad_file_overlay(struct metad *m, struct metad_inode *inode);
 void metad_file_overlay_attr(struct metad *m, struct ff3_attr *attr);
 void metad_file_add_open(struct metad_file *f, int n);
+/* Several sessions have it open. */
+bool metad_file_is_shared(struct metad *m, uint64_t ino);
 void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end,
 			uint32_t kill_mode);
 /* What commit has to log for ino; false: nothing. */

@@ -49,6 +49,46 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	FF3_REQUEST_REPLY(r, reopen, &p);
 }
 
+static void on_appended(struct metad *m, struct metad_mutation *mutation)
+{
+	struct metad_size_update u;
+	struct metad_inode inode;
+	struct ff3_rep_extend p;
+
+	memcpy(&u, mutation->rec->payload.p, sizeof u);
+	metad_file_logged(m, &u);
+	ff3_histogram_observe_own(&m->latency[FF3_OP_extend],
+				  ff3_boottime_ns() - mutation->received_ns);
+	p.size = u.size;
+	if (metad_db_get_inode(m->db, u.ino, &inode) > 0) {
+		metad_file_overlay(m, &inode);
+		p.size = inode.size;
+	}
+	FF3_REQUEST_REPLY(mutation->r, extend, &p);
+}
+
+/* The end of a file that several append to is in the log before it is answered: in memory it would
+ * go with us, and the next one to append would write over it. After a start, who else will
+ * append is not known for a lease. Returns whether r is taken care of. */
+static bool log_append(struct metad *m, struct ff3_request *r, uint64_t ino)
+{
+	struct metad_size_update u;
+	struct metad_record rec = { .op = METAD_OP_set_sizes, .payload = { &u, sizeof u } };
+	struct metad_mutation mutation = { .r = r,
+					   .applied = on_appended,
+					   .received_ns = r->received_ns };
+	struct metad_inode inode;
+
+	if (!metad_file_is_shared(m, ino) &&
+	    ff3_boottime_ns() - m->started_ns >= m->conf->metad.lease * FF3_NSEC_PER_MSEC)
+		return false;
+	if (metad_db_get_inode(m->db, ino, &inode) <= 0 || !metad_file_update(m, &inode, 0, &u) ||
+	    metad_pipeline_add(m, &rec, &mutation) < 0)
+		return false;
+	m->deferred = true;
+	return true;
+}
+
 void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		  const struct ff3_req_extend *q)
 {
@@ -80,7 +120,7 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		metad_file_append_unlock(m, q->ino, conn->session_id);
 	if (e < 0)
 		metad_reply_status(m, r, e);
-	else
+	else if (!q->unlock || q->end == 0 || !log_append(m, r, q->ino))
 		FF3_REQUEST_REPLY(r, extend, &p);
 }
 
