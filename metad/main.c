@@ -85,14 +85,26 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 
 /* --- Start --------------------------------------------------------------------------------------- */
 
+/* A directory that is made here is there after a power cut, too. */
+static int make_directory(const char *dir)
+{
+	_cleanup_close_ int fd = -1, above = -1;
+
+	if (mkdir(dir, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	above = fd < 0 ? -1 : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return above < 0 || fsync(above) < 0 ? -errno : 0;
+}
+
 static int lock_directory(struct main_state *s)
 {
 	const char *dir = s->conf.metad.dir;
 	char path[4096];
-	int r;
+	int r = make_directory(dir);
 
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return ff3_log_errno(-errno, "cannot make %s", dir);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot make %s", dir);
 	if (snprintf(path, sizeof path, "%s/lock", dir) >= (int)sizeof path)
 		return ff3_log_errno(-ENAMETOOLONG, "%s", dir);
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
