@@ -314,6 +314,14 @@ static void hold(const char *name)
 	mc_free(c);
 }
 
+static void truncate_file(const char *path, uint64_t size)
+{
+	struct mc *c = client(0, 0);
+
+	SURELY(c, truncate, .at = ROOT(path), .size = size);
+	mc_free(c);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned n = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
@@ -334,7 +342,7 @@ int main(int argc, char **argv)
 	} else if (strcmp(argv[2], "hold") == 0 && argc > 3) {
 		hold(argv[3]);
 	} else if (strcmp(argv[2], "truncate") == 0 && argc > 4) {
-		SURELY(client(0, 0), truncate, .at = ROOT(argv[3]), .size = n);
+		truncate_file(argv[3], n);
 	} else {
 		return 2;
 	}
