@@ -20,7 +20,10 @@
  * then return why: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, … (programs under the shim get EIO or
  * ETIMEDOUT). A completed write is seen by every later read anywhere, except
  * small sequential writes that are still gathering (at most 100 ms). ff3fs_fsync and ff3fs_close
- * of a written file return 0 only if every byte is durable. */
+ * of a written file return 0 only if every byte is durable.
+ *
+ * Compiles as C90 and C++. A compiler in a strict mode (-std=c90) needs -D_POSIX_C_SOURCE=200809L
+ * for struct timespec. */
 #ifndef FF3FS_H
 #define FF3FS_H
 
