@@ -62,12 +62,12 @@ static void done(struct metad_job *job)
 
 	if (c->result < 0)
 		metad_die(c->result, "cannot checkpoint the database");
-	c->running = false;
 	c->safe_seq = c->seq;
 	c->last_ns = ff3_boottime_ns();
 	metad_log_release(m->log, c->safe_seq);
 	if (!c->second && metad_db_wal_pages(m->db) >= WAL_PAGES_MAX) {
 		c->second = true;
+		/* Still running: the commit asks whether a checkpoint is due, and must be told no. */
 		metad_pipeline_commit(m);
 		metad_db_read_end(m->db);
 		metad_pipeline_pause(m, true);
@@ -75,6 +75,7 @@ static void done(struct metad_job *job)
 		return;
 	}
 	c->count++;
+	c->running = false;
 	if (c->second) {
 		c->second = false;
 		metad_pipeline_pause(m, false);

@@ -54,7 +54,8 @@ tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_drive
 tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
-TESTS += tests/e2e-metad.sh tests/e2e-metad-clean.sh tests/e2e-metad-posix.sh
+TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
+	tests/e2e-metad-posix.sh
 
 check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply
 TESTS += tests/unit-metad-log tests/unit-metad-apply

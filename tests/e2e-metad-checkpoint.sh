@@ -1,0 +1,22 @@
+#!/bin/bash
+# Changes without a pause for longer than SQLite's write-ahead log is allowed to grow: checkpoints
+# must catch up while the loop goes on committing, and metad must still answer afterwards.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires curl ff3fs-metad ff3fs-chunkd timeout
+requires_python os
+
+start_cluster 1
+cat >"$tmp/change.py" <<'PYTHON'
+import os, sys
+# Each value takes pages of its own, so that a few thousand changes pass the limit of the log.
+for i in range(1500):
+    path = "%s/f%d" % (sys.argv[1], i)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    os.setxattr(path, "user.x", b"%06d" % i * 10000)
+for i in range(1500):
+    assert os.getxattr("%s/f%d" % (sys.argv[1], i), "user.x") == b"%06d" % i * 10000, i
+PYTHON
+on timeout 120 /usr/bin/python3 "$tmp/change.py" "$prefix" || die 'metad does not answer any more'
+checkpoints=$(curl -sf "http://$metad_admin/metrics" | sed -n 's/^ff3fs_metad_checkpoints_total //p')
+[ "$checkpoints" -ge 1 ] || die 'no checkpoint: the test proves nothing'
+say "ok: $checkpoints checkpoints under load"
