@@ -19,6 +19,7 @@ git -C "$top" rev-parse HEAD >/dev/null || die "not a checkout"
 [ -z "$(git -C "$top" status --porcelain)" ] || echo "proof-bare: what is not committed is not proved"
 
 bare=${BARE:-$(mktemp -d /var/tmp/ff3fs-bare.XXXXXX)} || exit 1
+mkdir -p "$bare" && chmod 755 "$bare" # it is the root directory of every user in there
 mounts=()
 cleanup() {
 	local status=$? m
