@@ -219,7 +219,7 @@ struct ff3_flusher {
 
 struct ff3_pool {
 	pthread_mutex_t lock;
-	void *free[32]; /* of PIECE_MAX bytes each */
+	void *free[64]; /* of PIECE_MAX bytes each; as many as the default write_hold has */
 	unsigned n_free;
 };
 
