@@ -173,8 +173,12 @@ static int find_node(char **dirs, size_t n, uint64_t *ret)
 	return 0;
 }
 
+/* What the process has beside its targets: code, stacks, SQLite's pages, connections' buffers. */
+#define OWN_MEMORY FF3_MIB(32)
+
 static int make_targets(struct chunkd_daemon *d)
 {
+	uint64_t memory = MAX(d->conf->chunkd.memory, 2 * OWN_MEMORY) - OWN_MEMORY;
 	char **dirs = NULL;
 	size_t n = 0;
 	int r = split_targets(d->conf->chunkd.targets, &dirs, &n);
@@ -188,8 +192,7 @@ static int make_targets(struct chunkd_daemon *d)
 	if (r == 0 && !(d->targets = calloc(n, sizeof(struct chunkd_target *))))
 		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = chunkd_target_new(d, dirs[i], d->conf->chunkd.memory / n,
-				      &d->targets[d->n_targets]);
+		r = chunkd_target_new(d, dirs[i], memory / n, &d->targets[d->n_targets]);
 		if (r == 0)
 			d->n_targets++;
 	}

@@ -33,6 +33,6 @@
 	K(chunkd, advertise, str, "", "address to tell clients, if another one than listen")       \
 	K(chunkd, admin, str, "127.0.0.1:0", "address of the HTTP endpoint")                       \
 	K(chunkd, metad, str, "127.0.0.1:9734", "metadata server to register with")                \
-	K(chunkd, memory, size, "1G", "memory tier of all targets together")                       \
+	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")
