@@ -39,7 +39,7 @@ struct ff3fs *cli_connect(void)
 static void hint(int code)
 {
 	static const char *const texts[] = {
-		[CLI_UNAVAILABLE] = "is the cluster running? its address is client.metad in ff3fs.conf "
+		[CLI_UNAVAILABLE] = "is the cluster running (ff3fs-admin nodes)? its address is client.metad in ff3fs.conf "
 				    "or FF3FS_CLIENT_METAD; a local one: ff3fs dev status",
 		[CLI_INTEGRITY] = "the stored data are damaged; copy the file again from its source",
 		[CLI_NO_SPACE] = "ff3fs df shows what is used",

@@ -38,6 +38,7 @@ struct get {
 	char *temporary;
 	int fd;
 	uint64_t size; /* written so far */
+	char why[256]; /* the library's words about the failure */
 	struct pieces pieces;
 };
 
@@ -53,8 +54,11 @@ static struct result local(int r)
 	return (struct result){ r, LOCAL };
 }
 
-static struct result remote(int r)
+/* Keeps the library's words, which the next call into it would forget. */
+static struct result remote(struct get *g, int r)
 {
+	if (r < 0 && !*g->why)
+		snprintf(g->why, sizeof g->why, "%s", ff3fs_last_error());
 	return (struct result){ r, REMOTE };
 }
 
@@ -92,14 +96,14 @@ static struct result receive(struct get *g, struct ff3fs_file *file, uint64_t si
 			asked += piece->len;
 			r = pieces_read(&g->pieces, file);
 			if (r < 0)
-				return remote(r);
+				return remote(g, r);
 			continue;
 		}
 		r = pieces_take(&g->pieces, &piece);
 		if (r >= 0 && piece->result < 0)
 			r = (int)piece->result;
 		if (r < 0)
-			return remote(r);
+			return remote(g, r);
 		if (ended)
 			continue;
 		ended = (size_t)piece->result < piece->len;
@@ -120,13 +124,13 @@ static struct result receive_file(struct get *g)
 	int r = ff3fs_open(transfer.fs, FF3FS_ROOT, g->job->from, O_RDONLY, 0, &file);
 
 	if (r < 0)
-		return remote(r);
+		return remote(g, r);
 	r = ff3fs_fstat(file, &attr);
 	if (r >= 0)
 		r = pieces_init(&g->pieces, transfer.fs, attr.size);
 	if (r < 0) {
 		ff3fs_close(file);
-		return remote(r);
+		return remote(g, r);
 	}
 	/* A full disk shows before the data have travelled. Not every file system can. */
 	if (!g->is_stdout && attr.size > PIECE_SIZE && fallocate(g->fd, 0, 0, (off_t)attr.size) < 0 &&
@@ -136,7 +140,7 @@ static struct result receive_file(struct get *g)
 		result = receive(g, file, attr.size);
 	pieces_done(&g->pieces);
 	r = ff3fs_close(file);
-	return result.r < 0 ? result : remote(r);
+	return result.r < 0 ? result : remote(g, r);
 }
 
 /* Cuts what fallocate gave too much, and sets mode, time and name. */
@@ -159,6 +163,7 @@ static struct result get_once(struct get *g)
 	struct result result;
 
 	g->size = 0;
+	*g->why = '\0';
 	if (g->is_stdout) {
 		g->fd = STDOUT_FILENO;
 		return receive_file(g);
@@ -197,7 +202,7 @@ static void get_with_retries(struct get *g)
 		    !transfer_may_retry(result.r) || (g->is_stdout && g->size > 0))
 			break;
 		cli_note("%s: %s; copying it again", cli_shown(g->job->from),
-			 ff3fs_strerror(result.r));
+			 *g->why ? g->why : ff3fs_strerror(result.r));
 	}
 	if (result.r >= 0) {
 		transfer.files++;
@@ -210,7 +215,7 @@ static void get_with_retries(struct get *g)
 	if (result.side == LOCAL)
 		transfer_failed(cli_local_error(g->is_stdout ? "stdout" : g->job->to, result.r));
 	else
-		transfer_failed(cli_error(g->job->from, result.r));
+		transfer_failed(cli_error_why(g->job->from, result.r, g->why));
 }
 
 static bool is_there(const struct get_job *job)
