@@ -88,14 +88,14 @@ for ((round = 1; round <= rounds; round++)); do
 	keep $round one-core-limit "$limits" --cpu 0 --seconds "$seconds" --size "$bytes" --only tcp
 	keep $round one-core taskset -c 0 ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" \
 		--size "$size" --threads 1 --depth 1 --only read-rand
+	keep $round files taskset -c 0 ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" \
+		--files "$files" --threads 1 --only create,stat,open-read-close,readdir,unlink
 	pin "$all_cpus"
 	keep $round many-limit "$limits" --seconds "$seconds" --size "$bytes" --only tcp
 	keep $round many bench --size "$size" --threads 1 --depth 16 --only read-rand
 	keep $round threads bench --size "$size" --threads 8 --depth 1 --only read-rand --block 4K,64K
 	keep $round write-limit "$limits" --dir "$disk" --size $((bytes * 4)) --only disk_write
 	keep $round write bench --size $((bytes * 4)) --threads 1 --only write-seq
-	keep $round files bench --files "$files" --threads 1 \
-		--only create,stat,open-read-close,readdir,unlink
 done
 
 cluster cold 16M
