@@ -408,15 +408,18 @@ static bool class_grow(struct chunkd_slabs *s, struct class *c, bool force)
 /* Whether a part of [from, to) was allocated and never written. */
 static bool is_unwritten(int fd, uint64_t from, uint64_t to)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extents[32];
-	} m = { .map = { .fm_start = from, .fm_length = to - from, .fm_extent_count = 32 } };
+	enum { N_EXTENTS = 32 };
+	_Alignas(struct fiemap) uint8_t room[sizeof(struct fiemap) +
+					     N_EXTENTS * sizeof(struct fiemap_extent)] = { 0 };
+	struct fiemap *map = (struct fiemap *)room;
 
-	if (ioctl(fd, FS_IOC_FIEMAP, &m) < 0)
+	map->fm_start = from;
+	map->fm_length = to - from;
+	map->fm_extent_count = N_EXTENTS;
+	if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
 		return false;
-	for (uint32_t i = 0; i < m.map.fm_mapped_extents; i++)
-		if (m.extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN)
+	for (uint32_t i = 0; i < map->fm_mapped_extents; i++)
+		if (map->fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN)
 			return true;
 	return false;
 }
