@@ -11,7 +11,7 @@
  * to be logged any more, an empty batch is written that tells it: then a damaged last batch can be
  * told from one that was never finished.
  *
- * O_DIRECT with O_DSYNC and O_DIRECT with a separate fdatasync took the same time (p50 within 10 %,
+ * O_DIRECT with O_DSYNC and O_DIRECT with a separate fdatasync took the same time (p50 within 15 %,
  * p90 within 2 %, 400 writes each in turn on a busy disk); the former is one submission instead of two.
  *
  * Threads: the serving loop's. Failure of a write: the caller ends the daemon; a failed write is
