@@ -15,7 +15,7 @@ die() { echo "proof-bare: $*" >&2; exit 1; }
 [ "$(id -u)" -eq 0 ] || die "needs root, for chroot"
 command -v debootstrap >/dev/null || apt-get install -q -y debootstrap >/dev/null ||
 	die "needs the Debian package debootstrap"
-git -C "$top" rev-parse HEAD >/dev/null || die "not a checkout"
+commit=$(git -C "$top" rev-parse --short HEAD) || die "not a checkout"
 [ -z "$(git -C "$top" status --porcelain)" ] || echo "proof-bare: what is not committed is not proved"
 
 bare=${BARE:-$(mktemp -d /var/tmp/ff3fs-bare.XXXXXX)} || exit 1
@@ -71,7 +71,7 @@ mount -t tmpfs -o mode=1777 tmpfs "$bare/dev/shm" && mounts=("$bare/dev/shm" "${
 
 rm -rf "$bare/usr/src/ff3fs"
 mkdir -p "$bare/usr/src/ff3fs"
-git -C "$top" archive HEAD | tar -x -C "$bare/usr/src/ff3fs" || die "git archive"
+git -C "$top" archive "$commit" | tar -x -C "$bare/usr/src/ff3fs" || die "git archive"
 
 failed=0
 for command; do
@@ -84,4 +84,4 @@ for command; do
 	[ $status -eq 0 ] || failed=$((failed + 1))
 done
 if [ $failed -gt 0 ]; then echo "proof-bare: $failed of $# commands failed"; exit 1; fi
-echo "proof-bare: ok ($# commands on $(git -C "$top" rev-parse --short HEAD))"
+echo "proof-bare: ok ($# commands on $commit)"
