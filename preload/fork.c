@@ -31,6 +31,7 @@ static void in_child(void)
 	self = (pid_t)RAW(getpid);
 	core_after_fork();
 	fdtab_after_fork();
+	async_after_fork();
 	stdio_after_fork();
 	lock_after_fork();
 	shared_map_after_fork();

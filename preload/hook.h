@@ -154,6 +154,10 @@ int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int
 /* hook_rw.c: at an explicit offset, or -1: the descriptor's. Negative errno. */
 ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
 ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
+/* The same with RWF_* flags. */
+ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf);
+ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf);
+int rw_sync(struct ofd *o);
 off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence);
 
 /* hook_stat.c */

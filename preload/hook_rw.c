@@ -83,7 +83,8 @@ static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, boo
 	return r;
 }
 
-ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
+static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset,
+			bool at_end)
 {
 	struct iovec one;
 	ssize_t sum = total(iov, n), r;
@@ -101,7 +102,7 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 	}
 	if (sum == 0)
 		return 0;
-	if (o->flags & O_APPEND) {
+	if (at_end) {
 		r = append(fd, o, iov, n, offset < 0);
 	} else {
 		if (offset < 0) {
@@ -122,6 +123,41 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 		int flushed = CALL(flush, o->file);
 
 		r = flushed < 0 ? flushed : r;
+	}
+	return r;
+}
+
+ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
+{
+	return write_to(fd, o, iov, n, offset, o->flags & O_APPEND);
+}
+
+/* RWF_*: hints, durability and the end of the file can be had. */
+#define RWF_HIPRI_ 1
+#define RWF_DSYNC_ 2
+#define RWF_SYNC_ 4
+#define RWF_APPEND_ 16
+
+ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)
+{
+	if (rwf & ~RWF_HIPRI_)
+		return -EOPNOTSUPP;
+	return n == 0 ? 0 : rw_read(fd, o, iov, n, offset);
+}
+
+ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)
+{
+	ssize_t r;
+	int synced;
+
+	if (rwf & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_ | RWF_APPEND_))
+		return -EOPNOTSUPP;
+	if (n == 0)
+		return 0;
+	r = write_to(fd, o, iov, n, offset, (o->flags & O_APPEND) || (rwf & RWF_APPEND_));
+	if (r > 0 && (rwf & (RWF_DSYNC_ | RWF_SYNC_))) {
+		synced = CALL(fsync, o->file);
+		r = synced < 0 ? synced : r;
 	}
 	return r;
 }
@@ -172,15 +208,15 @@ static ssize_t one_write(int fd, struct ofd *o, const void *buf, size_t n, off_t
 	return rw_write(fd, o, &iov, 1, offset);
 }
 
-static ssize_t many(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, bool write)
+static ssize_t many(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, bool write,
+		    int rwf)
 {
 	struct vector v;
 	ssize_t r = vector_take(&v, iov, n);
 
 	if (r >= 0)
-		r = n == 0	? 0 :
-		    write	? rw_write(fd, o, v.iov, n, offset) :
-				  rw_read(fd, o, v.iov, n, offset);
+		r = write ? rw_write_with(fd, o, v.iov, n, offset, rwf) :
+			    rw_read_with(fd, o, v.iov, n, offset, rwf);
 	vector_done(&v);
 	return r;
 }
@@ -225,7 +261,7 @@ ssize_t hook_readv(int fd, const struct iovec *iov, int n)
 
 	if (LIKELY(ours == 0))
 		return REAL(readv)(fd, iov, n);
-	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, false));
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, false, 0));
 }
 
 ssize_t hook_preadv(int fd, const struct iovec *iov, int n, off_t offset)
@@ -236,14 +272,8 @@ ssize_t hook_preadv(int fd, const struct iovec *iov, int n, off_t offset)
 		return REAL(preadv)(fd, iov, n, offset);
 	if (offset < 0)
 		return hook_result(-EINVAL);
-	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false));
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false, 0));
 }
-
-/* RWF_*: only hints and durability can be had. */
-#define RWF_HIPRI_ 1
-#define RWF_DSYNC_ 2
-#define RWF_SYNC_ 4
-#define RWF_APPEND_ 16
 
 ssize_t hook_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
@@ -251,11 +281,9 @@ ssize_t hook_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int f
 
 	if (LIKELY(ours == 0))
 		return REAL(preadv2)(fd, iov, n, offset, flags);
-	if (flags & ~RWF_HIPRI_)
-		return hook_result(-EOPNOTSUPP);
 	if (offset < -1)
 		return hook_result(-EINVAL);
-	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false));
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false, flags));
 }
 
 ssize_t hook_write(int fd, const void *buf, size_t n)
@@ -284,7 +312,7 @@ ssize_t hook_writev(int fd, const struct iovec *iov, int n)
 
 	if (LIKELY(ours == 0))
 		return REAL(writev)(fd, iov, n);
-	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, true));
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, -1, true, 0));
 }
 
 ssize_t hook_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
@@ -295,27 +323,18 @@ ssize_t hook_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 		return REAL(pwritev)(fd, iov, n, offset);
 	if (offset < 0)
 		return hook_result(-EINVAL);
-	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, true));
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, true, 0));
 }
 
 ssize_t hook_pwritev2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
 {
-	ssize_t r;
-	int synced;
 	IS_OURS(o, fd);
 
 	if (LIKELY(ours == 0))
 		return REAL(pwritev2)(fd, iov, n, offset, flags);
-	if (flags & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_))
-		return hook_result(-EOPNOTSUPP);
 	if (offset < -1)
 		return hook_result(-EINVAL);
-	r = ours < 0 ? ours : many(fd, o, iov, n, offset, true);
-	if (r > 0 && (flags & (RWF_DSYNC_ | RWF_SYNC_))) {
-		synced = CALL(fsync, o->file);
-		r = synced < 0 ? synced : r;
-	}
-	return hook_result(r);
+	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, true, flags));
 }
 
 /* --- Offset, size, durability -------------------------------------------------------------- */
@@ -466,25 +485,26 @@ ssize_t hook_readahead(int fd, off64_t offset, size_t n)
 	return hook_result(ours < 0 ? ours : 0);
 }
 
-static int sync_ours(int ours, struct ofd *o)
+int rw_sync(struct ofd *o)
 {
-	if (ours > 0)
-		ours = o->file ? shared_map_send(o->ino, 0, 0) : -EBADF;
-	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
+	int r = o->file ? shared_map_send(o->ino, 0, 0) : -EBADF;
+
+	return r < 0 ? r : CALL(fsync, o->file);
 }
 
 int hook_fsync(int fd)
 {
 	IS_OURS(o, fd);
 
-	return LIKELY(ours == 0) ? REAL(fsync)(fd) : sync_ours(ours, o);
+	return LIKELY(ours == 0) ? REAL(fsync)(fd) : (int)hook_result(ours < 0 ? ours : rw_sync(o));
 }
 
 int hook_fdatasync(int fd)
 {
 	IS_OURS(o, fd);
 
-	return LIKELY(ours == 0) ? REAL(fdatasync)(fd) : sync_ours(ours, o);
+	return LIKELY(ours == 0) ? REAL(fdatasync)(fd) :
+				    (int)hook_result(ours < 0 ? ours : rw_sync(o));
 }
 
 int hook_sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)

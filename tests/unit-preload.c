@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "../preload/async.h"
 #include "../preload/hook.h"
 #include "../preload/raw.h"
 
@@ -394,6 +395,84 @@ START_TEST(vfork_child)
 }
 END_TEST
 
+/* --- The engine of asynchronous calls ------------------------------------------------------ */
+
+#define N_OPS 500
+
+static struct {
+	struct async_op op;
+	_Atomic int n_calls, n_done;
+	long result;
+	bool masked, elsewhere;
+} async_jobs[N_OPS];
+static _Atomic int async_left;
+static pthread_t async_submitter;
+
+static long async_job(struct async_op *op)
+{
+	long i = (long)((char *)op - (char *)async_jobs) / (long)sizeof async_jobs[0];
+
+	async_jobs[i].n_calls++;
+	return i % 3 ? i : i ? -ECONNRESET : -ENOSPC;
+}
+
+static void async_job_done(struct async_op *op, long result)
+{
+	long i = (long)((char *)op - (char *)async_jobs) / (long)sizeof async_jobs[0];
+	sigset_t now;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	async_jobs[i].masked = sigismember(&now, SIGALRM) && sigismember(&now, SIGSEGV);
+	async_jobs[i].elsewhere = !pthread_equal(pthread_self(), async_submitter);
+	async_jobs[i].result = result;
+	async_jobs[i].n_done++;
+	async_left--;
+}
+
+static int async_round(void)
+{
+	struct async_op *ops[N_OPS];
+	int bad = 0;
+
+	memset(async_jobs, 0, sizeof async_jobs);
+	async_submitter = pthread_self();
+	async_left = N_OPS;
+	for (int i = 0; i < N_OPS; i++) {
+		ops[i] = &async_jobs[i].op;
+		ops[i]->kind = ASYNC_CALL;
+		ops[i]->call = async_job;
+		ops[i]->done = async_job_done;
+	}
+	if (async_submit(ops, N_OPS - 1) != 0 || async_submit_ended(ops[N_OPS - 1], 77) != 0)
+		return -1;
+	while (async_left > 0)
+		sched_yield();
+	for (int i = 0; i < N_OPS; i++) {
+		long want = i == N_OPS - 1 ? 77 : i % 3 ? i : i ? -EIO : -ENOSPC;
+
+		bad += async_jobs[i].n_done != 1 || async_jobs[i].result != want ||
+		       async_jobs[i].n_calls != (i != N_OPS - 1) || !async_jobs[i].masked ||
+		       !async_jobs[i].elsewhere;
+	}
+	return bad;
+}
+
+START_TEST(async_engine)
+{
+	int status;
+	pid_t child;
+
+	ck_assert_int_eq(async_round(), 0);
+	ck_assert_int_eq(async_round(), 0);
+	child = fork(); /* the engine's threads are not in it, and start anew */
+	if (child == 0)
+		_exit(async_round() != 0);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(async_round(), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("preload");
@@ -416,6 +495,7 @@ int main(void)
 	tcase_add_test(c, table_internal);
 	tcase_add_test(c, table_races);
 	tcase_add_test(c, vfork_child);
+	tcase_add_test(c, async_engine);
 	suite_add_tcase(s, c);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_NORMAL);
