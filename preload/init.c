@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "../common/base/conf_keys.h"
+#include "calls.h"
 #include "hook.h"
 #include "raw.h"
 #include "shared_map.h"

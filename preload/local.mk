@@ -3,6 +3,7 @@ preloaddir = $(libdir)
 preload_LTLIBRARIES = libff3fs_preload.la
 preload_sources = \
 	%D%/async.c %D%/async.h \
+	%D%/calls.h \
 	%D%/core.c %D%/core.h \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fork.c \
