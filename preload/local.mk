@@ -31,6 +31,7 @@ preload_sources = \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
 	%D%/shared_map.c %D%/shared_map.h \
+	%D%/syscalls.c %D%/syscalls.h \
 	%D%/where.c
 libff3fs_preload_la_SOURCES = $(preload_sources)
 libff3fs_preload_la_CFLAGS = $(AM_CFLAGS) -fno-builtin -ftls-model=initial-exec
@@ -62,4 +63,8 @@ check_PROGRAMS += tests/preload-calls
 tests_preload_calls_SOURCES = tests/preload_calls.c
 tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_calls_LDADD = -lpthread
+check_PROGRAMS += tests/preload-syscalls
+tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
+tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
+TESTS += tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
 EXTRA_DIST += tests/preload_python.py
