@@ -90,6 +90,11 @@ uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session)
 	return s ? s->max_seq : 0;
 }
 
+bool metad_apply_has_session(const struct metad_apply *a, uint64_t session)
+{
+	return find_session(a, session) != NULL;
+}
+
 /* Tells which inode a repeated answer was about, so that it waits for what the first waited for. */
 static void repeated_ino(struct metad_apply *a)
 {
@@ -161,6 +166,26 @@ static int store_answer(struct metad_apply *a, const struct ff3_tag *tag)
 		return r;
 	s->n -= MIN((uint64_t)r, s->n);
 	return 0;
+}
+
+/* An answer to the request number 0, which nobody asks for again: it makes the session one of those
+ * that have answers stored. */
+int apply_log_note_sessions(struct metad_apply *a)
+{
+	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+	int r = 0;
+
+	while (r >= 0 && ff3_dec_more(&d)) {
+		uint64_t session;
+
+		ff3_get_u64(&d, &session);
+		if (find_session(a, session))
+			continue;
+		r = metad_db_add_result(a->db, session, 0, 0, 0, (struct ff3_blob){ "", 0 });
+		if (r >= 0)
+			r = note_session(a, session, 0, 0, 1);
+	}
+	return r;
 }
 
 int apply_log_expire_sessions(struct metad_apply *a)

@@ -10,11 +10,16 @@
 #include <utlist.h>
 
 #define UPDATES_MAX 512u /* in one record */
+/* A lock takes 48 bytes, and at worst as much again; an eighth of metad.memory is for them. */
+#define LOCK_SHARE 768u
 
 int metad_files_new(struct metad *m)
 {
 	m->files = calloc(1, sizeof *m->files);
-	return m->files ? 0 : -ENOMEM;
+	if (!m->files)
+		return -ENOMEM;
+	m->files->max_locks = MAX(m->conf->metad.memory / LOCK_SHARE, 4096u);
+	return 0;
 }
 
 void metad_files_free(struct metad *m)
@@ -25,6 +30,7 @@ void metad_files_free(struct metad *m)
 		return;
 	HASH_ITER (hh, m->files->all, f, next) {
 		HASH_DEL(m->files->all, f);
+		ff3_locks_done(&f->locks);
 		free(f);
 	}
 	free(m->files);
@@ -56,9 +62,10 @@ struct metad_file *metad_file_get(struct metad *m, uint64_t ino)
 void metad_file_put(struct metad *m, struct metad_file *f)
 {
 	if (f->n_sessions > 0 || f->times_pending > 0 || f->dirty || f->truncating || f->parked || f->appenders ||
-	    f->holder_session != 0)
+	    f->holder_session != 0 || f->locks.n > 0)
 		return;
 	HASH_DEL(m->files->all, f);
+	ff3_locks_done(&f->locks);
 	free(f);
 }
 

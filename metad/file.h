@@ -3,6 +3,7 @@
 
 #include <uthash.h>
 
+#include "../common/base/locks.h"
 #include "metad.h"
 
 /* A request that waits for a truncation to be over. */
@@ -39,6 +40,7 @@ struct metad_file {
 	struct appender *appenders;
 	uint64_t holder_session; /* of the right to append; 0: free */
 	struct metad_conn *holder;
+	struct ff3_locks locks;
 	UT_hash_handle hh;
 };
 
@@ -46,6 +48,7 @@ struct metad_files {
 	struct metad_file *all;
 	struct metad_file *dirty; /* oldest first */
 	struct metad_file *busy;
+	uint64_t n_locks, max_locks;
 };
 
 /* Keeps f in the list of busy files or out of it, as it is. */

@@ -24,7 +24,7 @@ ff3fs_metad_SOURCES = \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_truncate.c \
 	%D%/file.c %D%/file.h %D%/file_wait.c \
-	%D%/pipeline.c %D%/routes.c %D%/session.c \
+	%D%/lock.c %D%/pipeline.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
 	%D%/worker.c %D%/worker.h
 ff3fs_metad_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)

@@ -105,6 +105,11 @@ struct metad_session *metad_session_find(struct metad *m, uint64_t id);
 /* Mutations of s with a number up to this may be repetitions. */
 uint64_t metad_session_logged(const struct metad_session *s);
 void metad_session_note_logged(struct metad_session *s, uint64_t seq);
+uint64_t metad_session_id(const struct metad_session *s);
+/* The log knows of s: after a restart it is waited for. */
+bool metad_session_in_log(struct metad *m, struct metad_session *s);
+/* Sessions that the log knows of have not come back since the start. */
+bool metad_sessions_missing(struct metad *m);
 /* seq: of an open that is answered; a repetition registers nothing. -EMFILE: too many. */
 int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, bool write,
 		       const struct ff3_tag *tag);
@@ -128,6 +133,8 @@ void metad_file_put(struct metad *m, struct metad_file *f);
 void metad_file_overlay(struct metad *m, struct metad_inode *inode);
 void metad_file_overlay_attr(struct metad *m, struct ff3_attr *attr);
 void metad_file_add_open(struct metad_file *f, int n);
+/* lock.c: the session has it open no more. */
+void metad_file_drop_locks(struct metad *m, struct metad_file *f, uint64_t session);
 /* Several sessions have it open. */
 bool metad_file_is_shared(struct metad *m, uint64_t ino);
 void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end,

@@ -17,7 +17,8 @@
 	L(1027, garbage_done)    /* u64 inode ids: chunks are removed */                           \
 	L(1028, truncation_done) /* u64 inode, u64 truncs pairs: cut */                              \
 	L(1029, expire_sessions) /* u64 session ids: stored results go */                      \
-	L(1030, target_state)    /* u64 target, u64 state pairs */
+	L(1030, target_state)    /* u64 target, u64 state pairs */                            \
+	L(1031, note_sessions)   /* u64 session ids: they may hold locks */
 
 #define METAD_LOG_OP_ENUM(number, name) METAD_OP_##name = number,
 enum metad_log_op { METAD_LOG_OPS(METAD_LOG_OP_ENUM) METAD_OP_END };

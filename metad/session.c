@@ -32,6 +32,7 @@ struct metad_session {
 	uint32_t n_conns;
 	uint64_t lost_ns; /* when the last connection went */
 	uint64_t logged;
+	bool in_log;
 	struct open *opens;
 	/* Opens answered and not yet acknowledged: a repetition is not another open. */
 	struct answered *answered;
@@ -122,6 +123,17 @@ void metad_session_note_logged(struct metad_session *s, uint64_t seq)
 	s->logged = MAX(s->logged, seq);
 }
 
+uint64_t metad_session_id(const struct metad_session *s)
+{
+	return s->id;
+}
+
+bool metad_session_in_log(struct metad *m, struct metad_session *s)
+{
+	s->in_log = s->in_log || metad_apply_has_session(m->apply, s->id);
+	return s->in_log;
+}
+
 /* true: seq was answered before, for this inode. Forgets what the client has acknowledged. */
 static bool was_answered(struct metad_session *s, const struct ff3_tag *tag)
 {
@@ -210,6 +222,7 @@ void metad_session_release(struct metad *m, struct metad_session *s, uint64_t in
 	m->sessions->n_opens--;
 	f = metad_file_find(m, ino);
 	if (f) {
+		metad_file_drop_locks(m, f, s->id);
 		metad_file_add_open(f, -1);
 		metad_file_put(m, f);
 	}
@@ -236,6 +249,14 @@ static void note_unknown(void *arg, uint64_t session)
 
 	if (list->n < FORGET_MAX && !metad_session_find(list->m, session))
 		list->ids[list->n++] = session;
+}
+
+bool metad_sessions_missing(struct metad *m)
+{
+	struct id_list list = { .m = m };
+
+	metad_apply_each_session(m->apply, note_unknown, &list);
+	return list.n > 0;
 }
 
 /* Those that had results stored before the last restart and never came back. */

@@ -29,6 +29,8 @@
 	C(int, flush, (struct ff3fs_file *))                                                       \
 	C(int, flush_all, (struct ff3fs *))                                                        \
 	C(int, fsync, (struct ff3fs_file *))                                                       \
+	C(int, lock,                                                                               \
+	  (struct ff3fs_file *, const struct ff3fs_lock *, int, struct ff3fs_lock *))              \
 	C(int, ftruncate, (struct ff3fs_file *, off_t))                                            \
 	C(int, fstat, (struct ff3fs_file *, struct ff3fs_attr *))                                  \
 	C(int, stat, (struct ff3fs *, uint64_t, const char *, unsigned, struct ff3fs_attr *))      \

@@ -92,6 +92,7 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	o->dir = NULL;
 	o->dir_cookie = 0;
 	o->lock_fd = -1;
+	o->flocked = 0;
 	o->opener = opener;
 	pthread_mutex_init(&o->dir_lock, NULL);
 	atomic_store_explicit(&o->refs, 1, memory_order_release);
@@ -105,9 +106,9 @@ static int ofd_free(struct ofd *o)
 
 	if (o->dir)
 		CALL_VOID(closedir, o->dir);
+	lock_release(o);
 	if (o->file)
 		r = CALL(close, o->file);
-	lock_release(o);
 	lock_free_list(&saved);
 	o->next_free = free_ofds;
 	free_ofds = o;

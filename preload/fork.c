@@ -26,7 +26,7 @@ static void before_fork(void)
 		flush_everything();
 }
 
-static void in_child(void)
+void fork_in_child(void)
 {
 	self = (pid_t)RAW(getpid);
 	core_after_fork();
@@ -41,7 +41,7 @@ static void in_child(void)
 void fork_init(void)
 {
 	self = (pid_t)RAW(getpid);
-	pthread_atfork(before_fork, NULL, in_child);
+	pthread_atfork(before_fork, NULL, fork_in_child);
 }
 
 int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)

@@ -171,15 +171,29 @@ void stdio_refresh(int fd);
 void stdio_init(void);
 void stdio_flush(void);
 
-/* hook_lock.c */
+/* hook_lock.c. The last descriptor of the description is closed: */
 void lock_release(struct ofd *o);
+/* One of them is: */
 void lock_fd_closed(struct ofd *o);
+/* Every lock of this process goes, or stays with a program that takes its place. */
+void lock_exit(void);
+void lock_exec(void);
 /* A new descriptor of the inode's lock file, out of the way of the application's. */
 int lock_file_open(uint64_t ino, const char *suffix);
+void lock_file_close(int fd);
 int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user);
 
-/* lock_keeper.c: flock on an inherited descriptor; lock_fd is a fresh descriptor of the lock file. */
-int keeper_lock(int fd, int lock_fd, int operation);
+/* lock_cluster.c. As ff3fs_lock, perhaps waiting. Negative: -EAGAIN, -EINTR, -ENOLCK, and what type
+ * the owner holds meanwhile, as far as is known. */
+int lock_cluster_set(struct ofd *o, const struct ff3fs_lock *want, bool wait, uint8_t *ret_held);
+/* 1 and the lock in the way, 0, or negative errno. */
+int lock_cluster_test(struct ofd *o, struct ff3fs_lock *lock);
+/* After a flock was given back on this host: at metad too, unless another process has it. */
+void lock_cluster_clear(struct ofd *o);
+
+/* lock_keeper.c: a flock that must outlive this process. fd is o's; lock_fd has the lock, of type
+ * LOCK_SH or LOCK_EX. */
+int keeper_start(int fd, struct ofd *o, int lock_fd, int type);
 void keeper_release(int fd);
 
 /* hook_fd.c: for close from inside. Negative errno. */

@@ -190,6 +190,7 @@ static void leave_program(void)
 {
 	shared_map_send_all();
 	flush_everything();
+	lock_exec();
 }
 
 int hook_execve(const char *path, char *const argv[], char *const envp[])
@@ -494,7 +495,9 @@ FILE *hook_popen(const char *command, const char *mode)
 
 __attribute__((noreturn)) void hook__exit(int status)
 {
-	leave_program();
+	shared_map_send_all();
+	flush_everything();
+	lock_exit();
 	for (;;) {
 		if (real._exit)
 			real._exit(status);

@@ -1,14 +1,17 @@
-/* Purpose: flock and record locks on our files, between the processes of one user on one host.
+/* Purpose: flock and record locks on our files. This is the half that excludes the processes of one
+ * user on one host from each other; then lock_cluster.c excludes everybody else.
  *
  * Every locked inode has an empty file of its own, <dir>/<inode>, in $XDG_RUNTIME_DIR/ff3fs-locks
  * or /dev/shm/ff3fs-locks-<uid> (0700); the kernel's locks on that file are the locks. So they
  * have the kernel's semantics (waiting, EINTR, deadlock detection, ranges, release when a process
- * dies) and its scope: this host. Other hosts and other users do not see them (ff3fs-preload(7)).
+ * dies).
+ *
+ * Gathered writes are sent before a lock is given back: who gets it next reads them.
  *
  * flock and open-file-description locks belong to an open file description: each struct ofd
- * opens the file once and keeps it (lock_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK) belong to the process; they go
- * through one descriptor per inode and process, and closing any descriptor of the file in the
- * process drops them, as POSIX has it.
+ * opens the file once and keeps it (lock_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK)
+ * belong to the process; they go through one descriptor per inode and process, and closing any
+ * descriptor of the file in the process drops them, as POSIX has it.
  *
  * Threads: `mutex` guards the list of record-locked inodes; waiting for a lock happens outside it.
  * Fork: record locks are not inherited (the kernel's rule); the list's descriptors are closed in
@@ -67,6 +70,12 @@ int lock_file_open(uint64_t ino, const char *suffix)
 	return fd;
 }
 
+void lock_file_close(int fd)
+{
+	fdtab_forget(fd);
+	raw_close(fd);
+}
+
 /* The description's own lock descriptor. */
 static int own_lock_fd(struct ofd *o)
 {
@@ -80,19 +89,38 @@ static int own_lock_fd(struct ofd *o)
 	if (atomic_compare_exchange_strong_explicit(&o->lock_fd, &none, fd, memory_order_acq_rel,
 						    memory_order_acquire))
 		return fd;
-	fdtab_forget(fd);
-	raw_close(fd);
+	lock_file_close(fd);
 	return none;
+}
+
+#define PROCESS 1 /* the owner of F_SETLK's locks; an address is that of F_OFD_SETLK's */
+
+static uint64_t owner_of(const struct ofd *o, bool own)
+{
+	return own ? (uint64_t)(uintptr_t)o : PROCESS;
+}
+
+/* Negative results are of no use to a caller who gives back: the lock ends with our session. */
+static void give_back_records(struct ofd *o, bool own)
+{
+	struct ff3fs_lock all = { .owner = owner_of(o, own), .last = UINT64_MAX,
+				  .kind = FF3FS_LOCK_RECORD, .type = FF3FS_LOCK_NONE };
+	uint8_t held;
+
+	lock_cluster_set(o, &all, false, &held);
 }
 
 void lock_release(struct ofd *o)
 {
 	int fd = atomic_exchange_explicit(&o->lock_fd, -1, memory_order_acq_rel);
 
-	if (fd >= 0) {
-		fdtab_forget(fd);
-		raw_close(fd);
-	}
+	if (fd < 0)
+		return;
+	CALL(flush, o->file);
+	lock_file_close(fd);
+	give_back_records(o, true);
+	if (atomic_exchange_explicit(&o->flocked, 0, memory_order_acq_rel))
+		lock_cluster_clear(o);
 }
 
 static int record_fd(uint64_t ino)
@@ -123,13 +151,50 @@ void lock_fd_closed(struct ofd *o)
 {
 	struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
 
-	if (!__atomic_load_n(&records, __ATOMIC_RELAXED))
+	bool had = false;
+
+	if (!__atomic_load_n(&records, __ATOMIC_RELAXED) || !o->file)
 		return;
+	CALL(flush, o->file);
 	pthread_mutex_lock(&mutex);
 	for (struct record *r = records; r; r = r->next)
-		if (r->ino == o->ino && r->fd >= 0)
+		if (r->ino == o->ino && r->fd >= 0) {
 			RAW(fcntl, r->fd, F_SETLK, &all);
+			had = true;
+		}
 	pthread_mutex_unlock(&mutex);
+	if (had)
+		give_back_records(o, false);
+}
+
+void lock_exit(void)
+{
+	if (!core_loaded() || init_is_vfork_child())
+		return;
+	for (int fd = 0; (fd = fdtab_next_ours(fd, INT32_MAX)) >= 0; fd++) {
+		_cleanup_ofd_ struct ofd *o = NULL;
+
+		if (fdtab_get(fd, &o) > 0 && o->file) {
+			lock_fd_closed(o);
+			lock_release(o);
+		}
+	}
+}
+
+/* What is marked close-on-exec goes by itself. */
+void lock_exec(void)
+{
+	if (!core_loaded() || init_is_vfork_child())
+		return;
+	for (int fd = 0; (fd = fdtab_next_ours(fd, INT32_MAX)) >= 0; fd++) {
+		_cleanup_ofd_ struct ofd *o = NULL;
+		int type;
+
+		if (fdtab_get(fd, &o) <= 0 || !(type = o->flocked) || o->lock_fd < 0 ||
+		    (RAW(fcntl, fd, F_GETFD) & FD_CLOEXEC))
+			continue;
+		keeper_start(fd, o, o->lock_fd, type);
+	}
 }
 
 /* The caller's range from the beginning of the file: the lock file has neither our offset nor our
@@ -155,12 +220,67 @@ static int absolute(int fd, struct ofd *o, struct flock *fl)
 	return 0;
 }
 
+static struct ff3fs_lock record_of(const struct ofd *o, const struct flock *fl, bool own)
+{
+	off_t end = fl->l_start + fl->l_len;
+
+	return (struct ff3fs_lock){
+		.owner = owner_of(o, own),
+		.first = (uint64_t)MIN(fl->l_start, fl->l_len < 0 ? end : fl->l_start),
+		.last = fl->l_len == 0 ? UINT64_MAX :
+					 (uint64_t)(fl->l_len < 0 ? fl->l_start : end) - 1,
+		.kind = FF3FS_LOCK_RECORD,
+		.type = fl->l_type == F_WRLCK ? FF3FS_LOCK_EXCLUSIVE :
+			fl->l_type == F_RDLCK ? FF3FS_LOCK_SHARED :
+						FF3FS_LOCK_NONE,
+	};
+}
+
+static short type_of(uint8_t type)
+{
+	return type == FF3FS_LOCK_EXCLUSIVE ? F_WRLCK : type == FF3FS_LOCK_SHARED ? F_RDLCK : F_UNLCK;
+}
+
+/* The kernel has granted it on this host. */
+static int set_cluster(struct ofd *o, const struct flock *fl, bool own, int cmd, int lock_fd)
+{
+	struct ff3fs_lock lock = record_of(o, fl, own);
+	bool wait = cmd == F_SETLKW || cmd == F_OFD_SETLKW;
+	struct flock before = *fl;
+	uint8_t held = FF3FS_LOCK_NONE;
+	int r = lock_cluster_set(o, &lock, wait, &held);
+
+	if (r < 0 && fl->l_type == F_UNLCK)
+		return 0;
+	if (r < 0) {
+		before.l_type = type_of(held);
+		RAW(fcntl, lock_fd, own ? F_OFD_SETLK : F_SETLK, &before);
+	}
+	return r;
+}
+
+/* Nobody on this host is in the way of want. */
+static int query_cluster(struct ofd *o, const struct flock *want, bool own, struct flock *ret)
+{
+	struct ff3fs_lock lock = record_of(o, want, own);
+	int r = lock_cluster_test(o, &lock);
+
+	if (r <= 0)
+		return r;
+	ret->l_type = type_of(lock.type);
+	ret->l_whence = SEEK_SET;
+	ret->l_start = (off_t)lock.first;
+	ret->l_len = lock.last >= INT64_MAX ? 0 : (off_t)(lock.last - lock.first + 1);
+	ret->l_pid = -1; /* a process of another host */
+	return 0;
+}
+
 int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 {
 	bool own = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
 	bool query = cmd == F_GETLK || cmd == F_OFD_GETLK;
 	int mode = o->flags & O_ACCMODE, lock_fd, r;
-	struct flock fl;
+	struct flock fl, want;
 
 	if (!memory_copy_in(&fl, user, sizeof fl))
 		return -EFAULT;
@@ -174,9 +294,43 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	if (lock_fd < 0)
 		return lock_fd;
 	/* through libc: waiting is a cancellation point, and a signal interrupts it */
+	if (fl.l_type == F_UNLCK)
+		CALL(flush, o->file);
+	want = fl;
 	r = REAL(fcntl)(lock_fd, cmd, &fl) < 0 ? -errno : 0;
+	if (r == 0 && query && fl.l_type == F_UNLCK)
+		r = query_cluster(o, &want, own, &fl);
+	else if (r == 0 && !query)
+		r = set_cluster(o, &want, own, cmd, lock_fd);
 	if (r == 0 && query && !memory_copy_out(user, &fl, sizeof fl))
 		return -EFAULT;
+	return r;
+}
+
+/* flock(2) through a descriptor of the lock file that shares its description with nobody else's. */
+static int flock_through(struct ofd *o, int lock_fd, int operation)
+{
+	int type = operation & ~LOCK_NB;
+	struct ff3fs_lock lock = { .kind = FF3FS_LOCK_FLOCK, .last = UINT64_MAX,
+				   .type = type == LOCK_EX ? FF3FS_LOCK_EXCLUSIVE :
+							     FF3FS_LOCK_SHARED };
+	uint8_t held = FF3FS_LOCK_NONE;
+	int r = REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
+
+	if (r < 0)
+		return r;
+	if (type == LOCK_UN) {
+		o->flocked = 0;
+		lock_cluster_clear(o);
+		return 0;
+	}
+	r = lock_cluster_set(o, &lock, !(operation & LOCK_NB), &held);
+	if (r < 0 && held == FF3FS_LOCK_NONE)
+		RAW(flock, lock_fd, LOCK_UN);
+	else if (r < 0)
+		RAW(flock, lock_fd, held == FF3FS_LOCK_SHARED ? LOCK_SH : LOCK_EX);
+	else
+		o->flocked = type;
 	return r;
 }
 
@@ -189,7 +343,7 @@ static int flock_own(int fd, struct ofd *o, int operation)
 		return lock_fd;
 	if (operation & LOCK_UN)
 		keeper_release(fd);
-	return REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
+	return flock_through(o, lock_fd, operation);
 }
 
 /* On one that somebody else opened: the lock must not end with this process. */
@@ -198,17 +352,22 @@ static int flock_inherited(int fd, struct ofd *o, int operation)
 	int inherited = atomic_load_explicit(&o->lock_fd, memory_order_acquire), lock_fd, r;
 
 	if (inherited >= 0) /* by fork, with the opener's lock descriptor: shared as it should be */
-		return REAL(flock)(inherited, operation) < 0 ? -errno : 0;
+		return flock_through(o, inherited, operation);
 	if (operation & LOCK_UN) {
 		keeper_release(fd);
+		lock_cluster_clear(o);
 		return 0;
 	}
 	lock_fd = lock_file_open(o->ino, "");
 	if (lock_fd < 0)
 		return lock_fd;
-	r = keeper_lock(fd, lock_fd, operation);
-	fdtab_forget(lock_fd);
-	raw_close(lock_fd);
+	/* As flock(2): converting is unlocking, then locking. */
+	keeper_release(fd);
+	r = flock_through(o, lock_fd, operation);
+	if (r == 0)
+		r = keeper_start(fd, o, lock_fd, operation & ~LOCK_NB);
+	o->flocked = 0; /* the keeper's, not ours to give back */
+	lock_file_close(lock_fd);
 	return r;
 }
 
@@ -221,6 +380,11 @@ int hook_flock(int fd, int operation)
 		return REAL(flock)(fd, operation);
 	if (r > 0 && !o->file)
 		r = -EBADF;
+	if (r > 0 && (operation & ~LOCK_NB) != LOCK_SH && (operation & ~LOCK_NB) != LOCK_EX &&
+	    (operation & ~LOCK_NB) != LOCK_UN)
+		r = -EINVAL;
+	if (r > 0 && (operation & LOCK_UN))
+		CALL(flush, o->file);
 	if (r > 0 && o->opener != (pid_t)RAW(getpid))
 		r = flock_inherited(fd, o, operation);
 	else if (r > 0)

@@ -256,6 +256,7 @@ __attribute__((destructor)) static void done(void)
 	stdio_flush();
 	shared_map_send_all();
 	flush_everything();
+	lock_exit();
 	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */
 }
 

@@ -15,6 +15,8 @@ static inline bool init_active(void)
  * state of ours, nor speak on the core's connections. One system call. */
 bool init_is_vfork_child(void);
 void fork_init(void);
+/* This process is a new one, and everything of ours is to know. */
+void fork_in_child(void);
 
 /* Runs fn(arg) in a short-lived forked process, where everything is allowed, and returns its
  * result; out (n bytes) is copied back. For the few things a vfork child must know. -EAGAIN, … */

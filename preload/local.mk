@@ -26,6 +26,7 @@ preload_sources = \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \
 	%D%/init.c %D%/init.h \
+	%D%/lock_cluster.c \
 	%D%/lock_keeper.c \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/prefix.c %D%/prefix.h \

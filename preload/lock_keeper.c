@@ -1,17 +1,22 @@
-/* Purpose: flock on a descriptor that this process did not open, but inherited.
+/* Purpose: a flock that must outlive this process: on a descriptor that it inherited, and on any when
+ * it executes another program.
  *
- * Such a lock must outlive this process: in `exec 9>file; flock 9` it is the shell that holds the
+ * In `exec 9>file; flock 9` it is the shell that holds the
  * description, and flock(1) only a passer-by. Our lock descriptor would go with the passer-by. So a
  * keeper process holds it, and notices when the description is gone or unlocked: the locker has
  * put a real flock on the placeholder's description, and the keeper waits for the same lock through
  * a description of its own. Nobody but them uses the placeholder's private inode, so the keeper gets
  * it exactly when the last copy of the descriptor is closed, or somebody unlocks.
  *
+ * Between hosts a lock goes with the session of the process that took it. So the keeper takes it too,
+ * in a session of its own.
+ *
  * While a keeper lives it also holds a record lock on the placeholder's first byte, which makes
  * its end something to wait for: unlocking returns when the lock is really free.
  *
- * Threads, fork: the keeper is made by clone without signal, runs no libc code and no handlers, and
- * belongs to init. */
+ * Threads, fork: the keeper is the child of a forked child, so that it has all of libc and the client
+ * core, and belongs to init. SIGCHLD of the child between is taken away before a handler sees it.
+ * No handlers run in the keeper. */
 #include "hook.h"
 
 #include <sched.h>
@@ -23,8 +28,21 @@
 
 #include "raw.h"
 
-static void keep(int lock_fd, int fd, int ready) __attribute__((noreturn));
-static void keep(int lock_fd, int fd, int ready)
+/* Its session has the lock as well. Nothing follows from failure: the locker has it. */
+static void keep_in_cluster(struct ofd *o, int type)
+{
+	struct ff3fs_lock lock = { .kind = FF3FS_LOCK_FLOCK, .last = UINT64_MAX,
+				   .type = type == LOCK_EX ? FF3FS_LOCK_EXCLUSIVE :
+							     FF3FS_LOCK_SHARED };
+	uint8_t held;
+
+	fork_in_child();
+	lock_cluster_set(o, &lock, false, &held);
+}
+
+static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
+	__attribute__((noreturn));
+static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
 {
 	struct flock alive = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
 	uint64_t all = ~0ull;
@@ -49,45 +67,60 @@ static void keep(int lock_fd, int fd, int ready)
 		RAW(dup3, ready, 2, O_CLOEXEC);
 		RAW(close_range, 3, ~0u, 0);
 		if (RAW(fcntl, 1, F_OFD_SETLK, &alive) == 0) {
+			keep_in_cluster(o, type);
 			RAW(write, 2, "", 1);
 			RAW(close, 2);
 			while (RAW(flock, 1, LOCK_EX) == -EINTR)
 				;
 			RAW(close, 0); /* the lock, before the sign of life */
+			lock_cluster_clear(o);
 		}
 	}
 	RAW(exit_group, 0);
 	__builtin_unreachable();
 }
 
-/* Without an exit signal, so that no handler of the program hears of it. */
-static long fork_quietly(void)
+/* Forks, runs keep() in a child of the child, and waits for the child's end. */
+static void start(int fd, struct ofd *o, int lock_fd, int type, int ready)
 {
-	return RAW(clone, 0, 0, 0, 0, 0);
+	uint64_t chld = 1ull << (SIGCHLD - 1), before, pending;
+	struct timespec now = { 0 };
+	int status;
+	pid_t child;
+
+	RAW(rt_sigprocmask, SIG_BLOCK, &chld, &before, 8);
+	RAW(rt_sigpending, &pending, 8);
+	child = fork();
+	if (child == 0) {
+		if (RAW(clone, 0, 0, 0, 0, 0) == 0)
+			keep(lock_fd, fd, ready, o, type);
+		RAW(exit_group, 0);
+	}
+	while (child > 0 && RAW(wait4, child, &status, __WALL, 0) == -EINTR)
+		;
+	if (!(pending & chld))
+		RAW(rt_sigtimedwait, &chld, NULL, &now, 8);
+	RAW(rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 }
 
-static int start_keeper(int lock_fd, int fd)
+int keeper_start(int fd, struct ofd *o, int lock_fd, int type)
 {
-	int pipe_fd[2], status;
-	long child;
+	int pipe_fd[2];
 	char byte;
 	long n;
 
 	if (RAW(pipe2, pipe_fd, O_CLOEXEC) < 0)
 		return -ENOLCK;
-	child = fork_quietly();
-	if (child == 0) {
-		if (fork_quietly() == 0)
-			keep(lock_fd, fd, pipe_fd[1]);
-		RAW(exit_group, 0);
-	}
+	RAW(flock, fd, LOCK_EX); /* of the placeholder: the keeper waits for it */
+	start(fd, o, lock_fd, type, pipe_fd[1]);
 	raw_close(pipe_fd[1]);
-	while (child > 0 && RAW(wait4, child, &status, __WALL, 0) == -EINTR)
-		;
 	while ((n = RAW(read, pipe_fd[0], &byte, 1)) == -EINTR)
 		;
 	raw_close(pipe_fd[0]);
-	return n == 1 ? 0 : -ENOLCK;
+	if (n == 1)
+		return 0;
+	RAW(flock, fd, LOCK_UN);
+	return -ENOLCK;
 }
 
 /* Ends the keeper of this description, if there is one, and waits for its end. */
@@ -100,20 +133,4 @@ void keeper_release(int fd)
 		;
 	end.l_type = F_UNLCK;
 	RAW(fcntl, fd, F_OFD_SETLK, &end);
-}
-
-int keeper_lock(int fd, int lock_fd, int operation)
-{
-	int r;
-
-	/* As flock(2): converting is unlocking, then locking. */
-	keeper_release(fd);
-	r = REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
-	if (r == 0) {
-		RAW(flock, fd, LOCK_EX);
-		r = start_keeper(lock_fd, fd);
-		if (r < 0)
-			RAW(flock, fd, LOCK_UN);
-	}
-	return r;
 }

@@ -14,6 +14,7 @@ AM_TESTS_ENVIRONMENT = \
 TESTS += \
 	%D%/e2e-train.sh \
 	%D%/e2e-scale.sh \
+	%D%/e2e-locks.sh \
 	%D%/e2e-posix.sh \
 	%D%/fault-start.sh \
 	%D%/fault-errors.sh \
@@ -32,6 +33,7 @@ EXTRA_DIST += \
 	%D%/posix_twin.py \
 	%D%/power_load.py \
 	%D%/crash_load.py \
+	%D%/lock_hosts.py \
 	%D%/scale_files.py \
 	%D%/functions.sh \
 	%D%/lint.sh \

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "../common/base/locks.h"
 #include "../common/base/conf.h"
 #include "../common/base/crc32c.h"
 #include "../common/base/err.h"
@@ -197,6 +198,81 @@ START_TEST(random_numbers)
 }
 END_TEST
 
+/* Random record locks of two owners of one domain and one of another, against an array with a cell for
+ * every byte. */
+enum { BYTES = 24, OWNERS = 3 };
+
+static uint64_t cell_domain(unsigned owner)
+{
+	return owner < 2 ? 1 : 2;
+}
+
+START_TEST(lock_ranges)
+{
+	uint8_t model[OWNERS][BYTES] = { { 0 } };
+	struct ff3_locks l = { 0 };
+
+	srand(7);
+	for (int step = 0; step < 20000; step++) {
+		unsigned owner = (unsigned)rand() % OWNERS, a = (unsigned)rand() % BYTES,
+			 b = (unsigned)rand() % BYTES;
+		struct ff3_lock want = { .domain = cell_domain(owner),
+					 .session = 10 + owner / 2,
+					 .owner = owner,
+					 .first = MIN(a, b),
+					 .last = MAX(a, b),
+					 .kind = FF3_LOCK_RECORD,
+					 .type = (uint8_t)(rand() % FF3_LOCK_TYPES) };
+		bool conflict = false, any = false;
+
+		for (unsigned o = 0; o < OWNERS; o++)
+			for (uint64_t i = want.first; i <= want.last; i++)
+				conflict |= cell_domain(o) != want.domain && model[o][i] + want.type > 2 &&
+					    model[o][i] && want.type;
+		for (unsigned i = 0; i < BYTES; i++)
+			any |= model[owner][i] != FF3_LOCK_NONE;
+		ck_assert_int_eq(ff3_locks_any(&l, &want), any);
+		ck_assert_int_eq(ff3_locks_held(&l, &want), model[owner][want.first]);
+		if (want.type != FF3_LOCK_NONE)
+			ck_assert_int_eq(ff3_locks_conflict(&l, &want) != NULL, conflict);
+		if (conflict)
+			continue;
+		ck_assert_int_eq(ff3_locks_set(&l, &want), 0);
+		for (uint64_t i = want.first; i <= want.last; i++)
+			model[owner][i] = want.type;
+	}
+	ff3_locks_drop_session(&l, 10);
+	ff3_locks_drop_session(&l, 11);
+	ck_assert_uint_eq(l.n, 0);
+	ff3_locks_done(&l);
+}
+END_TEST
+
+/* Who sets a flock had the domain's own: what others of it are noted with is corrected. */
+START_TEST(lock_flock)
+{
+	struct ff3_lock a = { .domain = 1, .session = 1, .last = UINT64_MAX }, b = a, other = a;
+	struct ff3_locks l = { 0 };
+
+	b.session = 2;
+	other.domain = 2;
+	a.type = FF3_LOCK_EXCLUSIVE;
+	ck_assert_int_eq(ff3_locks_set(&l, &a), 0);
+	b.type = FF3_LOCK_SHARED;
+	ck_assert_int_eq(ff3_locks_set(&l, &b), 0);
+	ck_assert_int_eq(ff3_locks_held(&l, &a), FF3_LOCK_SHARED);
+	other.type = FF3_LOCK_SHARED;
+	ck_assert_ptr_null(ff3_locks_conflict(&l, &other));
+	other.type = FF3_LOCK_EXCLUSIVE;
+	ck_assert_ptr_nonnull(ff3_locks_conflict(&l, &other));
+	b.type = FF3_LOCK_NONE; /* the last of the domain */
+	ck_assert_int_eq(ff3_locks_set(&l, &b), 0);
+	ck_assert_ptr_null(ff3_locks_conflict(&l, &other));
+	ck_assert_uint_eq(l.n, 0);
+	ff3_locks_done(&l);
+}
+END_TEST
+
 static void remove_dir(void)
 {
 	char path[64];
@@ -225,6 +301,8 @@ int main(void)
 	tcase_add_test(c, conf_long_line);
 	tcase_add_test(c, conf_print);
 	tcase_add_test(c, random_numbers);
+	tcase_add_test(c, lock_ranges);
+	tcase_add_test(c, lock_flock);
 	suite_add_tcase(s, c);
 	srunner_run_all(r, CK_NORMAL);
 	failed = srunner_ntests_failed(r);

@@ -16,7 +16,8 @@
 	K(client, connections, num, "4", "connections to one daemon at most")                      \
 	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
-	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")
+	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
+	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \
 	K(metad, dir, str, "/var/lib/ff3fs/metad", "where the log and the database live")          \

@@ -4,6 +4,7 @@ libff3base_la_SOURCES = \
 	%D%/conf.c %D%/conf.h %D%/conf_keys.h \
 	%D%/crc32c.c %D%/crc32c.h \
 	%D%/err.c %D%/err.h %D%/err_codes.h \
+	%D%/locks.c %D%/locks.h \
 	%D%/log.c %D%/log.h \
 	common/wire/wire.c common/wire/wire.h common/wire/wire_ops.h
 libff3base_la_CFLAGS = $(AM_CFLAGS) $(ISAL_CFLAGS)

@@ -143,6 +143,28 @@ int ff3fs_ftruncate(struct ff3fs_file *file, off_t size);
 /* What a path-based stat would say now, write-behind included. */
 int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret);
 
+/* --- Locks between hosts ------------------------------------------------------------------- */
+
+enum { FF3FS_LOCK_FLOCK, FF3FS_LOCK_RECORD };
+enum { FF3FS_LOCK_NONE, FF3FS_LOCK_SHARED, FF3FS_LOCK_EXCLUSIVE };
+
+/* Processes that already exclude each other by other means (the kernel's locks on files that they
+ * share) name the same domain: their locks do not conflict here. */
+struct ff3fs_lock {
+	uint64_t domain;
+	uint64_t owner;       /* within the process */
+	uint64_t first, last; /* bytes, inclusive; flock: 0 and UINT64_MAX */
+	uint8_t kind;         /* FF3FS_LOCK_FLOCK: the domain's; FF3FS_LOCK_RECORD: the owner's ranges */
+	uint8_t type;         /* FF3FS_LOCK_NONE releases */
+};
+
+/* Takes, converts or releases at once, if lock does not conflict with another domain's. Buffered
+ * writes are sent before a release. test: changes nothing. -EAGAIN: *ret is what is in the way, and
+ * ret->owner what type the owner holds where lock begins. ret may be NULL. Locks end with the
+ * process's last open of the file; a forked child holds none. */
+int ff3fs_lock(struct ff3fs_file *file, const struct ff3fs_lock *lock, int test,
+	       struct ff3fs_lock *ret);
+
 /* --- Batches ------------------------------------------------------------------------------- */
 
 struct ff3fs_completion {

@@ -1,9 +1,11 @@
 /* Purpose: the library's only thread. It sends what has gathered for 50 to 100 ms, and syncs writes
  * that have been unsynced for seconds (the daemons have written them out by then), which frees
- * their copies and notices a restarted daemon even if the application does not write any more.
+ * their copies and notices a restarted daemon even if the application does not write any more. And it
+ * asks metad four times a lease whether it is still the one that granted our locks.
  *
- * Threads: started at the first buffered write, with all signals blocked; sleeps without a
- * time-out when nothing is buffered. flusher.lock is not held while it works.
+ * Threads: started at the first buffered write or lock, with all signals blocked; sleeps without a
+ * time-out when nothing is buffered and nothing was ever locked. flusher.lock is not held while it
+ * works.
  * Fork: the child has none and starts its own when it needs one. */
 #include "internal.h"
 
@@ -34,6 +36,8 @@ static void work(struct ff3fs *fs)
 	uint64_t now = ff3_boottime_ns();
 	size_t n;
 
+	if (atomic_load(&fs->locked))
+		ff3_meta_ask(fs);
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -67,8 +71,11 @@ static void sleep_a_tick(struct ff3fs *fs)
 	if (ms != TICK_MS && atomic_load(&f->n_kicks) != kicks)
 		return;
 	if (ms != TICK_MS && atomic_load(&fs->n_held) == 0) {
-		pthread_cond_wait(&f->wake, &f->lock);
-		return;
+		if (!atomic_load(&fs->locked)) {
+			pthread_cond_wait(&f->wake, &f->lock);
+			return;
+		}
+		ms = MAX(ff3_rpc_peer_lease_ms(fs->meta.rpc) / 4, ms / 4);
 	}
 	until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
 	ts.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC);

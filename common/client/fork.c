@@ -138,6 +138,7 @@ static void inode_in_child(struct ff3_inode *inode)
 	atomic_store(&inode->uncommitted_end, 0);
 	atomic_store(&inode->gather.len, 0);
 	inode->gather.error = 0;
+	ff3_locks_done(&inode->locks);
 	ff3_hold_done(inode);
 }
 
@@ -164,6 +165,7 @@ static void client_in_child(struct ff3fs *fs)
 	ff3_meta_after_fork(&fs->meta);
 	atomic_fetch_add(&fs->meta_epoch, 1);
 	atomic_store(&fs->write_seq, 0);
+	atomic_store(&fs->locked, false);
 	fs->flusher.running = false;
 	atomic_store(&fs->flusher.awake, false);
 	ff3_flusher_init(&fs->flusher);

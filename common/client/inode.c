@@ -39,6 +39,7 @@ static void inode_free(struct ff3_inode *inode)
 	if (!inode)
 		return;
 	ff3_hold_done(inode);
+	ff3_locks_done(&inode->locks);
 	ff3_pool_put(inode->fs, inode->gather.buf, inode->gather.size);
 	free(inode->stripe);
 	free(inode);
@@ -261,18 +262,22 @@ static int reopen(struct ff3_inode *inode, bool once)
 	/* An end that a restarted metad had in memory only. */
 	if (end > rep.attr.size)
 		r = extend_once(inode, end, true);
-	return r;
+	return r < 0 ? r : ff3_locks_reclaim(inode);
+}
+
+static int register_locked(struct ff3_inode *inode)
+{
+	return is_registered(inode) ? 0 : reopen(inode, false);
 }
 
 int ff3_inode_register(struct ff3_inode *inode)
 {
-	int r = 0;
+	int r;
 
 	if (LIKELY(is_registered(inode)))
 		return 0;
 	pthread_mutex_lock(&inode->lock);
-	if (!is_registered(inode))
-		r = reopen(inode, false);
+	r = register_locked(inode);
 	pthread_mutex_unlock(&inode->lock);
 	return r;
 }
@@ -304,14 +309,17 @@ int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
 	int r = 0;
 
 	for (int tries = 0; tries < 3; tries++) {
-		r = ff3_inode_register(inode);
+		r = call->registering ? register_locked(inode) : ff3_inode_register(inode);
 		if (r < 0)
 			return r;
 		r = ff3_meta_call(inode->fs, call);
 		if (r != -EBADF && r != -ESTALE)
 			return r;
 		/* Metad lost our open: it restarted, or our session was away for too long. */
-		ff3_inode_unregister(inode);
+		if (call->registering)
+			atomic_store(&inode->meta_epoch, 0);
+		else
+			ff3_inode_unregister(inode);
 	}
 	return r;
 }

@@ -9,6 +9,7 @@
  *   hold.c  sync.c          unsynced writes and their copies; fsync
  *   chunk_read.c chunk_write.c append.c    striped reads and writes
  *   write_behind.c  read_ahead.c  flusher.c
+ *   lock.c                  locks between hosts
  *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
  *
  * Locks, in the order in which they may be taken; those marked * are held over requests:
@@ -25,6 +26,7 @@
 
 #include "../base/conf.h"
 #include "../base/crc32c.h"
+#include "../base/locks.h"
 #include "../net/rpc.h"
 #include "ff3fs.h"
 
@@ -168,6 +170,9 @@ struct ff3_inode {
 	_Atomic bool told;                /* and metad has heard of it, so that the times are right */
 	_Atomic uint64_t next_write;      /* where a sequential writer would go on */
 
+	struct ff3_locks locks; /* held by us; under lock */
+	bool lost_lock;         /* one of them went to somebody else */
+
 	struct ff3_gather gather;
 	struct ff3_hold hold;
 };
@@ -247,6 +252,7 @@ struct ff3fs {
 	struct ff3_inode *inodes;
 
 	_Atomic uint64_t write_seq; /* tags of chunk writes */
+	_Atomic bool locked; /* this process has taken a lock at metad */
 	_Atomic uint64_t n_held;    /* bytes */
 	struct ff3_flusher flusher;
 	struct ff3_pool pool;
@@ -333,6 +339,8 @@ void ff3_meta_done(struct ff3fs *fs);
 /* From calls that need no metad: asks it now and then, without waiting, whether it is still the one
  * that counts our opens. */
 void ff3_meta_keep(struct ff3fs *fs);
+/* The same from a thread that may wait for the answer. */
+void ff3_meta_ask(struct ff3fs *fs);
 void ff3_meta_after_fork(struct ff3_meta *meta);
 /* Metad restarted since the last sweep: registers every open file again. Not under a lock. */
 void ff3_meta_sweep(struct ff3fs *fs);
@@ -370,7 +378,8 @@ int ff3_inode_register(struct ff3_inode *inode);
 void ff3_inode_register_soon(struct ff3_inode *inode);
 /* The registration of older calls is void: do it again before the next. */
 void ff3_inode_unregister(struct ff3_inode *inode);
-/* A call that needs the file open at metad: registers before it, and again if it must. */
+/* A call that needs the file open at metad: registers before it, and again if it must. With
+ * inode->lock held if the call says `registering`. */
 int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call);
 int ff3_inode_extend(struct ff3_inode *inode, uint64_t end);
 /* Own bytes changed: read-ahead is old. */
@@ -458,6 +467,11 @@ int ff3_write_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uin
 /* The piece was acknowledged: keeps its bytes until they are synced. */
 int ff3_write_done(struct ff3_piece *p, uint64_t *end);
 ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset);
+
+/* --- lock.c ---------------------------------------------------------------------------------- */
+
+/* Takes the inode's locks again from a metad that restarted. inode->lock is held. */
+int ff3_locks_reclaim(struct ff3_inode *inode);
 
 /* --- hold.c, sync.c -------------------------------------------------------------------------- */
 

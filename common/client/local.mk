@@ -4,6 +4,7 @@ libff3client_la_SOURCES = \
 	%D%/ff3fs.h %D%/internal.h %D%/batch.h \
 	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/chunk_read.c %D%/chunk_write.c \
 	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
+	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
 	%D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
 libff3client_la_LIBADD = libff3rpc.la libff3base.la

@@ -189,6 +189,17 @@ void ff3_meta_keep(struct ff3fs *fs)
 	ff3_meta_sweep(fs);
 }
 
+void ff3_meta_ask(struct ff3fs *fs)
+{
+	struct ff3_req_ping req = { .cookie = 1 };
+	struct ff3_rep_ping rep;
+	uint8_t buf[16];
+	struct ff3_meta_call call = FF3_META_CALL(ping, false, &req, &rep, buf, sizeof buf);
+
+	call.once = true;
+	ff3_meta_call(fs, &call);
+}
+
 void ff3_meta_after_fork(struct ff3_meta *meta)
 {
 	meta->seq = 0;

@@ -68,6 +68,11 @@ enum {
 	FF3_WRITE_SYNC = 1, /* answered when durable */
 };
 
+enum {
+	FF3_LOCK_TEST = 1,    /* only ask */
+	FF3_LOCK_RECLAIM = 2, /* was granted before metad restarted */
+};
+
 struct ff3_str {
 	const char *p; /* not NUL-terminated */
 	uint32_t len;

@@ -124,6 +124,7 @@
 	OP(40, set_layout, metad, MUTATE)                                                          \
 	OP(41, routes, metad, READ)                                                                \
 	OP(42, get_path, metad, READ)                                                              \
+	OP(43, lock, metad, SESSION)                                                               \
 	OP(48, register_node, metad, MUTATE)                                                       \
 	OP(49, heartbeat, metad, SESSION)                                                          \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
@@ -195,6 +196,27 @@
 /* Waits for the exclusive right to append and answers the end of the file. */
 #define FF3_REQ_append_lock(F) F(u64, ino)
 #define FF3_REP_append_lock(F) F(u64, size)
+
+/* flock(2) and fcntl(2) locks between hosts; common/base/locks.h has the rules and the values of
+ * kind and type. Answers at once: granted, or the lock of another domain that is in the way. The
+ * file must be open by the session, and the lock goes with that open. EAGAIN: metad restarted less
+ * than a lease ago, and clients that may hold locks have not come back yet; those that have take
+ * theirs again with FF3_LOCK_RECLAIM. held: what the owner has where the range begins. */
+#define FF3_REQ_lock(F)                                                                            \
+	F(u64, ino)                                                                                \
+	F(u64, domain)                                                                             \
+	F(u64, owner)                                                                              \
+	F(u64, first)                                                                              \
+	F(u64, last) /* inclusive */                                                               \
+	F(u8, kind)                                                                                \
+	F(u8, type)                                                                                \
+	F(u8, flags) /* FF3_LOCK_* */
+#define FF3_REP_lock(F)                                                                            \
+	F(u8, granted)                                                                             \
+	F(u8, held)                                                                                \
+	F(u8, type) /* the three of the lock in the way */                                         \
+	F(u64, first)                                                                              \
+	F(u64, last)
 
 /* Makes size and times durable. end (0: none) repeats an extend that a restarted metad lost. */
 #define FF3_REQ_commit(F)                                                                          \

@@ -1,0 +1,55 @@
+#!/bin/bash
+# Locks exclude: between processes, between hosts (which here are processes with different directories
+# of lock files), over exec, over the end of a passer-by, over metad's restart; and end with a killed
+# process.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires ff3fs-metad ff3fs-chunkd flock
+requires_python
+FF3FS_METAD_LEASE=2s start_cluster 1
+mkdir "$tmp/a" "$tmp/b"
+file=$prefix/file
+
+a() { XDG_RUNTIME_DIR=$tmp/a on "$@"; }
+b() { XDG_RUNTIME_DIR=$tmp/b on "$@"; }
+
+a /usr/bin/python3 "$srcdir/tests/lock_hosts.py" "$file" "$tmp/a" "$tmp/b" || die "locks between hosts"
+
+# A shell holds a lock that flock(1) took for it; closing the descriptor gives it back.
+export file tmp
+a bash -c '
+	exec 9>"$file"
+	flock 9
+	XDG_RUNTIME_DIR=$tmp/b flock -n "$file" true && exit 1
+	XDG_RUNTIME_DIR=$tmp/a flock -n "$file" true && exit 2
+	exec 9>&-
+	XDG_RUNTIME_DIR=$tmp/b flock -w 20 "$file" true || exit 3' ||
+	die "a lock that flock(1) took for its parent: $?"
+say "ok: a lock that flock(1) took for its parent"
+
+# A program that takes the locker's place goes on having it.
+a flock -F "$file" bash -c '
+	XDG_RUNTIME_DIR=$tmp/b flock -n "$file" true && exit 1
+	XDG_RUNTIME_DIR=$tmp/a flock -n "$file" true && exit 2
+	exit 0' || die "a lock over exec: $?"
+b flock -w 20 "$file" true || die "a lock over exec was never given back"
+say "ok: a lock over exec"
+
+# Held over metad's restart by a process that sleeps meanwhile; nobody else gets it.
+mkfifo "$tmp/ready" "$tmp/go"
+XDG_RUNTIME_DIR=$tmp/a start_on /usr/bin/python3 -c '
+import fcntl, sys
+f = open(sys.argv[1], "r+")
+fcntl.flock(f, fcntl.LOCK_EX)
+open(sys.argv[2], "w").write("held\n")
+open(sys.argv[3]).read()' "$file" "$tmp/ready" "$tmp/go"
+holder=$started_on
+cleanup_fn 'kill -KILL $holder 2>/dev/null'
+read -r line <"$tmp/ready"
+kill_daemon "$metad_pid"
+FF3FS_METAD_LEASE=2s start_metad
+fails "another host is refused after metad's restart" 1 b timeout 60 flock -n "$file" true
+# A killed holder: its lock ends with its session's lease.
+kill -KILL "$holder"
+wait "$holder" 2>/dev/null
+check "a killed holder's lock ends" b flock -w 30 "$file" true
+say "locks hold"
