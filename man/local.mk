@@ -4,6 +4,7 @@ dist_man_MANS += \
 	%D%/ff3fs.1 \
 	%D%/ff3fs-admin.1 \
 	%D%/ff3fs-get.1 \
+	%D%/ff3fs-mount.8 \
 	%D%/ff3fs-put.1 \
 	%D%/ff3fs.conf.5
 

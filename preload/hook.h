@@ -23,6 +23,7 @@
 
 #include <limits.h>
 
+#include "../common/base/app_errno.h"
 #include "core.h"
 #include "fdtab.h"
 #include "hooks.h"
@@ -62,20 +63,7 @@ static inline long hook_result(long r)
 {
 	if (LIKELY(r >= 0))
 		return r;
-	switch (r) {
-	/* No program expects the network's errors from a file. */
-	case -ECONNREFUSED:
-	case -ECONNRESET:
-	case -ECONNABORTED:
-	case -ENOTCONN:
-	case -EHOSTUNREACH:
-	case -ENETUNREACH:
-	case -EPIPE:
-		errno = EIO;
-		break;
-	default:
-		errno = r < -4095 ? EIO : (int)-r;
-	}
+	errno = ff3_app_errno(r);
 	return -1;
 }
 

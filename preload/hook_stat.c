@@ -3,11 +3,8 @@
 
 #include <sys/sysmacros.h>
 
+#include "../common/client/attr_stat.h"
 #include "raw.h"
-
-/* Buffered readers (Python's open) take st_blksize as the size of one read: small, so that a
- * random access does not fetch much more than was asked for. */
-#define BLKSIZE 32768
 
 int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
 {
@@ -22,20 +19,8 @@ int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
 
 void stat_fill(const struct ff3fs_attr *a, struct stat *st)
 {
-	*st = (struct stat){
-		.st_dev = FF3_ST_DEV,
-		.st_ino = a->ino,
-		.st_mode = a->mode,
-		.st_nlink = a->nlink,
-		.st_uid = a->uid,
-		.st_gid = a->gid,
-		.st_size = (off_t)a->size,
-		.st_blksize = BLKSIZE,
-		.st_blocks = (blkcnt_t)((a->size + 511) / 512),
-		.st_atim = a->atime,
-		.st_mtim = a->mtime,
-		.st_ctim = a->ctime,
-	};
+	ff3_attr_to_stat(a, st);
+	st->st_dev = FF3_ST_DEV;
 }
 
 static int give_stat(struct stat *user, const struct ff3fs_attr *a)
@@ -137,7 +122,7 @@ static int give_statx(struct statx *user, const struct ff3fs_attr *a)
 {
 	struct statx stx = {
 		.stx_mask = STATX_BASIC_STATS | STATX_BTIME,
-		.stx_blksize = BLKSIZE,
+		.stx_blksize = FF3_ST_BLKSIZE,
 		.stx_nlink = a->nlink,
 		.stx_uid = a->uid,
 		.stx_gid = a->gid,

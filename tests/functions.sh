@@ -33,7 +33,7 @@ find_built() {
 }
 
 mkdir "$tmp/bin"
-for program in ff3fs-metad ff3fs-chunkd ff3fs ff3fs-put ff3fs-get ff3fs-admin; do
+for program in ff3fs-metad ff3fs-chunkd ff3fs ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount; do
 	if built=$(find_built "$program"); then ln -s "$built" "$tmp/bin/$program"; fi
 done
 PATH=$tmp/bin:$PATH

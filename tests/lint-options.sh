@@ -22,14 +22,15 @@ compare() {
 }
 
 all=()
-for program in ff3fs-put ff3fs-get ff3fs-admin; do
+for program in ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount; do
+	command -v $program >/dev/null || continue # configured without it
 	options_of $program >"$tmp/have"
-	compare $program.1 $program "$tmp/have"
+	compare "$(cd "$srcdir/man" && ls $program.[18])" $program "$tmp/have"
 	all+=("$program")
 done
 : >"$tmp/have.all"
 for command in $(ff3fs --commands); do
-	case $command in put | get | admin | version) continue ;; esac
+	case $command in put | get | admin | mount | version) continue ;; esac
 	options_of ff3fs "$command" >>"$tmp/have.all"
 	plain "$srcdir/man/ff3fs.1" | grep -q "^\.SS $command$" ||
 		die "ff3fs.1 has no section on $command"

@@ -49,7 +49,7 @@ _ff3fs()
 		fi
 		;;
 	ls | stat | rm | mkdir | mv) _ff3fs_remote ;;
-	put | get)
+	put | get | mount)
 		_ff3fs_remote
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
@@ -60,4 +60,4 @@ _ff3fs()
 	esac
 }
 
-complete -F _ff3fs ff3fs ff3fs-put ff3fs-get ff3fs-admin
+complete -F _ff3fs ff3fs ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount

@@ -37,23 +37,33 @@ ff3fs_admin_SOURCES = $(ff3fs_shared_sources) %D%/admin.c %D%/admin.h %D%/admin_
 ff3fs_admin_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
 ff3fs_admin_LDADD = libff3base.la $(JANSSON_LIBS) $(CURL_LIBS)
 
+if FUSE
+bin_PROGRAMS += ff3fs-mount
+endif
+ff3fs_mount_SOURCES = \
+	$(ff3fs_shared_sources) %D%/cli_fs.c \
+	%D%/mount.c %D%/mount.h \
+	%D%/mount_dir.c %D%/mount_file.c %D%/mount_names.c %D%/mount_users.c %D%/mount_wire.c
+ff3fs_mount_CFLAGS = $(ff3fs_CFLAGS) $(FUSE_CFLAGS)
+ff3fs_mount_LDADD = $(ff3fs_LDADD) $(FUSE_LIBS)
+
 # Bash looks for a file of the command's name.
 bashcompletiondir = $(datadir)/bash-completion/completions
 bashcompletion_DATA = %D%/completion/ff3fs
-EXTRA_DIST += %D%/completion.bash
+EXTRA_DIST += %D%/completion.bash tests/mount_model.py
 CLEANFILES += %D%/completion/ff3fs
 %D%/completion/ff3fs: %D%/completion.bash
 	$(AM_V_GEN)mkdir -p $(@D) && cp $< $@
 install-data-hook:
-	for name in ff3fs-put ff3fs-get ff3fs-admin; do \
+	for name in ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount; do \
 		ln -sf ff3fs $(DESTDIR)$(bashcompletiondir)/$$name; done
 uninstall-hook:
-	for name in ff3fs-put ff3fs-get ff3fs-admin; do \
+	for name in ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount; do \
 		rm -f $(DESTDIR)$(bashcompletiondir)/$$name; done
 
 check_PROGRAMS += tests/unit-tools
 TESTS += tests/unit-tools tests/lint-options.sh tests/e2e-dev.sh tests/e2e-tools.sh tests/e2e-put-get.sh \
-	tests/e2e-admin.sh
+	tests/e2e-admin.sh tests/e2e-mount.sh
 tests_unit_tools_SOURCES = \
 	tests/unit-tools.c $(ff3fs_shared_sources) \
 	%D%/pool.c %D%/pool.h %D%/progress.c %D%/progress.h

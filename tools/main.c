@@ -20,6 +20,9 @@ static const struct {
 	{ "put", "copy files and directories to ff3fs" },
 	{ "get", "copy files and directories from ff3fs" },
 	{ "admin", "show the cluster's state" },
+#ifdef WITH_MOUNT
+	{ "mount", "mount ff3fs by FUSE" },
+#endif
 };
 
 static int print_version(int argc, char **argv)

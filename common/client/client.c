@@ -174,29 +174,38 @@ void ff3_pool_put(struct ff3fs *fs, void *p, size_t len)
 
 /* --- Birth and death ------------------------------------------------------------------------- */
 
-static int load_identity(struct ff3fs *fs)
-{
-	uid_t ruid, euid, suid;
-	gid_t rgid, egid, sgid, groups[FF3_GROUPS_MAX];
-	int n;
+/* Whom the daemons check permissions for. */
+struct who {
+	uid_t uid;
+	gid_t gid;
+	int n_groups;
+	gid_t groups[FF3_GROUPS_MAX];
+};
 
-	if (getresuid(&ruid, &euid, &suid) < 0 || getresgid(&rgid, &egid, &sgid) < 0)
+static int who_this_process_is(struct who *ret)
+{
+	uid_t ruid, suid;
+	gid_t rgid, sgid;
+
+	if (getresuid(&ruid, &ret->uid, &suid) < 0 || getresgid(&rgid, &ret->gid, &sgid) < 0)
 		return -errno;
-	n = getgroups(ARRAY_SIZE(groups), groups);
-	if (n < 0)
-		return -errno;
-	for (int i = 0; i < n; i++)
-		fs->groups[i] = groups[i];
+	ret->n_groups = getgroups(ARRAY_SIZE(ret->groups), ret->groups);
+	return ret->n_groups < 0 ? -errno : 0;
+}
+
+static void set_identity(struct ff3fs *fs, const struct who *who)
+{
+	for (int i = 0; i < who->n_groups; i++)
+		fs->groups[i] = who->groups[i];
 	fs->session = ff3_random_u64();
 	fs->identity = (struct ff3_rpc_identity){
 		.session = fs->session,
 		.role = FF3_ROLE_CLIENT,
-		.uid = euid,
-		.gid = egid,
+		.uid = who->uid,
+		.gid = who->gid,
 		.groups = fs->groups,
-		.n_groups = (uint32_t)n,
+		.n_groups = (uint32_t)who->n_groups,
 	};
-	return 0;
 }
 
 /* "host:port". */
@@ -207,12 +216,13 @@ static bool is_address(const char *s)
 	return colon && colon > s && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1);
 }
 
-static int client_init(struct ff3fs *fs)
+static int client_init(struct ff3fs *fs, const struct who *who)
 {
-	int r = is_address(fs->conf.client.metad) ? load_identity(fs) : -EINVAL;
+	int r;
 
-	if (r < 0)
-		return r;
+	if (!is_address(fs->conf.client.metad))
+		return -EINVAL;
+	set_identity(fs, who);
 	fs->timeout_ns = fs->conf.client.timeout * FF3_NSEC_PER_MSEC;
 	fs->meta_epoch = 1;
 	pthread_mutex_init(&fs->routes.lock, NULL);
@@ -225,9 +235,8 @@ static int client_init(struct ff3fs *fs)
 	return ff3_meta_init(fs);
 }
 
-EXPORT int ff3fs_new(const char *conf, struct ff3fs **ret)
+static int new_client(const char *conf, const struct who *who, struct ff3fs **ret)
 {
-	FF3_ENTER();
 	struct ff3fs *fs = calloc(1, sizeof *fs);
 	int r;
 
@@ -239,7 +248,7 @@ EXPORT int ff3fs_new(const char *conf, struct ff3fs **ret)
 		snprintf(conf_error, sizeof conf_error, "%s", fs->conf.error);
 		ff3_explain("%s", conf_error);
 	} else {
-		r = client_init(fs);
+		r = client_init(fs, who);
 		if (r == -EINVAL) {
 			snprintf(conf_error, sizeof conf_error,
 				 "[client] metad = %s: expected host:port", fs->conf.client.metad);
@@ -254,6 +263,28 @@ EXPORT int ff3fs_new(const char *conf, struct ff3fs **ret)
 	ff3_clients_add(fs);
 	*ret = fs;
 	return 0;
+}
+
+EXPORT int ff3fs_new(const char *conf, struct ff3fs **ret)
+{
+	FF3_ENTER();
+	struct who who;
+	int r = who_this_process_is(&who);
+
+	return r < 0 ? r : new_client(conf, &who, ret);
+}
+
+EXPORT int ff3fs_new_as(const char *conf, uid_t uid, gid_t gid, const gid_t *groups, int n_groups,
+			struct ff3fs **ret)
+{
+	FF3_ENTER();
+	struct who who = { .uid = uid, .gid = gid, .n_groups = n_groups };
+
+	if (n_groups < 0 || n_groups > (int)ARRAY_SIZE(who.groups))
+		return -EINVAL;
+	if (n_groups > 0)
+		memcpy(who.groups, groups, (size_t)n_groups * sizeof *groups);
+	return new_client(conf, &who, ret);
 }
 
 EXPORT void ff3fs_free(struct ff3fs *fs)

@@ -91,6 +91,10 @@ int ff3fs_api_version(void);
  * (FF3FS_CLIENT_*) overrides it. Connects on first use, so success does not mean that the cluster
  * answers. -EINVAL: the configuration is wrong; ff3fs_conf_error() has the line. */
 int ff3fs_new(const char *conf, struct ff3fs **ret);
+/* The same for another user, as a server does that acts for many: files that it makes are his, and
+ * permissions are his. */
+int ff3fs_new_as(const char *conf, uid_t uid, gid_t gid, const gid_t *groups, int n_groups,
+		 struct ff3fs **ret);
 /* Why the calling thread's last ff3fs_new failed. Never NULL. */
 const char *ff3fs_conf_error(void);
 /* No file may be open. Accepts NULL. */
