@@ -43,12 +43,12 @@
 	C(__pread_chk, SERVED, "")                                                                 \
 	C(readv, SERVED, "")                                                                       \
 	C(preadv, SERVED, "")                                                                      \
-	C(preadv2, EMULATED, "RWF_HIPRI; another flag: EOPNOTSUPP.")                                \
+	C(preadv2, EMULATED, "RWF_NOWAIT and other flags that need the kernel: EOPNOTSUPP.")         \
 	C(write, SERVED, "")                                                                       \
 	C(pwrite, SERVED, "")                                                                      \
 	C(writev, SERVED, "")                                                                      \
 	C(pwritev, SERVED, "")                                                                     \
-	C(pwritev2, EMULATED, "RWF_HIPRI, RWF_DSYNC, RWF_SYNC; another flag: EOPNOTSUPP.")          \
+	C(pwritev2, EMULATED, "RWF_NOWAIT and other flags that need the kernel: EOPNOTSUPP.")        \
 	C(lseek, EMULATED, "SEEK_DATA and SEEK_HOLE: all is data up to the end.")                   \
 	C(truncate, SERVED, "")                                                                    \
 	C(ftruncate, SERVED, "")                                                                   \
@@ -193,7 +193,7 @@
 	N(tee, PASSED, "Between pipes only.")                                                       \
 	N(vmsplice, PASSED, "Between pipes and memory only.")                                       \
 	T("Asynchronous input and output")                                                         \
-	CALLS_ASYNCHRONOUS(N)                                                                      \
+	CALLS_ASYNCHRONOUS(C, N)                                                                      \
 	T("Processes")                                                                             \
 	C(execve, EMULATED, "A program below a prefix is executed from memory.")                    \
 	C(execv, EMULATED, "A program below a prefix is executed from memory.")                     \
@@ -267,14 +267,17 @@
 	N(epoll_wait, PASSED, "")                                                                  \
 	N(epoll_pwait, PASSED, "")
 
-#define CALLS_ASYNCHRONOUS(N)                                                                      \
-	N(io_setup, REFUSED, "EBADF for a file of a prefix, in the request's result.")              \
-	N(io_submit, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
-	N(io_getevents, REFUSED, "EBADF for a file of a prefix, in the request's result.")          \
-	N(io_pgetevents, REFUSED, "EBADF for a file of a prefix, in the request's result.")         \
-	N(io_cancel, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
-	N(io_destroy, REFUSED, "EBADF for a file of a prefix, in the request's result.")            \
-	N(io_queue_init, REFUSED, "EBADF for a file of a prefix, in the request's result.")         \
+#define CALLS_ASYNCHRONOUS(C, N)                                                                   \
+	C(io_setup, SERVED, "")                                                                    \
+	C(io_destroy, SERVED, "")                                                                  \
+	C(io_submit, SERVED, "")                                                                   \
+	C(io_getevents, SERVED, "")                                                                \
+	C(io_pgetevents, SERVED, "")                                                               \
+	C(io_queue_init, SERVED, "")                                                               \
+	C(io_queue_release, SERVED, "")                                                            \
+	C(io_queue_run, SERVED, "")                                                                \
+	C(io_queue_wait, SERVED, "")                                                               \
+	N(io_cancel, PASSED, "EINVAL: reads and writes cannot be cancelled.")                       \
 	N(aio_read, REFUSED, "EBADF for a file of a prefix, in the request's result.")              \
 	N(aio_write, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
 	N(aio_error, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \

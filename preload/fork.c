@@ -32,6 +32,7 @@ void fork_in_child(void)
 	core_after_fork();
 	fdtab_after_fork();
 	async_after_fork();
+	aio_ctx_after_fork();
 	stdio_after_fork();
 	lock_after_fork();
 	shared_map_after_fork();

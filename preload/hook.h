@@ -186,6 +186,10 @@ void keeper_release(int fd);
 
 /* hook_fd.c: for close from inside. Negative errno. */
 int fd_close(int fd);
+/* A descriptor of ours (or its error): moves it out of the application's way and marks it. */
+int fd_hide(int fd);
+/* … and closes it. */
+void fd_unhide(int fd);
 /* What flush every open file's gathered writes: before exec and exit. */
 void flush_everything(void);
 

@@ -215,8 +215,12 @@ int hook_fcntl(int fd, int cmd, ...)
 	if (UNLIKELY(ours != 0))
 		return (int)hook_result(ours < 0 ? ours : fcntl_ours(fd, o, cmd, arg));
 	r = REAL(fcntl)(fd, cmd, arg);
-	if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && init_active())
-		fdtab_set_native(r);
+	if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && init_active()) {
+		if (UNLIKELY(core_called_from(__builtin_return_address(0))))
+			fdtab_set_internal(r);
+		else
+			fdtab_set_native(r);
+	}
 	return r;
 }
 
@@ -300,7 +304,7 @@ int hook_daemon(int nochdir, int noclose)
 
 /* The core's own descriptors go high, so that programs find the numbers they expect, and are
  * marked, so that programs that close what they do not know leave them alone. */
-static int hide_internal(int fd)
+int fd_hide(int fd)
 {
 	struct rlimit limit;
 	int base, high;
@@ -319,18 +323,24 @@ static int hide_internal(int fd)
 	return fd;
 }
 
+void fd_unhide(int fd)
+{
+	fdtab_forget(fd);
+	raw_close(fd);
+}
+
 int hook_socket(int domain, int type, int protocol)
 {
 	int fd = REAL(socket)(domain, type, protocol);
 
-	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? hide_internal(fd) : fd;
+	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? fd_hide(fd) : fd;
 }
 
 int hook_eventfd(unsigned initial, int flags)
 {
 	int fd = REAL(eventfd)(initial, flags);
 
-	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? hide_internal(fd) : fd;
+	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? fd_hide(fd) : fd;
 }
 
 DEFINE_ALIASES(fd)

@@ -140,8 +140,8 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 
 ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)
 {
-	if (rwf & ~RWF_HIPRI_)
-		return -EOPNOTSUPP;
+	if (rwf & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_ | RWF_APPEND_))
+		return -EOPNOTSUPP; /* the last three mean nothing here */
 	return n == 0 ? 0 : rw_read(fd, o, iov, n, offset);
 }
 

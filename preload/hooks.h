@@ -19,6 +19,8 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
+#include <linux/aio_abi.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -312,6 +314,22 @@
 	H(E, void, _exit, (int status))                                                            \
 	H(L, void, _Exit, (int status))
 
+/* libaio's functions, which return negative errors and leave errno alone. io_cancel passes: reads and
+ * writes cannot be cancelled, and the kernel says so. */
+#define HOOKS_aio(H, A)                                                                            \
+	H(L, int, io_setup, (int n, aio_context_t * ret))                                          \
+	H(L, int, io_destroy, (aio_context_t id))                                                  \
+	H(L, int, io_submit, (aio_context_t id, long n, struct iocb *iocbs[]))                     \
+	H(L, int, io_getevents,                                                                    \
+	  (aio_context_t id, long min, long max, struct io_event *events, struct timespec *timeout)) \
+	H(L, int, io_pgetevents,                                                                   \
+	  (aio_context_t id, long min, long max, struct io_event *events,                          \
+	   struct timespec *timeout, sigset_t *mask))                                              \
+	H(L, int, io_queue_init, (int n, aio_context_t * ret))                                     \
+	H(L, int, io_queue_release, (aio_context_t id))                                            \
+	H(L, int, io_queue_run, (aio_context_t id))                                                \
+	H(L, int, io_queue_wait, (aio_context_t id, struct timespec *timeout))
+
 /* In assembly: hook_vfork.c. */
 #define HOOKS_vfork(H, A)                                                                          \
 	H(E, pid_t, vfork, (void))                                                                 \
@@ -335,5 +353,6 @@
 	HOOKS_copy(H, A)                                                                           \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
+	HOOKS_aio(H, A)                                                                            \
 	HOOKS_vfork(H, A)                                                                          \
 	HOOKS_syscall(H, A)

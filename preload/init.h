@@ -25,6 +25,7 @@ int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n);
 /* What each module does in a forked child, and at exit. */
 void fdtab_after_fork(void);
 void async_after_fork(void);
+void aio_ctx_after_fork(void);
 void stdio_after_fork(void);
 void lock_after_fork(void);
 void core_after_fork(void);

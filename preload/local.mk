@@ -2,12 +2,15 @@
 preloaddir = $(libdir)
 preload_LTLIBRARIES = libff3fs_preload.la
 preload_sources = \
+	%D%/aio_ctx.c %D%/aio_ctx.h \
+	%D%/aio_notify.c \
 	%D%/async.c %D%/async.h \
 	%D%/calls.h \
 	%D%/core.c %D%/core.h \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fork.c \
 	%D%/hook.h %D%/hooks.h \
+	%D%/hook_aio.c \
 	%D%/hook_copy.c \
 	%D%/hook_cwd.c \
 	%D%/hook_dir.c \
@@ -56,10 +59,15 @@ tests_unit_preload_SOURCES = tests/unit-preload.c $(preload_sources)
 tests_unit_preload_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -fno-builtin
 tests_unit_preload_LDADD = $(CHECK_LIBS)
 TESTS += \
+	tests/e2e-preload-aio.sh \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-python.sh \
 	tests/e2e-preload-tools.sh
+check_PROGRAMS += tests/preload-aio
+tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preload_aio_many.c
+tests_preload_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_aio_LDADD = -lpthread -ldl
 check_PROGRAMS += tests/preload-calls
 tests_preload_calls_SOURCES = tests/preload_calls.c
 tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w

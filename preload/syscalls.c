@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "aio.h"
 #include "hook.h"
 #include "raw.h"
 

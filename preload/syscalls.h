@@ -92,6 +92,13 @@ long syscall_serve(long number, const long a[6]);
 	  hook_copy_file_range(INT(0), PTR(1), INT(2), PTR(3), SIZE(4), (unsigned)a[5]))           \
 	S(splice, FD(0) | FD(2),                                                                   \
 	  hook_splice(INT(0), PTR(1), INT(2), PTR(3), SIZE(4), (unsigned)a[5]))                    \
+	S(io_setup, ALWAYS, hook_raw(aio_setup((unsigned)a[0], PTR(1))))                           \
+	S(io_destroy, ALWAYS, hook_raw(aio_destroy((aio_context_t)a[0])))                          \
+	S(io_submit, ALWAYS, hook_raw(aio_submit((aio_context_t)a[0], a[1], PTR(2))))              \
+	S(io_getevents, ALWAYS,                                                                    \
+	  hook_raw(aio_getevents((aio_context_t)a[0], a[1], a[2], PTR(3), PTR(4))))                \
+	S(io_pgetevents, ALWAYS,                                                                   \
+	  hook_raw(aio_pgetevents((aio_context_t)a[0], a[1], a[2], PTR(3), PTR(4), PTR(5))))       \
 	S(mmap, ALWAYS, (long)hook_mmap(PTR(0), SIZE(1), INT(2), INT(3), INT(4), a[5]))            \
 	S(munmap, ALWAYS, hook_munmap(PTR(0), SIZE(1)))                                            \
 	S(mremap, ALWAYS, (long)hook_mremap(PTR(0), SIZE(1), SIZE(2), INT(3), PTR(4)))             \

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Linux AIO (preload_aio.c), by system calls and by libaio's functions: results and errors as on a
+# local directory; thousands in flight, waiting threads, the end of contexts; fio checks its data.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires ff3fs-metad ff3fs-chunkd
+calls=$(find_built preload-aio) || die 'preload-aio is not built'
+export UNALIGNED=1
+
+start_cluster 3
+for way in '' libaio; do
+	rm -rf "$tmp/local"
+	mkdir "$tmp/local"
+	(unset UNALIGNED; "$calls" calls "$tmp/local" $way) >"$tmp/want"
+	status=$?
+	if [ -n "$way" ] && [ $status -eq 77 ]; then say 'no libaio'; continue; fi
+	[ $status -eq 0 ] || die "the local run: exit $status"
+	on mkdir "$prefix/calls$way" || die mkdir
+	check "calls ${way:-by syscall}" on "$calls" calls "$prefix/calls$way" $way
+	diff "$tmp/want" "$tmp/check.out" || die 'not what a local directory gives'
+	check "thousands in flight ${way:-by syscall}" on "$calls" many "$prefix/calls$way" $way
+	check "waiting threads ${way:-by syscall}" on "$calls" threads "$prefix/calls$way" $way
+	check "the end ${way:-by syscall}" on "$calls" ends "$prefix/calls$way" $way
+done
+
+command -v fio >/dev/null || { say 'no fio on this machine'; exit 0; }
+verified() { # verified WHAT OPTION…
+	local what=$1
+	shift
+	check "fio $what" on fio --name=x --verify=crc32c --verify_fatal=1 --do_verify=1 --size="${FIO_SIZE:-8m}" \
+		--iodepth=64 --group_reporting --output-format=terse "$@"
+}
+cd "$tmp" || exit 1 # fio leaves its state there
+for engine in libaio; do
+	verified "$engine direct" --ioengine=$engine --directory="$prefix" --direct=1 --rw=randrw --bs=4k --numjobs=3
+	verified "$engine unaligned" --ioengine=$engine --directory="$prefix" --rw=randwrite \
+		--bsrange=512-64k --bs_unaligned=1 --norandommap=0 --numjobs=2 --thread
+	verified "$engine, native files as well" --ioengine=$engine \
+		--filename="$prefix/mixed:$tmp/mixed" --rw=randwrite --bs=8k --fsync=32
+done
