@@ -77,3 +77,21 @@ tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
 tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 TESTS += tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
 EXTRA_DIST += tests/preload_python.py
+
+# The differential suite, with calls by function and by number.
+check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall
+posix_sources = \
+	tests/posix_attr.c \
+	tests/posix_diff.c tests/posix_diff.h \
+	tests/posix_dirs.c \
+	tests/posix_fds.c \
+	tests/posix_open.c \
+	tests/posix_paths.c \
+	tests/posix_perm.c \
+	tests/posix_pointers.c \
+	tests/posix_rw.c \
+	tests/posix_stdio.c
+tests_preload_posix_SOURCES = $(posix_sources)
+tests_preload_posix_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_posix_syscall_SOURCES = $(posix_sources)
+tests_preload_posix_syscall_CFLAGS = $(AM_CFLAGS) -O1 -w -DVIA_SYSCALL
