@@ -49,7 +49,8 @@ static int check(const struct metad_cred *cred, const struct metad_inode *inode,
 static void set_owner_and_mode(const struct metad_cred *cred, struct metad_inode *inode,
 			       const struct ff3_req_setattr *q)
 {
-	if (q->valid & (FF3_SET_UID | FF3_SET_GID))
+	/* chown of nobody and no group takes the bits as well. */
+	if (q->valid == 0 || (q->valid & (FF3_SET_UID | FF3_SET_GID)))
 		inode->mode &= ~metad_mode_kills(cred, inode);
 	if (q->valid & FF3_SET_UID)
 		inode->uid = q->uid;
@@ -86,7 +87,7 @@ int apply_setattr(struct metad_apply *a, const struct ff3_req_setattr *q, struct
 		inode->atime = a->now;
 	if (q->valid & FF3_SET_MTIME_NOW)
 		inode->mtime = a->now;
-	if (q->valid & (FF3_SET_MODE | FF3_SET_UID | FF3_SET_GID))
+	if (q->valid == 0 || (q->valid & (FF3_SET_MODE | FF3_SET_UID | FF3_SET_GID)))
 		inode->generation++;
 	inode->ctime = a->now;
 	r = metad_db_put_inode(a->db, inode);

@@ -31,7 +31,9 @@ int metad_may_xattr(const struct metad_cred *cred, const struct metad_inode *ino
 	if (user && write && S_ISDIR(inode->mode) && (inode->mode & S_ISVTX) &&
 	    !metad_is_owner(cred, inode))
 		return -EPERM;
-	if (begins(name, "system.") || begins(name, "security."))
+	if (begins(name, "security."))
+		return !write ? -ENODATA : cred->uid != 0 ? -EPERM : -EOPNOTSUPP;
+	if (begins(name, "system."))
 		return -EOPNOTSUPP;
 	if (!trusted && metad_permission(cred, inode, write ? METAD_MAY_WRITE : METAD_MAY_READ) < 0)
 		return -EACCES;

@@ -160,6 +160,7 @@
 	C(mkfifo, REFUSED, "EPERM")                                                                \
 	C(mkfifoat, REFUSED, "EPERM")                                                              \
 	C(bind, REFUSED, "EPERM for a socket's name below a prefix.")                               \
+	C(connect, REFUSED, "ECONNREFUSED for a name below a prefix.")                              \
 	T("Streams")                                                                               \
 	C(fopen, SERVED, "")                                                                       \
 	C(freopen, SERVED, "")                                                                     \

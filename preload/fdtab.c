@@ -33,6 +33,11 @@ static _Atomic uintptr_t *_Atomic pages[N_PAGES] = { fdtab_first };
 
 #define SLAB 64
 
+/* What F_GETFL shows of the flags of open. */
+#define OFD_FLAGS                                                                                  \
+	(O_ACCMODE | O_APPEND | O_ASYNC | O_DIRECT | O_DIRECTORY | O_LARGEFILE | O_NOATIME |       \
+	 O_NOFOLLOW | O_NONBLOCK | O_PATH | O_SYNC | O_TMPFILE)
+
 static struct ofd *free_ofds;
 static _Atomic int free_lock;
 
@@ -87,7 +92,9 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	o->slots = 0;
 	o->ino = p->ino;
 	o->generation = p->generation;
-	o->flags = p->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC);
+	o->flags = p->flags & OFD_FLAGS;
+	if (o->flags & O_PATH)
+		o->flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
 	o->file = file;
 	o->dir = NULL;
 	o->dir_cookie = 0;

@@ -1,6 +1,7 @@
 /* Which of the process's descriptors are ours, and what is behind them. See fdtab.c. */
 #pragma once
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -23,6 +24,20 @@ struct ofd {
 	pid_t opener;             /* the process that opened it; 0: inherited */
 	struct ofd *next_free;
 };
+
+/* O_ACCMODE, or (3) as Linux has it: permission for both, for ioctl only. */
+static inline bool ofd_reads(const struct ofd *o)
+{
+	int mode = o->flags & O_ACCMODE;
+
+	return o->file && (mode == O_RDONLY || mode == O_RDWR);
+}
+static inline bool ofd_writes(const struct ofd *o)
+{
+	int mode = o->flags & O_ACCMODE;
+
+	return o->file && (mode == O_WRONLY || mode == O_RDWR);
+}
 
 #define SLOT_UNKNOWN ((uintptr_t)0)
 #define SLOT_NATIVE ((uintptr_t)1)

@@ -113,6 +113,56 @@ static ssize_t give_offset(off_t *user, const off_t *ours, ssize_t r)
 	return r;
 }
 
+/* 0, or what the kernel would say to a descriptor: side by side, reading first. */
+static int open_for(const struct side *s, bool write)
+{
+	struct ff3fs_attr a;
+	long flags;
+	int r;
+
+	if (!s->o) {
+		flags = RAW(fcntl, s->fd, F_GETFL);
+		if (flags < 0)
+			return (int)flags;
+		return (flags & O_PATH) || (flags & O_ACCMODE) == (write ? O_RDONLY : O_WRONLY) ? -EBADF :
+												  0;
+	}
+	if (!(write ? ofd_writes(s->o) : ofd_reads(s->o)))
+		return -EBADF;
+	r = write ? 0 : stat_ofd(s->o, &a);
+	return r < 0 ? r : !write && S_ISDIR(a.mode) ? -EISDIR : 0;
+}
+
+static bool appends(const struct side *s)
+{
+	return s->o ? s->o->flags & O_APPEND : RAW(fcntl, s->fd, F_GETFL) & O_APPEND;
+}
+
+static mode_t type_of(const struct side *s)
+{
+	struct stat st;
+
+	if (s->o)
+		return S_IFREG; /* or a directory, of which open_for has told */
+	return REAL(fstat)(s->fd, &st) < 0 ? 0 : st.st_mode & S_IFMT;
+}
+
+/* From a regular file, or something that a position can be given for; not to the end of one. */
+static int sendfile_allowed(const struct side *from, const struct side *to)
+{
+	int r = open_for(from, false);
+	mode_t type;
+
+	if (r == -EISDIR)
+		r = -EINVAL;
+	if (r == 0)
+		r = open_for(to, true);
+	if (r < 0)
+		return r;
+	type = type_of(from);
+	return (type != S_IFREG && type != S_IFBLK) || appends(to) ? -EINVAL : 0;
+}
+
 ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
 {
 	_cleanup_ofd_ struct ofd *o_in = NULL, *o_out = NULL;
@@ -123,9 +173,46 @@ ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
 	if (LIKELY(r_in == 0 && r_out == 0))
 		return REAL(sendfile)(out, in, offset, n);
 	r = r_in < 0 ? r_in : r_out < 0 ? r_out : take_offset(offset, &at);
+	if (r == 0)
+		r = sendfile_allowed(&from, &to);
 	if (r < 0)
 		return hook_result(r);
 	return hook_result(give_offset(offset, &at, copy(&from, &to, MIN(n, COPY_MAX))));
+}
+
+static off_t where_is(const struct side *s)
+{
+	return s->at ? *s->at : (off_t)RAW(lseek, s->fd, 0, SEEK_CUR);
+}
+
+/* Regular files both, in ranges that exist and do not overlap. */
+static int copy_allowed(const struct side *from, const struct side *to, size_t n)
+{
+	mode_t in_type = type_of(from), out_type = type_of(to);
+	off_t in_at = where_is(from), out_at = where_is(to);
+	struct ff3fs_attr a;
+	int r = open_for(from, false);
+
+	if (r == -EISDIR || in_type == S_IFDIR || out_type == S_IFDIR ||
+	    (to->o && stat_ofd(to->o, &a) == 0 && S_ISDIR(a.mode)))
+		return -EISDIR;
+	if (in_type != S_IFREG || out_type != S_IFREG)
+		return -EINVAL;
+	if (r == 0)
+		r = open_for(to, true);
+	if (r == 0 && appends(to))
+		r = -EBADF;
+	if (r < 0)
+		return r;
+	if ((uint64_t)in_at + n < n || (uint64_t)out_at + n < n)
+		return -EOVERFLOW;
+	if (!from->o || !to->o || from->o->ino != to->o->ino)
+		return 0;
+	r = stat_ofd(from->o, &a);
+	if (r < 0)
+		return r;
+	n = in_at >= (off_t)a.size ? 0 : MIN(n, a.size - (size_t)in_at);
+	return out_at < in_at + (off_t)n && in_at < out_at + (off_t)n ? -EINVAL : 0;
 }
 
 ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
@@ -140,22 +227,14 @@ ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_o
 
 	if (LIKELY(r_in == 0 && r_out == 0))
 		return REAL(copy_file_range)(in, in_offset, out, out_offset, n, flags);
-	r = r_in < 0 ? r_in : r_out < 0 ? r_out : flags ? -EINVAL : 0;
-	if (r == 0 && o_out && (o_out->flags & O_APPEND))
-		r = -EBADF;
-	/* Both have to be regular files; of ours only those read and write. */
-	if (r == 0 && (!o_in || !o_out)) {
-		struct stat st;
-
-		if (REAL(fstat)(o_in ? out : in, &st) < 0)
-			return -1;
-		if (!S_ISREG(st.st_mode))
-			r = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-	}
+	r = r_in < 0 ? r_in : r_out < 0 ? r_out : 0;
 	if (r == 0)
-		r = take_offset(in_offset, &from_at);
+		r = RAW(fcntl, in, F_GETFD) < 0 || RAW(fcntl, out, F_GETFD) < 0 ? -EBADF : 0;
+	if (r == 0 && ((in_offset && !memory_copy_in(&from_at, in_offset, sizeof from_at)) ||
+		       (out_offset && !memory_copy_in(&to_at, out_offset, sizeof to_at))))
+		r = -EFAULT;
 	if (r == 0)
-		r = take_offset(out_offset, &to_at);
+		r = flags ? -EINVAL : copy_allowed(&from, &to, n);
 	if (r < 0)
 		return hook_result(r);
 	done = copy(&from, &to, MIN(n, COPY_MAX));
@@ -186,7 +265,15 @@ ssize_t hook_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, si
 	if (LIKELY(r_in == 0 && r_out == 0))
 		return REAL(splice)(in, in_offset, out, out_offset, n, flags);
 	r = r_in < 0 ? r_in : r_out < 0 ? r_out : 0;
-	if (r == 0 && ((o_in && o_out) || !is_pipe(o_in ? out : in)))
+	if (n == 0)
+		return 0;
+	if (r == 0 && (flags & ~0xfu))
+		r = -EINVAL;
+	if (r == 0)
+		r = open_for(&from, false);
+	if (r == 0)
+		r = open_for(&to, true);
+	if (r == 0 && ((o_in && o_out) || !is_pipe(o_in ? out : in) || appends(&to)))
 		r = -EINVAL;
 	if (r == 0 && ((in_offset && !o_in) || (out_offset && !o_out)))
 		r = -ESPIPE; /* a pipe has none */

@@ -2,6 +2,8 @@
  * placeholder; this keeps the table in step. */
 #include "hook.h"
 
+#include <linux/close_range.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -77,6 +79,14 @@ static int close_range_ours(unsigned first, unsigned last)
 
 int hook_close_range(unsigned first, unsigned last, int flags)
 {
+	if (init_active() && flags == CLOSE_RANGE_UNSHARE && first <= last &&
+	    !init_is_vfork_child()) { /* a table of our own, and then as without the flag */
+		int r = (int)RAW(unshare, CLONE_FILES);
+
+		if (r < 0)
+			return (int)hook_result(r);
+		flags = 0;
+	}
 	if (!init_active() || flags != 0 || first > last || first > INT32_MAX ||
 	    init_is_vfork_child())
 		return REAL(close_range) ? REAL(close_range)(first, last, flags) :
@@ -168,10 +178,53 @@ static int set_flags(int fd, struct ofd *o, int flags)
 	return 0;
 }
 
+/* A lease would have to break when somebody elsewhere opens the file: none is given. */
+static int set_lease(struct ofd *o, int type)
+{
+	struct ff3fs_attr a;
+	int r = type == F_RDLCK || type == F_WRLCK || type == F_UNLCK ? stat_ofd(o, &a) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	if (!S_ISREG(a.mode))
+		return -EINVAL;
+	return a.uid != (uid_t)RAW(geteuid) && RAW(geteuid) != 0 ? -EACCES : -EAGAIN;
+}
+
+static int notify_directory(struct ofd *o)
+{
+	struct ff3fs_attr a;
+	int r = stat_ofd(o, &a);
+
+	return r < 0 ? r : S_ISDIR(a.mode) ? -EINVAL : -ENOTDIR;
+}
+
+/* What a descriptor that only names a file can do. */
+static bool fcntl_of_path(int cmd)
+{
+	return cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC || cmd == F_GETFD || cmd == F_SETFD ||
+	       cmd == F_GETFL;
+}
+
+#define RW_HINT_(n) (1024 + (n)) /* F_GET_RW_HINT is 11, F_SET_RW_HINT 12 */
+
+static int rw_hint(int cmd, uint64_t *user)
+{
+	uint64_t hint = 0;
+
+	if (cmd == RW_HINT_(11))
+		return memory_copy_out(user, &hint, sizeof hint) ? 0 : -EFAULT;
+	if (!memory_copy_in(&hint, user, sizeof hint))
+		return -EFAULT;
+	return hint <= 5 ? 0 : -EINVAL; /* advice is taken and not followed */
+}
+
 static int fcntl_ours(int fd, struct ofd *o, int cmd, void *arg)
 {
 	long r;
 
+	if (UNLIKELY(o->flags & O_PATH) && !fcntl_of_path(cmd))
+		return -EBADF;
 	switch (cmd) {
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC:
@@ -194,10 +247,24 @@ static int fcntl_ours(int fd, struct ofd *o, int cmd, void *arg)
 	case F_SETOWN:
 	case F_GETSIG:
 	case F_SETSIG:
+	case F_GETOWN_EX:
+	case F_SETOWN_EX:
 		return (int)RAW(fcntl, fd, cmd, arg);
 	case F_GETLEASE:
 		return F_UNLCK;
-	default: /* F_ADD_SEALS, F_SETLEASE, F_NOTIFY, pipe sizes: not of such a file */
+	case F_SETLEASE:
+		return set_lease(o, (int)(intptr_t)arg);
+	case F_NOTIFY:
+		return notify_directory(o);
+	case F_GETPIPE_SZ:
+	case F_SETPIPE_SZ:
+		return -EBADF;
+	case F_ADD_SEALS:
+		return ofd_writes(o) ? -EINVAL : -EPERM;
+	case RW_HINT_(11):
+	case RW_HINT_(12):
+		return rw_hint(cmd, arg);
+	default:
 		return -EINVAL;
 	}
 }
@@ -236,17 +303,21 @@ static int readable_bytes(int fd, struct ofd *o, void *arg)
 
 	if (r < 0)
 		return r;
-	n = (off_t)a.size <= at ? 0 : (int)MIN((off_t)a.size - at, (off_t)INT32_MAX);
+	if (!S_ISREG(a.mode))
+		return -ENOTTY;
+	n = (int)((off_t)a.size - at); /* an int, negative behind the end: as the kernel's */
 	return memory_copy_out(arg, &n, sizeof n) ? 0 : -EFAULT;
 }
 
 static int ioctl_ours(int fd, struct ofd *o, unsigned long request, void *arg)
 {
-	int one = 1;
+	int one = 1, block = 4096;
 
 	if (!o->file)
 		return -EBADF;
 	switch (request) {
+	case 2: /* FIGETBSZ */
+		return memory_copy_out(arg, &block, sizeof block) ? 0 : -EFAULT;
 	case FIOCLEX:
 	case FIONCLEX:
 	case FIONBIO:
@@ -257,6 +328,7 @@ static int ioctl_ours(int fd, struct ofd *o, unsigned long request, void *arg)
 	case FFRECORD_DIRECT_IO:
 		return memory_copy_out(arg, &one, sizeof one) ? 0 : -EFAULT;
 	case 0x40049409ul: /* FICLONE */
+		return RAW(fcntl, (int)(intptr_t)arg, F_GETFD) < 0 ? -EBADF : -EOPNOTSUPP;
 	case 0x4020940dul: /* FICLONERANGE */
 	case 0xc0189436ul: /* FIDEDUPERANGE */
 		return -EOPNOTSUPP;

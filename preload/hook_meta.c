@@ -1,6 +1,9 @@
 /* Purpose: mode, owner, times; what the file system says about itself. */
 #include "hook.h"
 
+#include <stdio.h>
+#include <sys/inotify.h>
+
 #include "raw.h"
 
 /* --- By path, by descriptor ---------------------------------------------------------------- */
@@ -66,6 +69,12 @@ static int apply_ofd(int r, struct ofd *o, const struct change *c)
 	return r < 0 ? r : apply(fs, o->ino, "", c, 0);
 }
 
+/* The flags that these calls know. */
+static bool at_flags_known(int at_flags)
+{
+	return !(at_flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH));
+}
+
 static unsigned where_flags(int at_flags)
 {
 	return (at_flags & AT_SYMLINK_NOFOLLOW ? WHERE_NOFOLLOW : 0) |
@@ -96,6 +105,8 @@ int hook_fchmodat(int dirfd, const char *path, mode_t mode, int flags)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(fchmodat)(dirfd, path, mode, flags), &w, dirfd, path,
 					 where_flags(flags));
+	if (!at_flags_known(flags))
+		r = -EINVAL;
 	return (int)hook_result(apply_where(&w, r, &c, flags));
 }
 
@@ -124,6 +135,8 @@ int hook_fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(fchownat)(dirfd, path, uid, gid, flags), &w, dirfd, path,
 					 where_flags(flags));
+	if (!at_flags_known(flags))
+		r = -EINVAL;
 	return (int)hook_result(apply_where(&w, r, &c, flags));
 }
 
@@ -186,6 +199,8 @@ int hook_futimens(int fd, const struct timespec times[2])
 	if (LIKELY(r == 0))
 		return REAL(futimens)(fd, times);
 	bad = times ? take_times(times, ts) : 0;
+	if (bad == 0 && r > 0 && times && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
+		return o->flags & O_PATH ? (int)hook_result(-EBADF) : 0;
 	return (int)hook_result(bad < 0 ? bad : apply_ofd(r, o, &c));
 }
 
@@ -196,14 +211,17 @@ int hook_utimensat(int dirfd, const char *path, const struct timespec times[2], 
 	struct where w;
 	int r, bad;
 
-	if (!path && dirfd != AT_FDCWD) /* Linux: the descriptor itself */
-		return fdtab_is_ours(dirfd) ? hook_futimens(dirfd, times) :
-					      REAL(utimensat)(dirfd, path, times, flags);
+	if (!path) /* the call by number means the descriptor; that by name is refused */
+		return REAL(utimensat)(dirfd, path, times, flags);
 	r = where_init(&w, dirfd, path, where_flags(flags));
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(utimensat)(dirfd, path, times, flags), &w, dirfd, path,
 					 where_flags(flags));
 	bad = times ? take_times(times, ts) : 0;
+	if (bad == 0 && times && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
+		return 0; /* nothing to do: the path is not looked at */
+	if (bad == 0 && !at_flags_known(flags))
+		bad = -EINVAL;
 	return (int)hook_result(bad < 0 ? bad : apply_where(&w, r, &c, flags));
 }
 
@@ -401,15 +419,20 @@ static long limit_of(int name)
 		return PATH_MAX;
 	case _PC_PIPE_BUF:
 		return 4096;
+	case _PC_MAX_CANON:
+	case _PC_MAX_INPUT:
+		return 255;
+	case _PC_VDISABLE:
+		return 0;
 	case _PC_CHOWN_RESTRICTED:
 	case _PC_NO_TRUNC:
 	case _PC_2_SYMLINKS:
+	case _PC_ASYNC_IO:
 		return 1;
 	case _PC_FILESIZEBITS:
 		return 64;
 	case _PC_SYMLINK_MAX:
 	case _PC_SYNC_IO:
-	case _PC_ASYNC_IO:
 	case _PC_PRIO_IO:
 		return -1; /* no limit, or not offered: errno stays */
 	case _PC_REC_XFER_ALIGN:
@@ -434,6 +457,17 @@ long hook_pathconf(const char *path, int name)
 	return r < 0 ? hook_result(r) : limit_of(name);
 }
 
+static bool is_inotify(int fd)
+{
+	char path[40], link[32];
+	long n;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	n = RAW(readlinkat, AT_FDCWD, path, link, sizeof link - 1);
+	link[n > 0 ? n : 0] = '\0';
+	return strcmp(link, "anon_inode:inotify") == 0;
+}
+
 long hook_fpathconf(int fd, int name)
 {
 	if (LIKELY(!fdtab_is_ours(fd)))
@@ -441,12 +475,31 @@ long hook_fpathconf(int fd, int name)
 	return limit_of(name);
 }
 
-/* Changes made elsewhere cannot be told of; pretending to watch would be worse. */
+/* Changes made elsewhere cannot be told of; pretending to watch would be worse. First the errors that
+ * every path may have. */
 int hook_inotify_add_watch(int fd, const char *path, uint32_t mask)
 {
+	struct where w;
+	struct ff3fs_attr a;
+	bool nofollow = mask & IN_DONT_FOLLOW;
+	int r;
+
 	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
 		return REAL(inotify_add_watch)(fd, path, mask);
-	return (int)hook_result(-EOPNOTSUPP);
+	if (!(mask & (IN_ALL_EVENTS | IN_UNMOUNT | IN_Q_OVERFLOW | IN_IGNORED)))
+		return (int)hook_result(-EINVAL);
+	if (RAW(fcntl, fd, F_GETFD) < 0)
+		return (int)hook_result(-EBADF);
+	if (!is_inotify(fd))
+		return (int)hook_result(-EINVAL);
+	r = where_init(&w, AT_FDCWD, path, nofollow ? WHERE_NOFOLLOW : 0);
+	while (r > 0)
+		r = where_next(&w, CALL(stat, w.fs, w.dir, w.path, nofollow ? FF3FS_NOFOLLOW : 0, &a));
+	if (r == 0 && w.native)
+		return REAL(inotify_add_watch)(fd, w.native, mask);
+	if (r == 0 && (mask & IN_ONLYDIR) && !S_ISDIR(a.mode))
+		r = -ENOTDIR;
+	return (int)hook_result(r < 0 ? r : -EOPNOTSUPP);
 }
 
 DEFINE_ALIASES(meta)

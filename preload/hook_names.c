@@ -46,6 +46,7 @@ int hook_unlink(const char *path)
 int hook_unlinkat(int dirfd, const char *path, int flags)
 {
 	PATH_HOOK(dirfd, path, WHERE_NOFOLLOW, REAL(unlinkat)(dirfd, path, flags),
+		  flags & ~AT_REMOVEDIR	 ? -EINVAL :
 		  flags & AT_REMOVEDIR ? CALL(rmdir, w.fs, w.dir, w.path) :
 					 CALL(unlink, w.fs, w.dir, w.path),
 		  RAW(unlinkat, AT_FDCWD, w.native, flags));
@@ -108,7 +109,11 @@ static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir,
 		return p->to_r;
 	if (p->from_r && p->to_r)
 		return 1;
-	return string_readable(p->from_r ? to : from) ? -EXDEV : -EFAULT;
+	/* What the kernel would say of the other side's text comes first. */
+	to = p->from_r ? to : from;
+	if (!string_readable(to))
+		return -EFAULT;
+	return !*to ? -ENOENT : strlen(to) >= PATH_MAX ? -ENAMETOOLONG : -EXDEV;
 }
 
 /* Follows one side's directory part until it stays inside; -EXDEV if it ends outside. */
@@ -151,6 +156,9 @@ int hook_renameat2(int from_dir, const char *from, int to_dir, const char *to, u
 	struct pair p;
 	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
 
+	if (r < 0 && ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
+		      ((flags & RENAME_EXCHANGE) && (flags & ~RENAME_EXCHANGE))))
+		r = -EINVAL;
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(renameat2)(from_dir, from, to_dir, to, flags), &p, from_dir,
 				       from, to_dir, to, WHERE_NOFOLLOW);
@@ -190,6 +198,8 @@ int hook_linkat(int from_dir, const char *from, int to_dir, const char *to, int 
 
 	if (LIKELY(r == 0))
 		return REAL(linkat)(from_dir, from, to_dir, to, flags);
+	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
+		r = -EINVAL;
 	if (r > 0) {
 		r = CALL(link, p.from.fs, p.from.dir, p.from.path, p.to.dir, p.to.path,
 			 follow ? 0 : FF3FS_NOFOLLOW);
@@ -289,13 +299,51 @@ ssize_t hook___readlinkat_chk(int dirfd, const char *path, char *buf, size_t n, 
 
 /* --- Special files ------------------------------------------------------------------------- */
 
+/* 0 if something could be made at this path, or why not: as the kernel says it, which does not care
+ * for a slash at the end of a name that exists. */
+static int may_make(struct where *w)
+{
+	char path[PATH_MAX];
+	struct ff3fs_attr a;
+	size_t n = strlen(w->path);
+	bool slash = n > 0 && w->path[n - 1] == '/';
+	int r;
+
+	if (n >= sizeof path)
+		return -ENAMETOOLONG;
+	memcpy(path, w->path, n + 1);
+	while (n > 0 && path[n - 1] == '/')
+		path[--n] = '\0';
+	r = CALL(stat, w->fs, w->dir, path, FF3FS_NOFOLLOW, &a);
+	if (r != -ENOENT)
+		return r == 0 ? -EEXIST : r;
+	while (n > 0 && path[n - 1] != '/')
+		path[--n] = '\0';
+	r = CALL(stat, w->fs, w->dir, path, 0, &a);
+	if (r == 0)
+		r = slash ? -ENOENT : CALL(access, w->fs, w->dir, path, W_OK | X_OK, 0);
+	return r;
+}
+
 /* Only regular files can be made this way. */
 static int mknod_ours(struct where *w, mode_t mode)
 {
-	int fd;
+	size_t n = strlen(w->path);
+	int fd, r;
 
-	if ((mode & S_IFMT) != 0 && !S_ISREG(mode))
+	if (S_ISDIR(mode))
 		return -EPERM;
+	if ((mode & S_IFMT) != 0 && !S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode) &&
+	    !S_ISCHR(mode) && !S_ISBLK(mode))
+		return -EINVAL;
+	if (((mode & S_IFMT) != 0 && !S_ISREG(mode)) || (n > 0 && w->path[n - 1] == '/')) {
+		do
+			r = may_make(w);
+		while (r < 0 && (r = where_next(w, r)) > 0);
+		if (r < 0 || w->native)
+			return w->native ? -EXDEV : r;
+		return -EPERM;
+	}
 	fd = open_ours(w, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 07777);
 	return fd < 0 ? fd : fd_close(fd);
 }
@@ -335,20 +383,43 @@ int hook_mkfifo(const char *path, mode_t mode)
 	return hook_mknodat(AT_FDCWD, path, mode | S_IFIFO, 0);
 }
 
-/* A socket cannot be made here either. */
-int hook_bind(int fd, const struct sockaddr *address, socklen_t len)
+/* A socket cannot be made here, and so there is none to connect to. 0: not ours. */
+static int socket_name(const struct sockaddr *address, socklen_t len, bool make)
 {
 	struct sockaddr_un un = { 0 };
+	char path[sizeof un.sun_path + 1] = "";
+	struct ff3fs_attr a;
+	struct where w;
+	int r;
 
-	if (init_active() && len > offsetof(struct sockaddr_un, sun_path) && len <= sizeof un &&
-	    memory_copy_in(&un, address, len) && un.sun_family == AF_UNIX && un.sun_path[0]) {
-		char path[sizeof un.sun_path + 1] = "";
-
-		memcpy(path, un.sun_path, sizeof un.sun_path);
-		if (where_is_ours(AT_FDCWD, path))
-			return (int)hook_result(-EPERM);
+	if (!init_active() || len <= offsetof(struct sockaddr_un, sun_path) || len > sizeof un ||
+	    !memory_copy_in(&un, address, len) || un.sun_family != AF_UNIX || !un.sun_path[0])
+		return 0;
+	memcpy(path, un.sun_path, sizeof un.sun_path);
+	if (!where_is_ours(AT_FDCWD, path))
+		return 0;
+	r = where_init(&w, AT_FDCWD, path, make ? WHERE_NOFOLLOW : 0);
+	while (r > 0) {
+		r = make ? may_make(&w) : CALL(stat, w.fs, w.dir, w.path, 0, &a);
+		r = r == 0 ? 0 : where_next(&w, r);
 	}
-	return REAL(bind)(fd, address, len);
+	if (r < 0)
+		return r == -EEXIST ? -EADDRINUSE : r;
+	return w.native ? -EXDEV : make ? -EPERM : -ECONNREFUSED;
+}
+
+int hook_bind(int fd, const struct sockaddr *address, socklen_t len)
+{
+	int r = socket_name(address, len, true);
+
+	return LIKELY(r == 0) ? REAL(bind)(fd, address, len) : (int)hook_raw(r);
+}
+
+int hook_connect(int fd, const struct sockaddr *address, socklen_t len)
+{
+	int r = socket_name(address, len, false);
+
+	return LIKELY(r == 0) ? REAL(connect)(fd, address, len) : (int)hook_raw(r);
 }
 
 DEFINE_ALIASES(names)

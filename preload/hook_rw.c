@@ -45,10 +45,12 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 	ssize_t sum = total(iov, n), r;
 	off_t at = offset;
 
-	if ((o->flags & O_ACCMODE) == O_WRONLY || !o->file)
+	if (!ofd_reads(o))
 		return -EBADF;
 	if (sum < 0)
 		return sum;
+	if (offset > INT64_MAX - sum)
+		return -EINVAL;
 	if ((size_t)sum > RW_MAX) { /* rare: the first piece that fits */
 		one = (struct iovec){ iov[0].iov_base, MIN(iov[0].iov_len, RW_MAX) };
 		iov = &one;
@@ -90,10 +92,12 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 	ssize_t sum = total(iov, n), r;
 	off_t at = offset;
 
-	if ((o->flags & O_ACCMODE) == O_RDONLY || !o->file)
+	if (!ofd_writes(o))
 		return -EBADF;
 	if (sum < 0)
 		return sum;
+	if (offset > INT64_MAX - sum)
+		return -EINVAL;
 	if ((size_t)sum > RW_MAX) {
 		one = (struct iovec){ iov[0].iov_base, MIN(iov[0].iov_len, RW_MAX) };
 		iov = &one;
@@ -212,7 +216,11 @@ static ssize_t many(int fd, struct ofd *o, const struct iovec *iov, int n, off_t
 		    int rwf)
 {
 	struct vector v;
-	ssize_t r = vector_take(&v, iov, n);
+	ssize_t r;
+
+	if (!(write ? ofd_writes(o) : ofd_reads(o)))
+		return -EBADF;
+	r = vector_take(&v, iov, n);
 
 	if (r >= 0)
 		r = write ? rw_write_with(fd, o, v.iov, n, offset, rwf) :
@@ -351,6 +359,8 @@ off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence)
 		if (r < 0)
 			return r;
 	}
+	if (o->flags & O_PATH)
+		return -EBADF;
 	if (whence == SEEK_SET || whence == SEEK_CUR)
 		return (off_t)RAW(lseek, fd, offset, whence);
 	r = stat_ofd(o, &a);
@@ -359,9 +369,7 @@ off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence)
 	size = (off_t)a.size;
 	switch (whence) {
 	case SEEK_END:
-		if (offset > 0 && size > INT64_MAX - offset)
-			return -EOVERFLOW;
-		if (size + offset < 0)
+		if ((offset > 0 && size > INT64_MAX - offset) || size + offset < 0)
 			return -EINVAL;
 		return (off_t)RAW(lseek, fd, size + offset, SEEK_SET);
 	case SEEK_DATA: /* holes are not told from data: all of it is data, up to the end */
@@ -400,7 +408,7 @@ static int writable(struct ofd *o)
 {
 	if (!o->file)
 		return -EBADF;
-	return (o->flags & O_ACCMODE) == O_RDONLY ? -EINVAL : 0;
+	return ofd_writes(o) ? 0 : -EINVAL;
 }
 
 int hook_ftruncate(int fd, off_t size)
@@ -456,7 +464,7 @@ int hook_posix_fallocate(int fd, off_t offset, off_t len)
 		return -ours;
 	if (offset < 0 || len <= 0)
 		return EINVAL;
-	if (!o->file || (o->flags & O_ACCMODE) == O_RDONLY)
+	if (!ofd_writes(o))
 		return EBADF;
 	if (offset > INT64_MAX - len)
 		return EFBIG;
@@ -476,13 +484,16 @@ int hook_posix_fadvise(int fd, off_t offset, off_t len, int advice)
 
 ssize_t hook_readahead(int fd, off64_t offset, size_t n)
 {
+	struct ff3fs_attr a;
 	IS_OURS(o, fd);
 
 	if (LIKELY(ours == 0))
 		return REAL(readahead)(fd, offset, n);
-	if (ours > 0 && (!o->file || (o->flags & O_ACCMODE) == O_WRONLY))
-		ours = -EBADF;
-	return hook_result(ours < 0 ? ours : 0);
+	if (ours > 0)
+		ours = ofd_reads(o) ? stat_ofd(o, &a) : -EBADF;
+	if (ours == 0 && !S_ISREG(a.mode))
+		ours = -EINVAL;
+	return hook_result(ours);
 }
 
 int rw_sync(struct ofd *o)

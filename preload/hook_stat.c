@@ -49,6 +49,8 @@ static int stat_fd(int fd, struct ff3fs_attr *ret)
 	return r > 0 ? (r = stat_ofd(o, ret), r < 0 ? r : 1) : r;
 }
 
+#define STAT_FLAGS (AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)
+
 int hook_fstatat(int dirfd, const char *path, struct stat *st, int flags)
 {
 	struct where w;
@@ -60,6 +62,9 @@ int hook_fstatat(int dirfd, const char *path, struct stat *st, int flags)
 
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(fstatat)(dirfd, path, st, flags), &w, dirfd, path, wf);
+	/* AT_STATX_* are let through, as the kernel does. */
+	if (flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE))
+		r = -EINVAL;
 	if (r > 0 && empty && !*w.path && dirfd >= 0)
 		r = stat_fd(dirfd, &a) < 0 ? -EBADF : 0;
 	else
@@ -157,7 +162,8 @@ int hook_statx(int dirfd, const char *path, int flags, unsigned mask, struct sta
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(statx)(dirfd, path, flags, mask, st), &w, dirfd, path,
 					 wf);
-	if (r > 0 && (mask & 0x80000000u))
+	if (r > 0 && ((mask & 0x80000000u) || (flags & ~(STAT_FLAGS | AT_STATX_SYNC_TYPE)) ||
+		      (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE))
 		r = -EINVAL;
 	if (r > 0 && empty && !*w.path && dirfd >= 0)
 		r = stat_fd(dirfd, &a) < 0 ? -EBADF : 0;
@@ -177,7 +183,8 @@ int hook_faccessat(int dirfd, const char *path, int mode, int flags)
 
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(REAL(faccessat)(dirfd, path, mode, flags), &w, dirfd, path, wf);
-	if (r > 0 && (mode & ~(R_OK | W_OK | X_OK)))
+	if (r > 0 && ((mode & ~(R_OK | W_OK | X_OK)) ||
+		      (flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))))
 		r = -EINVAL;
 	while (r > 0)
 		r = where_next(&w, CALL(access, w.fs, w.dir, w.path, mode,

@@ -161,7 +161,7 @@ static FILE *stream_on(int fd, const char *mode, int flags)
 	if (!f) {
 		fd_close(fd);
 		errno = ENOMEM;
-	} else if (flags & O_APPEND) {
+	} else if ((flags & O_APPEND) && (flags & O_ACCMODE) == O_WRONLY) {
 		int saved = errno;
 
 		hook_lseek(fd, 0, SEEK_END);

@@ -184,6 +184,7 @@
 	H(L, int, __xmknod, (int version, const char *path, mode_t mode, dev_t *dev))              \
 	H(L, int, __xmknodat, (int version, int dirfd, const char *path, mode_t mode, dev_t *dev)) \
 	H(L, int, bind, (int fd, const struct sockaddr *address, socklen_t len))                   \
+	H(L, int, connect, (int fd, const struct sockaddr *address, socklen_t len))                \
 	H(L, int, mkfifo, (const char *path, mode_t mode))                                         \
 	H(L, int, mkfifoat, (int dirfd, const char *path, mode_t mode))
 

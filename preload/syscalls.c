@@ -82,6 +82,14 @@ static long serve_fadvise(const long *a)
 	return hook_result(-hook_posix_fadvise(INT(0), a[1], a[2], INT(3)));
 }
 
+/* By number a null path means the descriptor; by name it is refused. */
+static long serve_utimensat(const long *a)
+{
+	if (STR(1) || INT(0) == AT_FDCWD)
+		return hook_utimensat(INT(0), STR(1), PTR(2), INT(3));
+	return INT(3) ? hook_result(-EINVAL) : hook_futimens(INT(0), PTR(2));
+}
+
 struct open_how_ {
 	uint64_t flags, mode, resolve;
 };

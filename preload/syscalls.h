@@ -109,7 +109,8 @@ long syscall_serve(long number, const long a[6]);
 	S(cachestat, FD(0), REFUSE(EOPNOTSUPP))                                                    \
 	N(socket) /* the core's own descriptors, which come by name */                             \
 	N(eventfd2)                                                                                \
-	S(bind, ALWAYS, hook_bind(INT(0), PTR(1), (socklen_t)a[2]))
+	S(bind, ALWAYS, hook_bind(INT(0), PTR(1), (socklen_t)a[2]))                                \
+	S(connect, ALWAYS, hook_connect(INT(0), PTR(1), (socklen_t)a[2]))
 
 #define SYSCALLS_PATH(S, N)                                                                        \
 	S(openat, ALWAYS, hook_openat(INT(0), STR(1), INT(2), (mode_t)a[3]))                       \
@@ -129,7 +130,7 @@ long syscall_serve(long number, const long a[6]);
 	S(fchmodat, AT(0), hook_fchmodat(INT(0), STR(1), (mode_t)a[2], 0))                         \
 	S(fchmodat2, AT(0), hook_fchmodat(INT(0), STR(1), (mode_t)a[2], INT(3)))                   \
 	S(fchownat, AT(0), hook_fchownat(INT(0), STR(1), (uid_t)a[2], (gid_t)a[3], INT(4)))        \
-	S(utimensat, AT(0), hook_utimensat(INT(0), STR(1), PTR(2), INT(3)))                        \
+	S(utimensat, AT(0), serve_utimensat(a))                                                    \
 	S(truncate, PATH(0), hook_truncate(STR(0), a[1]))                                          \
 	S(statfs, PATH(0), hook_statfs(STR(0), PTR(1)))                                            \
 	S(chdir, ALWAYS, hook_chdir(STR(0)))                                                       \
