@@ -65,7 +65,7 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 {
 	_cleanup_close_ int fd = socket(ai->ai_family,
 					SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct timeval tick = { .tv_sec = FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_SEC };
+	struct timeval tick = { .tv_usec = FF3_RPC_RECV_TICK_NS / 1000 };
 	int r, one = 1, error = 0;
 	socklen_t len = sizeof error;
 

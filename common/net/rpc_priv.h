@@ -113,7 +113,7 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *r
 int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
 /* The same with conn->lock held before and after; what ended is left in *done. */
 int ff3_rpc_receive_locked(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
-#define FF3_RPC_RECV_TICK_NS FF3_NSEC_PER_SEC
+#define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx);
 
 /* rpc_wait.c */

@@ -6,6 +6,10 @@
  * several, with an eventfd for what other readers have to tell; else on a futex. The objects
  * that others wake (struct ff3_rpc_waiter) are never freed, since a wake-up may come late.
  *
+ * Replies that nobody waits for yet (of reads ahead, and of calls that were abandoned) stay in their
+ * connections, and the daemon's memory with them. It may need just that memory to answer what is
+ * waited for: who has waited for a while takes in what has come on the peer's other connections.
+ *
  * Threads: any. The list of waiters only grows; taking one is a compare-and-swap.
  * Fork: the child marks all waiters unused and closes their eventfds, which the parent shares. */
 #include <fcntl.h>
@@ -273,20 +277,23 @@ static int poll_ms(uint64_t left_ns)
 	return left_ns == UINT64_MAX ? -1 : (int)MIN(left_ns / FF3_NSEC_PER_MSEC + 1, 1u << 30);
 }
 
-/* Sleeps until one of the connections we read has something, or another reader calls. */
+/* Sleeps until one of the connections we read has something, or another reader calls: positive; 0: not
+ * for a tick. */
 static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 {
 	struct pollfd p[WAIT_CONNS + 1];
 	nfds_t n = 0;
 	uint64_t value;
+	int r;
 
 	for (unsigned i = 0; i < wait->n_mine; i++)
 		p[n++] = (struct pollfd){ .fd = wait->conns[i]->fd, .events = POLLIN };
 	if (wait->n_mine < wait->n_conns)
 		p[n++] = (struct pollfd){ .fd = wait->w->event_fd, .events = POLLIN };
-	if (poll(p, n, poll_ms(left_ns)) > 0 && wait->n_mine < wait->n_conns && p[n - 1].revents)
+	r = poll(p, n, poll_ms(MIN(left_ns, FF3_RPC_RECV_TICK_NS)));
+	if (r > 0 && wait->n_mine < wait->n_conns && p[n - 1].revents)
 		(void)!read(wait->w->event_fd, &value, sizeof value);
-	return 0;
+	return r;
 }
 
 /* Reads what is there on our connections. Returns whether something came or a connection broke. */
@@ -304,6 +311,39 @@ static bool read_all(struct wait *wait)
 	return some;
 }
 
+/* Takes in what has come on a connection that nobody reads. */
+static void drain(struct ff3_rpc_conn *conn)
+{
+	struct ff3_rpc_call *done = NULL;
+
+	pthread_mutex_lock(&conn->lock);
+	if (conn->state != FF3_CONN_UP || conn->reader) {
+		pthread_mutex_unlock(&conn->lock);
+		return;
+	}
+	conn->reader = true;
+	conn->n_users++;
+	while (ff3_rpc_receive_locked(conn, false, &done) > 0)
+		;
+	ff3_rpc_reader_leave(conn);
+	ff3_rpc_leave_unlock(conn);
+	ff3_rpc_finish_calls(done);
+}
+
+/* A tick has passed without an answer. */
+static void drain_peer(struct ff3_rpc_peer *peer)
+{
+	for (unsigned i = 0; i < peer->options.max_connections; i++)
+		drain(&peer->conns[i]);
+}
+
+/* Of the daemons whose connections we read; other readers do it themselves. */
+static void drain_mine(struct wait *wait)
+{
+	for (unsigned i = 0; i < wait->n_mine; i++)
+		drain_peer(wait->conns[i]->peer);
+}
+
 /* One round: joins connections, then reads or sleeps once. */
 static int wait_round(struct wait *wait, uint64_t left_ns)
 {
@@ -319,8 +359,11 @@ static int wait_round(struct wait *wait, uint64_t left_ns)
 		return 0;
 	}
 	if (wait->n_conns == 1 && wait->n_mine == 1 && left_ns >= FF3_RPC_RECV_TICK_NS) {
-		if (ff3_rpc_receive(wait->conns[0], true) < 0)
+		r = ff3_rpc_receive(wait->conns[0], true);
+		if (r < 0)
 			leave_mine(wait, 0);
+		else if (r == 0)
+			drain_mine(wait);
 		return 0;
 	}
 	if (wait->n_mine == 0) {
@@ -328,8 +371,8 @@ static int wait_round(struct wait *wait, uint64_t left_ns)
 	} else if (wait->n_mine < wait->n_conns && wait->w->event_fd < 0) {
 		/* Others could not wake us in poll yet: once more around. */
 		r = ff3_rpc_waiter_pollable(wait->w);
-	} else if (!read_all(wait)) {
-		sleep_in_poll(wait, left_ns);
+	} else if (!read_all(wait) && sleep_in_poll(wait, left_ns) == 0) {
+		drain_mine(wait);
 	}
 	leave_others(wait);
 	return r;
@@ -412,11 +455,14 @@ static void wait_alone(struct ff3_rpc_call *call, const struct wait *wait)
 	conn->reader = true;
 	conn->n_users++;
 	while (ff3_rpc_is_pending(call) && time_left(wait) >= FF3_RPC_RECV_TICK_NS) {
-		ff3_rpc_receive_locked(conn, true, &done);
-		if (!done || !ff3_rpc_is_pending(call))
+		int r = ff3_rpc_receive_locked(conn, true, &done);
+
+		if (!ff3_rpc_is_pending(call) || (r != 0 && !done))
 			continue;
 		pthread_mutex_unlock(&conn->lock);
 		ff3_rpc_finish_calls(TAKE_PTR(done));
+		if (r == 0)
+			drain_peer(conn->peer);
 		pthread_mutex_lock(&conn->lock);
 	}
 	ff3_rpc_reader_leave(conn);
