@@ -150,6 +150,8 @@ static int file_fsync(struct ff3fs_file *file)
 	r = ff3_gather_flush_end(inode, &end);
 	/* What can be made durable is, even if something else is lost. */
 	r2 = ff3_sync(inode, end);
+	if (end > 0)
+		ff3_gather_told(inode, end);
 	return r < 0 ? r : r2;
 }
 
@@ -368,8 +370,7 @@ EXPORT int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret)
 	struct ff3_attr attr;
 	int r;
 
-	if (ff3_gathering(inode))
-		ff3_gather_flush_ino(file->fs, inode->ino);
+	ff3_gather_flush_ino(file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
 	r = ff3_inode_refresh(inode, &attr);
 	if (r < 0)

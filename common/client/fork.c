@@ -139,6 +139,7 @@ static void inode_in_child(struct ff3_inode *inode)
 	atomic_store(&inode->gather.len, 0);
 	inode->gather.error = 0;
 	ff3_locks_done(&inode->locks);
+	atomic_store(&inode->gather.untold_end, 0);
 	ff3_hold_done(inode);
 }
 
@@ -172,6 +173,7 @@ static void client_in_child(struct ff3fs *fs)
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 		inode_in_child(i);
 	atomic_store(&fs->flusher.n_gathering, 0);
+	atomic_store(&fs->flusher.n_untold, 0);
 	ff3_rpc_after_fork(fs->meta.rpc, session);
 	for (struct ff3_peer *p = fs->peers; p; p = p->next)
 		ff3_rpc_after_fork(p->rpc, session);

@@ -132,6 +132,7 @@ struct ff3_gather {
 	_Atomic uint32_t len;
 	_Atomic uint64_t since_ns;
 	int error; /* of a flush that nobody waited for: told once */
+	_Atomic uint64_t untold_end; /* sent, and metad learns of it by an fsync that is under way; or 0 */
 };
 
 /* --- inode.c --------------------------------------------------------------------------------- */
@@ -220,6 +221,8 @@ struct ff3_flusher {
 	_Atomic uint64_t n_kicks;
 	uint64_t seen_kicks;
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
+	_Atomic uint32_t n_untold; /* fsyncs under way that will tell an end */
+	_Atomic uint64_t n_sent; /* counts what gathered and is now known to metad */
 };
 
 struct ff3_pool {
@@ -516,8 +519,17 @@ static inline bool ff3_gathering(const struct ff3_inode *inode)
 {
 	return atomic_load_explicit(&inode->gather.len, memory_order_acquire) > 0;
 }
-/* 1 if ino was gathering and is flushed. */
+/* After ff3_gather_flush_end with *ret_end > 0: metad knows of it, or never will. */
+void ff3_gather_told(struct ff3_inode *inode, uint64_t end);
+/* Makes metad know of what this process has gathered for ino: 1 if there was something. */
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino);
+/* The same after metad was asked for the attributes of ino: 1 if it has to be asked again. sent:
+ * ff3_gather_sent before. */
+static inline uint64_t ff3_gather_sent(struct ff3fs *fs)
+{
+	return atomic_load_explicit(&fs->flusher.n_sent, memory_order_acquire);
+}
+bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent);
 int ff3_flush_all(struct ff3fs *fs);
 
 int ff3_flusher_init(struct ff3_flusher *f);

@@ -18,10 +18,11 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 {
 	FF3_ENTER();
 	REQUEST(lookup, false, .at = ff3_path_of(dir, path, flags));
+	uint64_t sent = ff3_gather_sent(fs);
 	int r = ff3_meta_call(fs, &call);
 
 	/* Our own buffered bytes count. */
-	if (r == 0 && ff3_gather_flush_ino(fs, rep.attr.ino) > 0)
+	if (r == 0 && ff3_gather_outdates(fs, rep.attr.ino, sent))
 		r = ff3_meta_call(fs, &call);
 	if (r < 0)
 		return ff3_public(r);

@@ -77,6 +77,9 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 		return r;
 	if (ret_end) {
 		*ret_end = end;
+		atomic_fetch_add(&inode->fs->flusher.n_untold, 1);
+		if (end > atomic_load(&g->untold_end))
+			atomic_store(&g->untold_end, end);
 		return 0;
 	}
 	return ff3_inode_extend(inode, tell);
@@ -90,6 +93,8 @@ static int flush_locked(struct ff3_inode *inode, uint64_t *ret_end)
 	if (atomic_load_explicit(&inode->gather.len, memory_order_relaxed) > 0) {
 		r = send_gathered(inode, ret_end);
 		set_len(inode, 0);
+		if (!ret_end)
+			atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	}
 	return r;
 }
@@ -209,12 +214,22 @@ int ff3_gather_flush_end(struct ff3_inode *inode, uint64_t *ret_end)
 	return error < 0 ? error : r;
 }
 
+void ff3_gather_told(struct ff3_inode *inode, uint64_t end)
+{
+	/* A larger one is another fsync's. */
+	atomic_compare_exchange_strong(&inode->gather.untold_end, &end, 0);
+	atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
+	atomic_fetch_sub(&inode->fs->flusher.n_untold, 1);
+}
+
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
 {
 	struct ff3_inode *inode;
+	uint64_t end;
 	int r = 0;
 
-	if (LIKELY(atomic_load_explicit(&fs->flusher.n_gathering, memory_order_acquire) == 0))
+	if (LIKELY(atomic_load_explicit(&fs->flusher.n_gathering, memory_order_acquire) == 0 &&
+		   atomic_load_explicit(&fs->flusher.n_untold, memory_order_acquire) == 0))
 		return 0;
 	inode = ff3_inode_find(fs, ino);
 	if (!inode)
@@ -229,8 +244,19 @@ int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
 		}
 		r = 1;
 	}
+	end = atomic_load(&inode->gather.untold_end);
+	if (end > 0) {
+		(void)ff3_inode_extend(inode, end); /* whose failure is the fsync's too */
+		r = 1;
+	}
 	ff3_inode_unref(inode);
 	return r;
+}
+
+bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent)
+{
+	/* Another thread's flush may have ended between metad's answer and now. */
+	return ff3_gather_flush_ino(fs, ino) > 0 || UNLIKELY(ff3_gather_sent(fs) != sent);
 }
 
 int ff3_flush_all(struct ff3fs *fs)
