@@ -2,24 +2,10 @@
 # Everyday programs below the prefix: what each prints, and its exit status, must be what it is on a
 # local directory. The shell itself runs under the shim, so its redirections are covered too.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+. "$srcdir/tests/ladder.sh"
 requires ff3fs-metad ff3fs-chunkd
 
 start_cluster 2
-mkdir "$tmp/local" "$tmp/scratch"
-chmod 755 "$tmp/local"
-export SCRATCH=$tmp/scratch
-
-# twin WHAT SCRIPT: runs it in both places, which are $D; the scripts go on in the same two trees.
-twin() {
-	(cd / && D=$tmp/local on bash -c "$2") >"$tmp/want" 2>&1
-	echo "status $?" >>"$tmp/want"
-	(cd / && D=$prefix on bash -c "$2") >"$tmp/got" 2>&1
-	echo "status $?" >>"$tmp/got"
-	sed -i "s,$tmp/local,DIR,g" "$tmp/want"
-	sed -i "s,$prefix,DIR,g" "$tmp/got"
-	diff "$tmp/want" "$tmp/got" || die "$1"
-	say "ok: $1 ($(wc -l <"$tmp/want") lines)"
-}
 
 seq 1 20000 >"$tmp/scratch/numbers"
 head -c 3000001 /dev/urandom >"$tmp/scratch/random"
@@ -72,4 +58,4 @@ if command -v sqlite3 >/dev/null; then
 fi
 twin 'a link of the machine that leads there' 'L=$SCRATCH/link; mkdir -p $D/real/sub; echo there >$D/real/f; ln -s $D/real $L; cat $L/f; ls $L; echo new >$L/g; cat $D/real/g; (cd $L && ls && cat sub/../f); stat -c %s $L/f
 	mv $L/g $L/h; rm $L/h; mkdir $L/m; rmdir $L/m; ls -l $L/ | wc -l; readlink $L | wc -l; realpath $L/sub | sed "s,.*real,real,"; test -d $L/sub; echo $?; cp /etc/hostname $L/; find $L/ | wc -l; grep -c there <$L/f; cat $L/none; rm -r $D/real $L'
-[ -z "$(ls -A "$prefix" 2>/dev/null)" ] || die "something was written to the machine's own $prefix"
+nothing_local

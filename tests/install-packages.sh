@@ -5,7 +5,8 @@
 #   tests/install-packages.sh --list [build] [run] [test]
 #
 # build: compile and install. run: what tools/try.sh trains with. test: what the tests drive; a test
-# whose program is missing is skipped, not failed.
+# whose program is missing is skipped, not failed. DuckDB comes from npm, where there is one, into
+# ${XDG_CACHE_HOME:-~/.cache}/ff3fs-test.
 set -u
 
 build='gcc g++ make autoconf automake libtool pkg-config libc6-dev xz-utils
@@ -14,7 +15,9 @@ build='gcc g++ make autoconf automake libtool pkg-config libc6-dev xz-utils
 run='python3 python3-numpy python3-torch python3-sklearn'
 test='python3 python3-numpy python3-torch python3-sklearn fio strace xfsprogs e2fsprogs mount nbdkit
 	nbdkit-plugin-dev fuse3 libnbd-bin gnuplot-nox mandoc attr rsync clang sqlite3 curl file git perl
-	libaio-dev binutils diffutils procps bc busybox-static golang-go'
+	libaio-dev binutils diffutils procps bc busybox-static golang-go nodejs openmpi-bin libopenmpi-dev valgrind libjemalloc2
+	libtcmalloc-minimal4 musl-tools'
+npm=@duckdb/node-api
 
 die() { echo "install-packages: $*" >&2; exit 1; }
 
@@ -31,6 +34,14 @@ done
 wanted=$(printf '%s\n' $wanted | LC_ALL=C sort -u)
 if [ -n "$list_only" ]; then printf '%s\n' $wanted; exit; fi
 
+npm_dir=${XDG_CACHE_HOME:-$HOME/.cache}/ff3fs-test
+from_npm() {
+	case " $* " in *' test '*) ;; *) return ;; esac
+	[ -d "$npm_dir/node_modules/$npm" ] || ! command -v npm >/dev/null && return
+	mkdir -p "$npm_dir" && timeout 120 npm install --silent --no-audit --no-fund --prefix "$npm_dir" "$npm" >/dev/null 2>&1 ||
+		echo "install-packages: npm cannot install $npm: its test will be skipped" >&2
+}
+
 command -v dpkg-query >/dev/null || die "this is no Debian system; it needs the equivalent of:" $wanted
 missing=
 for package in $wanted; do
@@ -39,7 +50,10 @@ for package in $wanted; do
 	*) missing="$missing $package" ;;
 	esac
 done
-[ -z "$missing" ] && exit 0
+if [ -z "$missing" ]; then
+	from_npm "$@"
+	exit 0
+fi
 
 if [ "$(id -u)" -eq 0 ]; then as=
 elif sudo -n true 2>/dev/null; then as='sudo -n'
@@ -57,3 +71,4 @@ if ! apt install --no-install-recommends $missing; then
 	apt install --no-install-recommends $missing ||
 		{ tail -n 15 "$log" >&2; die "apt-get install failed for:$missing"; }
 fi
+from_npm "$@"

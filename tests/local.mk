@@ -27,6 +27,10 @@ TESTS += \
 	%D%/lint-headers.sh \
 	%D%/lint-text.sh
 
+# Unchanged programs, compared with a local directory: see ladder.sh.
+TESTS += \
+	%D%/e2e-ladder-apps.sh
+
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
 	%D%/nbd_volatile.c \
@@ -36,6 +40,7 @@ EXTRA_DIST += \
 	%D%/lock_hosts.py \
 	%D%/scale_files.py \
 	%D%/functions.sh \
+	%D%/ladder.sh \
 	%D%/lint.sh \
 	%D%/ops-table.awk \
 	%D%/prepare.sh \
