@@ -12,6 +12,7 @@
 
 #include <signal.h>
 
+#include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
 #include "shared_map.h"
@@ -103,15 +104,18 @@ static int start_thread(void *(*fn)(void *))
 	pthread_attr_t attr;
 	pthread_t thread;
 	int r = pthread_attr_init(&attr);
+	char entered;
 
 	if (r != 0)
 		return -r;
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
+	entered = dispatch_enter(); /* the thread is ours */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&thread, &attr, fn, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	dispatch_leave(entered);
 	pthread_attr_destroy(&attr);
 	return r ? -EAGAIN : 0;
 }

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
 
@@ -113,6 +114,7 @@ static int load(struct ff3fs **ret)
 	}
 	dl_iterate_phdr(note_text, NULL);
 	r = core.new(NULL, ret);
+	dispatch_core(&core);
 	if (r < 0)
 		init_log("cannot start the client", core.conf_error());
 	return r < 0 ? -EIO : 0;
@@ -139,8 +141,10 @@ static int load_once(void)
 {
 	struct ff3fs *fs = NULL;
 	int low[N_LOW], n_low, r;
+	char before;
 
 	loading = true;
+	before = dispatch_enter();
 	pthread_mutex_lock(&lock);
 	if (__atomic_load_n(&client, __ATOMIC_ACQUIRE)) {
 		r = 0;
@@ -153,6 +157,7 @@ static int load_once(void)
 			__atomic_store_n(&client, fs, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&lock);
+	dispatch_leave(before);
 	loading = false;
 	return r;
 }

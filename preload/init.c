@@ -18,6 +18,7 @@
 
 #include "../common/base/conf_keys.h"
 #include "calls.h"
+#include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
 #include "shared_map.h"
@@ -111,7 +112,7 @@ void *real_resolve(size_t offset)
 				return early[i].function;
 	for (size_t i = 0; i < ARRAY_SIZE(real_rows) && !found; i++)
 		if (real_rows[i].offset == offset)
-			found = dlsym(RTLD_NEXT, real_rows[i].name);
+			found = dispatch_real(offset, dlsym(RTLD_NEXT, real_rows[i].name));
 	__atomic_store_n(pointer, found, __ATOMIC_RELEASE);
 	return found;
 }
@@ -120,8 +121,8 @@ static void resolve_eager(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(real_rows); i++)
 		if (real_rows[i].eager)
-			*(void **)((char *)&real + real_rows[i].offset) =
-				dlsym(RTLD_NEXT, real_rows[i].name);
+			*(void **)((char *)&real + real_rows[i].offset) = dispatch_real(
+				real_rows[i].offset, dlsym(RTLD_NEXT, real_rows[i].name));
 }
 
 /* --- Configuration ------------------------------------------------------------------------- */
@@ -238,15 +239,18 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 {
 	bool serve = may_serve(envp);
 
+	log_path = environment(envp, "FF3FS_LOG");
+	if (serve)
+		dispatch_choose(environment(envp, "FF3FS_INTERCEPT"));
 	resolve_eager();
 	__atomic_store_n(&init_ready, true, __ATOMIC_RELEASE);
 	if (!serve)
 		return;
-	log_path = environment(envp, "FF3FS_LOG");
 	fork_init();
 	init_enabled = true;
 	cwd_init();
 	stdio_init();
+	dispatch_start();
 }
 
 __attribute__((destructor)) static void done(void)
@@ -296,26 +300,39 @@ void init_set_umask(mode_t mask)
 		known_umask = (int)(mask & 0777);
 }
 
-void init_log(const char *what, const char *detail)
+static void write_line(int fd, const char *what, const char *detail)
 {
-	static _Atomic int lines;
-	char buf[1024], *p;
-	int fd;
+	char buf[1200], *p;
 
-	if (!log_path || lines++ > 1000)
-		return;
-	fd = raw_open(log_path, O_WRONLY | O_APPEND | O_CLOEXEC);
-	if (fd == -ENOENT)
-		fd = (int)RAW(openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return;
 	p = stpcpy(buf, "ff3fs preload: ");
 	p = stpncpy(p, what, 200);
 	if (detail && *detail) {
 		p = stpcpy(p, ": ");
-		p = stpncpy(p, detail, 700);
+		p = stpncpy(p, detail, 900);
 	}
 	*p++ = '\n';
 	RAW(write, fd, buf, p - buf);
+}
+
+bool init_log(const char *what, const char *detail)
+{
+	static _Atomic int lines;
+	int fd;
+
+	if (!log_path || lines++ > 1000)
+		return log_path != NULL;
+	fd = raw_open(log_path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (fd == -ENOENT)
+		fd = (int)RAW(openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	write_line(fd, what, detail);
 	raw_close(fd);
+	return true;
+}
+
+void init_tell(const char *what, const char *detail)
+{
+	if (!init_log(what, detail))
+		write_line(2, what, detail);
 }

@@ -38,4 +38,6 @@ void init_set_umask(mode_t mask);
 extern bool init_exiting;
 
 /* One line to $FF3FS_LOG, if set: rate-limited, no allocation, errno kept. */
-void init_log(const char *what, const char *detail);
+bool init_log(const char *what, const char *detail);
+/* The same, or to stderr if there is no $FF3FS_LOG. */
+void init_tell(const char *what, const char *detail);

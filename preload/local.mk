@@ -7,6 +7,10 @@ preload_sources = \
 	%D%/async.c %D%/async.h \
 	%D%/calls.h \
 	%D%/core.c %D%/core.h \
+	%D%/dispatch.c %D%/dispatch.h %D%/dispatch_internal.h \
+	%D%/dispatch_clone.c \
+	%D%/dispatch_pass.c \
+	%D%/dispatch_signal.c \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fork.c \
 	%D%/hook.h %D%/hooks.h \
@@ -29,6 +33,7 @@ preload_sources = \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \
 	%D%/init.c %D%/init.h \
+	%D%/leak.c \
 	%D%/lock_cluster.c \
 	%D%/lock_keeper.c \
 	%D%/placeholder.c %D%/placeholder.h \
@@ -75,7 +80,7 @@ tests_preload_calls_LDADD = -lpthread
 check_PROGRAMS += tests/preload-syscalls
 tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
 tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
-TESTS += tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
+TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
 EXTRA_DIST += tests/preload_python.py
 
 # The differential suite, with calls by function and by number.

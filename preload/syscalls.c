@@ -12,7 +12,7 @@
 
 /* --- Which -------------------------------------------------------------------------------- */
 
-static unsigned arguments_of(long number)
+unsigned syscall_arguments(long number)
 {
 #define ROW_ARGUMENTS(name, which, call)                                                           \
 	case SYS_##name:                                                                           \
@@ -24,9 +24,21 @@ static unsigned arguments_of(long number)
 	}
 }
 
+const char *syscall_name(long number)
+{
+#define ROW_NAME(name, which, call)                                                                \
+	case SYS_##name:                                                                           \
+		return #name;
+	switch (number) {
+		SYSCALLS(ROW_NAME, HOOK_NOTHING)
+	default:
+		return "system call";
+	}
+}
+
 bool syscall_is_ours(long number, const long a[6])
 {
-	unsigned which = arguments_of(number);
+	unsigned which = syscall_arguments(number);
 	struct ofd *o;
 	int r;
 
@@ -51,7 +63,7 @@ bool syscall_is_ours(long number, const long a[6])
 
 bool syscall_is_linked(long number, const long a[6])
 {
-	unsigned which = arguments_of(number);
+	unsigned which = syscall_arguments(number);
 	int saved = errno;
 	struct where w;
 	bool linked = false;

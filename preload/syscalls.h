@@ -18,12 +18,15 @@
 #define PATH(i) (1u << (16 + (i)))
 #define ALWAYS (1u << 24)
 
-/* Does this call name something of ours? */
+/* Does this call go to a hook? Yes, if it names something of ours. */
 bool syscall_is_ours(long number, const long a[6]);
 /* It has failed with ENOENT in the kernel: does a path lead to us through links of the machine? */
 bool syscall_is_linked(long number, const long a[6]);
 /* Serves it: the system call's result, or -1 and errno. */
 long syscall_serve(long number, const long a[6]);
+/* The row: which arguments name a file (0: no row), and the name. */
+unsigned syscall_arguments(long number);
+const char *syscall_name(long number);
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451
@@ -80,13 +83,13 @@ long syscall_serve(long number, const long a[6]);
 	S(flistxattr, FD(0), hook_flistxattr(INT(0), PTR(1), SIZE(2)))                             \
 	S(fremovexattr, FD(0), hook_fremovexattr(INT(0), STR(1)))                                  \
 	S(flock, FD(0), hook_flock(INT(0), INT(1)))                                                \
-	S(close, ALWAYS, hook_close(INT(0)))                                                       \
+	S(close, ALWAYS | FD(0), hook_close(INT(0)))                                               \
 	S(close_range, ALWAYS, hook_close_range((unsigned)a[0], (unsigned)a[1], INT(2)))           \
-	S(dup, ALWAYS, hook_dup(INT(0)))                                                           \
-	S(dup3, ALWAYS, hook_dup3(INT(0), INT(1), INT(2)))                                         \
-	S(fcntl, ALWAYS, hook_fcntl(INT(0), INT(1), a[2]))                                         \
-	S(ioctl, ALWAYS, hook_ioctl(INT(0), (unsigned long)a[1], a[2]))                            \
-	S(fchdir, ALWAYS, hook_fchdir(INT(0)))                                                     \
+	S(dup, ALWAYS | FD(0), hook_dup(INT(0)))                                                   \
+	S(dup3, ALWAYS | FD(0) | FD(1), hook_dup3(INT(0), INT(1), INT(2)))                         \
+	S(fcntl, ALWAYS | FD(0), hook_fcntl(INT(0), INT(1), a[2]))                                 \
+	S(ioctl, ALWAYS | FD(0), hook_ioctl(INT(0), (unsigned long)a[1], a[2]))                    \
+	S(fchdir, ALWAYS | FD(0), hook_fchdir(INT(0)))                                             \
 	S(sendfile, FD(0) | FD(1), hook_sendfile(INT(0), INT(1), PTR(2), SIZE(3)))                 \
 	S(copy_file_range, FD(0) | FD(2),                                                          \
 	  hook_copy_file_range(INT(0), PTR(1), INT(2), PTR(3), SIZE(4), (unsigned)a[5]))           \
@@ -99,7 +102,7 @@ long syscall_serve(long number, const long a[6]);
 	  hook_raw(aio_getevents((aio_context_t)a[0], a[1], a[2], PTR(3), PTR(4))))                \
 	S(io_pgetevents, ALWAYS,                                                                   \
 	  hook_raw(aio_pgetevents((aio_context_t)a[0], a[1], a[2], PTR(3), PTR(4), PTR(5))))       \
-	S(mmap, ALWAYS, (long)hook_mmap(PTR(0), SIZE(1), INT(2), INT(3), INT(4), a[5]))            \
+	S(mmap, ALWAYS | FD(4), (long)hook_mmap(PTR(0), SIZE(1), INT(2), INT(3), INT(4), a[5]))    \
 	S(munmap, ALWAYS, hook_munmap(PTR(0), SIZE(1)))                                            \
 	S(mremap, ALWAYS, (long)hook_mremap(PTR(0), SIZE(1), SIZE(2), INT(3), PTR(4)))             \
 	S(mprotect, ALWAYS, hook_mprotect(PTR(0), SIZE(1), INT(2)))                                \
@@ -113,7 +116,7 @@ long syscall_serve(long number, const long a[6]);
 	S(connect, ALWAYS, hook_connect(INT(0), PTR(1), (socklen_t)a[2]))
 
 #define SYSCALLS_PATH(S, N)                                                                        \
-	S(openat, ALWAYS, hook_openat(INT(0), STR(1), INT(2), (mode_t)a[3]))                       \
+	S(openat, ALWAYS | AT(0), hook_openat(INT(0), STR(1), INT(2), (mode_t)a[3]))               \
 	S(openat2, AT(0), serve_openat2(a))                                                        \
 	S(newfstatat, AT(0), hook_fstatat(INT(0), EMPTY(1, a[3]), PTR(2), INT(3)))                 \
 	S(statx, AT(0), hook_statx(INT(0), EMPTY(1, a[2]), INT(2), (unsigned)a[3], PTR(4)))        \
@@ -133,9 +136,9 @@ long syscall_serve(long number, const long a[6]);
 	S(utimensat, AT(0), serve_utimensat(a))                                                    \
 	S(truncate, PATH(0), hook_truncate(STR(0), a[1]))                                          \
 	S(statfs, PATH(0), hook_statfs(STR(0), PTR(1)))                                            \
-	S(chdir, ALWAYS, hook_chdir(STR(0)))                                                       \
+	S(chdir, ALWAYS | PATH(0), hook_chdir(STR(0)))                                             \
 	S(getcwd, ALWAYS, serve_getcwd(PTR(0), SIZE(1)))                                           \
-	S(execve, ALWAYS, hook_execve(STR(0), PTR(1), PTR(2)))                                     \
+	S(execve, ALWAYS | PATH(0), hook_execve(STR(0), PTR(1), PTR(2)))                           \
 	S(execveat, AT(0), serve_execveat(a))                                                      \
 	S(getxattr, PATH(0), hook_getxattr(STR(0), STR(1), PTR(2), SIZE(3)))                       \
 	S(lgetxattr, PATH(0), hook_lgetxattr(STR(0), STR(1), PTR(2), SIZE(3)))                     \
@@ -158,8 +161,8 @@ long syscall_serve(long number, const long a[6]);
 /* Those that newer machines do not have any more. */
 #ifdef SYS_open
 #define SYSCALLS_OLD(S, N)                                                                         \
-	S(open, ALWAYS, hook_open(STR(0), INT(1), (mode_t)a[2]))                                   \
-	S(creat, ALWAYS, hook_creat(STR(0), (mode_t)a[1]))                                         \
+	S(open, ALWAYS | PATH(0), hook_open(STR(0), INT(1), (mode_t)a[2]))                         \
+	S(creat, ALWAYS | PATH(0), hook_creat(STR(0), (mode_t)a[1]))                               \
 	S(stat, PATH(0), hook_stat(STR(0), PTR(1)))                                                \
 	S(lstat, PATH(0), hook_lstat(STR(0), PTR(1)))                                              \
 	S(access, PATH(0), hook_access(STR(0), INT(1)))                                            \
@@ -179,7 +182,7 @@ long syscall_serve(long number, const long a[6]);
 	S(utimes, PATH(0), hook_utimes(STR(0), PTR(1)))                                            \
 	S(futimesat, AT(0), hook_futimesat(INT(0), STR(1), PTR(2)))                                \
 	S(getdents, FD(0), serve_getdents(INT(0), PTR(1), (unsigned)a[2]))                         \
-	S(dup2, ALWAYS, hook_dup2(INT(0), INT(1)))                                                 \
+	S(dup2, ALWAYS | FD(0) | FD(1), hook_dup2(INT(0), INT(1)))                                 \
 	N(vfork) /* returns twice */                                                               \
 	N(eventfd)
 #else

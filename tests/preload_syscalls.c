@@ -130,7 +130,7 @@ static void reading_and_writing(void)
 	SHOW(CALL(read, copy, buf, 1));
 	SHOW(CALL(close_range, 50, 70, 0));
 	SHOW(CALL(read, 60, buf, 1));
-	if (pipe(pipes) == 0) {
+	if (pipe2(pipes, O_NONBLOCK) == 0) {
 		SHOW(CALL(sendfile, pipes[1], fd, &offset, 4));
 		SHOW(CALL(splice, fd, &offset, pipes[1], 0, 2, 0));
 		SHOW(CALL(read, pipes[0], buf, 100));
