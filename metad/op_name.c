@@ -1,4 +1,4 @@
-/* Purpose: making and removing names: mkdir, rmdir, unlink, link, symlink.
+/* Purpose: making and removing names: mkdir, rmdir, unlink, link, symlink, mknod.
  * Threads: the owner of the database. */
 #include "apply.h"
 
@@ -26,6 +26,29 @@ int apply_mkdir(struct metad_apply *a, const struct ff3_req_mkdir *q, struct ff3
 	if (r < 0)
 		return r;
 	inode = apply_new_inode(a, &w->dir, S_IFDIR | (q->mode & 01777));
+	r = apply_add_name(a, &w->dir, w->name, &inode);
+	if (r >= 0)
+		r = metad_db_add_inode(a->db, &inode);
+	if (r < 0)
+		return r;
+	metad_inode_attr(&inode, &p->attr);
+	return 0;
+}
+
+int apply_mknod(struct metad_apply *a, const struct ff3_req_mknod *q, struct ff3_rep_mknod *p)
+{
+	struct metad_walk *w = &a->walk[0];
+	struct metad_inode inode;
+	int r;
+
+	if (!S_ISSOCK(q->mode) && !S_ISFIFO(q->mode))
+		return -EPERM;
+	r = new_name(a, 0, &q->at, false);
+	if (r >= 0)
+		r = apply_may_create(a, &w->dir);
+	if (r < 0)
+		return r;
+	inode = apply_new_inode(a, &w->dir, q->mode & (S_IFMT | 07777));
 	r = apply_add_name(a, &w->dir, w->name, &inode);
 	if (r >= 0)
 		r = metad_db_add_inode(a->db, &inode);

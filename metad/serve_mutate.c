@@ -214,6 +214,13 @@ void serve_symlink(struct metad *m, struct metad_conn *conn, struct ff3_request 
 	log_with_ino(m, conn, r, &q->tag);
 }
 
+void serve_mknod(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		 const struct ff3_req_mknod *q)
+{
+	if (!refused(m, conn, r, &q->tag, &q->at, true))
+		log_with_ino(m, conn, r, &q->tag);
+}
+
 void serve_register_node(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 			 const struct ff3_req_register_node *q)
 {

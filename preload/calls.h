@@ -153,14 +153,12 @@
 	C(unlink, SERVED, "")                                                                      \
 	C(unlinkat, SERVED, "")                                                                    \
 	C(remove, SERVED, "")                                                                      \
-	C(mknod, EMULATED, "Regular files; other kinds: EPERM.")                                    \
-	C(mknodat, EMULATED, "Regular files; other kinds: EPERM.")                                  \
-	C(__xmknod, EMULATED, "Regular files; other kinds: EPERM.")                                 \
-	C(__xmknodat, EMULATED, "Regular files; other kinds: EPERM.")                               \
-	C(mkfifo, REFUSED, "EPERM")                                                                \
-	C(mkfifoat, REFUSED, "EPERM")                                                              \
-	C(bind, REFUSED, "EPERM for a socket's name below a prefix.")                               \
-	C(connect, REFUSED, "ECONNREFUSED for a name below a prefix.")                              \
+	C(mknod, EMULATED, "Regular files, sockets, named pipes; devices: EPERM.")                 \
+	C(mknodat, EMULATED, "Regular files, sockets, named pipes; devices: EPERM.")               \
+	C(__xmknod, EMULATED, "Regular files, sockets, named pipes; devices: EPERM.")              \
+	C(__xmknodat, EMULATED, "Regular files, sockets, named pipes; devices: EPERM.")            \
+	C(mkfifo, EMULATED, "A pipe between the processes of one user on one host.")               \
+	C(mkfifoat, EMULATED, "A pipe between the processes of one user on one host.")             \
 	T("Streams")                                                                               \
 	C(fopen, SERVED, "")                                                                       \
 	C(freopen, SERVED, "")                                                                     \
@@ -195,6 +193,19 @@
 	N(vmsplice, PASSED, "Between pipes and memory only.")                                       \
 	T("Asynchronous input and output")                                                         \
 	CALLS_ASYNCHRONOUS(C, N)                                                                      \
+	T("Local sockets")                                                                         \
+	C(socket, PASSED, "")                                                                      \
+	C(bind, EMULATED, "A name below a prefix: reached within one network namespace.")          \
+	C(connect, EMULATED, "A name below a prefix: reached within one network namespace.")       \
+	C(sendto, EMULATED, "A name below a prefix: reached within one network namespace.")        \
+	C(sendmsg, EMULATED, "A name below a prefix: reached within one network namespace.")       \
+	C(accept, SERVED, "")                                                                      \
+	C(accept4, SERVED, "")                                                                     \
+	C(getsockname, SERVED, "")                                                                 \
+	C(getpeername, SERVED, "")                                                                 \
+	C(recvfrom, SERVED, "")                                                                    \
+	C(recvmsg, SERVED, "")                                                                     \
+	N(sendmmsg, PASSED, "ENOENT for a name below a prefix.")                                   \
 	T("Processes")                                                                             \
 	C(execve, EMULATED, "A program below a prefix is executed from memory.")                    \
 	C(execv, EMULATED, "A program below a prefix is executed from memory.")                     \
@@ -222,7 +233,6 @@
 	C(_exit, SERVED, "")                                                                       \
 	C(_Exit, SERVED, "")                                                                       \
 	C(syscall, SERVED, "")                                                                     \
-	C(socket, PASSED, "")                                                                      \
 	C(eventfd, PASSED, "")
 
 /* A stream that one of the three hooks made calls the hooks back. */

@@ -123,6 +123,7 @@ static int load(struct ff3fs **ret)
 /* Programs count on getting the lowest free descriptor; what loading opens for good must not take
  * it. So the low ones are occupied meanwhile. */
 #define N_LOW 64
+#define N_SPARE 8
 
 static int occupy_low(int fds[N_LOW])
 {
@@ -134,6 +135,9 @@ static int occupy_low(int fds[N_LOW])
 	}
 	if (fd >= N_LOW)
 		raw_close(fd);
+	/* None is left: loading needs some itself, if only for a moment. */
+	for (int spare = 0; fd < 0 && n > 0 && spare < N_SPARE; spare++)
+		raw_close(fds[--n]);
 	return n;
 }
 

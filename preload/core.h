@@ -20,6 +20,7 @@
 	C(int, close, (struct ff3fs_file *))                                                       \
 	C(struct ff3fs_file *, file_ref, (struct ff3fs_file *))                                    \
 	C(uint64_t, file_ino, (const struct ff3fs_file *))                                         \
+	C(mode_t, file_mode, (const struct ff3fs_file *))                                          \
 	C(void, file_set_flags, (struct ff3fs_file *, int))                                        \
 	C(ssize_t, pread, (struct ff3fs_file *, void *, size_t, off_t))                            \
 	C(ssize_t, preadv, (struct ff3fs_file *, const struct iovec *, int, off_t))                \
@@ -36,6 +37,7 @@
 	C(int, stat, (struct ff3fs *, uint64_t, const char *, unsigned, struct ff3fs_attr *))      \
 	C(int, access, (struct ff3fs *, uint64_t, const char *, int, unsigned))                    \
 	C(int, mkdir, (struct ff3fs *, uint64_t, const char *, mode_t))                            \
+	C(int, mknod, (struct ff3fs *, uint64_t, const char *, mode_t, struct ff3fs_attr *))       \
 	C(int, rmdir, (struct ff3fs *, uint64_t, const char *))                                    \
 	C(int, unlink, (struct ff3fs *, uint64_t, const char *))                                   \
 	C(int, rename,                                                                             \

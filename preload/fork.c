@@ -35,6 +35,8 @@ void fork_in_child(void)
 	aio_ctx_after_fork();
 	stdio_after_fork();
 	lock_after_fork();
+	socket_after_fork();
+	fd_after_fork();
 	shared_map_after_fork();
 	cwd_after_fork();
 }

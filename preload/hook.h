@@ -159,6 +159,11 @@ void stdio_refresh(int fd);
 void stdio_init(void);
 void stdio_flush(void);
 
+/* fifo.c: opens what the named pipe stands for. A descriptor or negative errno. */
+int fifo_open(struct ff3fs *fs, uint64_t ino, int flags);
+/* The file system's number, asked once. */
+int special_fsid(struct ff3fs *fs, uint64_t *ret);
+
 /* hook_lock.c. The last descriptor of the description is closed: */
 void lock_release(struct ofd *o);
 /* One of them is: */
@@ -190,6 +195,8 @@ int fd_close(int fd);
 int fd_hide(int fd);
 /* … and closes it. */
 void fd_unhide(int fd);
+/* Where no number is free any more: make's descriptor, above RLIMIT_NOFILE. Negative errno. */
+int fd_beyond(int (*make)(const void *arg), const void *arg);
 /* What flush every open file's gathered writes: before exec and exit. */
 void flush_everything(void);
 

@@ -191,11 +191,14 @@ static int set_lease(struct ofd *o, int type)
 	return a.uid != (uid_t)RAW(geteuid) && RAW(geteuid) != 0 ? -EACCES : -EAGAIN;
 }
 
-static int notify_directory(struct ofd *o)
+static int notify_directory(struct ofd *o, uintptr_t events)
 {
 	struct ff3fs_attr a;
-	int r = stat_ofd(o, &a);
+	int r;
 
+	if ((events & ~(uintptr_t)DN_MULTISHOT) == 0)
+		return 0; /* of nothing */
+	r = stat_ofd(o, &a);
 	return r < 0 ? r : S_ISDIR(a.mode) ? -EINVAL : -ENOTDIR;
 }
 
@@ -255,7 +258,7 @@ static int fcntl_ours(int fd, struct ofd *o, int cmd, void *arg)
 	case F_SETLEASE:
 		return set_lease(o, (int)(intptr_t)arg);
 	case F_NOTIFY:
-		return notify_directory(o);
+		return notify_directory(o, (uintptr_t)arg);
 	case F_GETPIPE_SZ:
 	case F_SETPIPE_SZ:
 		return -EBADF;
@@ -401,18 +404,58 @@ void fd_unhide(int fd)
 	raw_close(fd);
 }
 
-int hook_socket(int domain, int type, int protocol)
-{
-	int fd = REAL(socket)(domain, type, protocol);
+/* The program may use every number below its limit for itself, or have lowered the limit below the
+ * ones it uses. Then the core's descriptor goes above the limit, which is raised for the moment. */
+static _Atomic int beyond_busy;
+static struct rlimit64 limit;
 
-	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? fd_hide(fd) : fd;
+void fd_after_fork(void)
+{
+	if (beyond_busy)
+		RAW(prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
+	beyond_busy = 0;
+}
+
+int fd_beyond(int (*make)(const void *arg), const void *arg)
+{
+	struct rlimit64 more;
+	int fd, high, idle = 0;
+
+	if (!atomic_compare_exchange_strong(&beyond_busy, &idle, 1))
+		return -EMFILE;
+	RAW(prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
+	more = limit;
+	more.rlim_cur = MIN(limit.rlim_max, limit.rlim_cur + 256);
+	fd = (int)RAW(prlimit64, 0, RLIMIT_NOFILE, &more, NULL);
+	if (fd == 0) {
+		fd = make(arg);
+		high = fd < 0 ? fd : (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, (int)limit.rlim_cur);
+		if (high >= 0) {
+			raw_close(fd);
+			fd = high;
+		}
+		if (fd >= 0)
+			fdtab_set_internal(fd);
+		RAW(prlimit64, 0, RLIMIT_NOFILE, &limit, NULL);
+	}
+	atomic_store(&beyond_busy, 0);
+	return fd;
+}
+
+static int make_eventfd(const void *arg)
+{
+	return (int)RAW(eventfd2, 0, *(const int *)arg);
 }
 
 int hook_eventfd(unsigned initial, int flags)
 {
 	int fd = REAL(eventfd)(initial, flags);
 
-	return UNLIKELY(core_called_from(__builtin_return_address(0))) ? fd_hide(fd) : fd;
+	if (LIKELY(!core_called_from(__builtin_return_address(0))))
+		return fd;
+	if (fd < 0 && errno == EMFILE)
+		return (int)hook_result(fd_beyond(make_eventfd, &flags));
+	return fd_hide(fd);
 }
 
 DEFINE_ALIASES(fd)

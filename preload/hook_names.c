@@ -325,18 +325,24 @@ static int may_make(struct where *w)
 	return r;
 }
 
-/* Only regular files can be made this way. */
 static int mknod_ours(struct where *w, mode_t mode)
 {
 	size_t n = strlen(w->path);
-	int fd, r;
+	bool slash = n > 0 && w->path[n - 1] == '/';
+	int fd, r = 1;
 
 	if (S_ISDIR(mode))
 		return -EPERM;
 	if ((mode & S_IFMT) != 0 && !S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode) &&
 	    !S_ISCHR(mode) && !S_ISBLK(mode))
 		return -EINVAL;
-	if (((mode & S_IFMT) != 0 && !S_ISREG(mode)) || (n > 0 && w->path[n - 1] == '/')) {
+	if (S_ISFIFO(mode) || S_ISSOCK(mode)) {
+		while (r > 0)
+			r = where_next(w, CALL(mknod, w->fs, w->dir, w->path, mode & ~init_umask(),
+					       NULL));
+		return r == 0 && w->native ? -EXDEV : r;
+	}
+	if (S_ISCHR(mode) || S_ISBLK(mode) || slash) {
 		do
 			r = may_make(w);
 		while (r < 0 && (r = where_next(w, r)) > 0);
@@ -381,45 +387,6 @@ int hook_mkfifoat(int dirfd, const char *path, mode_t mode)
 int hook_mkfifo(const char *path, mode_t mode)
 {
 	return hook_mknodat(AT_FDCWD, path, mode | S_IFIFO, 0);
-}
-
-/* A socket cannot be made here, and so there is none to connect to. 0: not ours. */
-static int socket_name(const struct sockaddr *address, socklen_t len, bool make)
-{
-	struct sockaddr_un un = { 0 };
-	char path[sizeof un.sun_path + 1] = "";
-	struct ff3fs_attr a;
-	struct where w;
-	int r;
-
-	if (!init_active() || len <= offsetof(struct sockaddr_un, sun_path) || len > sizeof un ||
-	    !memory_copy_in(&un, address, len) || un.sun_family != AF_UNIX || !un.sun_path[0])
-		return 0;
-	memcpy(path, un.sun_path, sizeof un.sun_path);
-	if (!where_is_ours(AT_FDCWD, path))
-		return 0;
-	r = where_init(&w, AT_FDCWD, path, make ? WHERE_NOFOLLOW : 0);
-	while (r > 0) {
-		r = make ? may_make(&w) : CALL(stat, w.fs, w.dir, w.path, 0, &a);
-		r = r == 0 ? 0 : where_next(&w, r);
-	}
-	if (r < 0)
-		return r == -EEXIST ? -EADDRINUSE : r;
-	return w.native ? -EXDEV : make ? -EPERM : -ECONNREFUSED;
-}
-
-int hook_bind(int fd, const struct sockaddr *address, socklen_t len)
-{
-	int r = socket_name(address, len, true);
-
-	return LIKELY(r == 0) ? REAL(bind)(fd, address, len) : (int)hook_raw(r);
-}
-
-int hook_connect(int fd, const struct sockaddr *address, socklen_t len)
-{
-	int r = socket_name(address, len, false);
-
-	return LIKELY(r == 0) ? REAL(connect)(fd, address, len) : (int)hook_raw(r);
 }
 
 DEFINE_ALIASES(names)

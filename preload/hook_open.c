@@ -53,6 +53,12 @@ static int open_once(struct where *w, int flags, mode_t mode)
 		 mode & 07777 & ~init_umask(), &file);
 	if (r < 0)
 		return r;
+	if (UNLIKELY(S_ISFIFO(CALL(file_mode, file)))) {
+		uint64_t ino = CALL(file_ino, file);
+
+		CALL(close, file);
+		return fifo_open(w->fs, ino, flags);
+	}
 	return open_install(CALL(file_ino, file), 0, file, flags);
 }
 

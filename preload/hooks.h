@@ -183,8 +183,6 @@
 	H(L, int, mknodat, (int dirfd, const char *path, mode_t mode, dev_t dev))                  \
 	H(L, int, __xmknod, (int version, const char *path, mode_t mode, dev_t *dev))              \
 	H(L, int, __xmknodat, (int version, int dirfd, const char *path, mode_t mode, dev_t *dev)) \
-	H(L, int, bind, (int fd, const struct sockaddr *address, socklen_t len))                   \
-	H(L, int, connect, (int fd, const struct sockaddr *address, socklen_t len))                \
 	H(L, int, mkfifo, (const char *path, mode_t mode))                                         \
 	H(L, int, mkfifoat, (int dirfd, const char *path, mode_t mode))
 
@@ -250,7 +248,6 @@
 	H(L, int, ioctl, (int fd, unsigned long request, ...))                                     \
 	H(L, int, isatty, (int fd))                                                                \
 	H(L, int, daemon, (int nochdir, int noclose))                                              \
-	H(L, int, socket, (int domain, int type, int protocol))                                    \
 	H(L, int, eventfd, (unsigned initial, int flags))
 
 #define HOOKS_lock(H, A)                                                                           \
@@ -283,6 +280,23 @@
 	  (int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n, unsigned flags))    \
 	H(L, ssize_t, splice,                                                                      \
 	  (int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n, unsigned flags))
+
+#define HOOKS_socket(H, A)                                                                         \
+	H(L, int, socket, (int domain, int type, int protocol))                                    \
+	H(L, int, bind, (int fd, const struct sockaddr *address, socklen_t len))                   \
+	H(L, int, connect, (int fd, const struct sockaddr *address, socklen_t len))                \
+	A(__connect, connect)                                                                      \
+	H(L, ssize_t, sendto,                                                                      \
+	  (int fd, const void *buf, size_t n, int flags, const struct sockaddr *address,           \
+	   socklen_t len))                                                                         \
+	H(L, ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags))                  \
+	H(L, int, accept, (int fd, struct sockaddr *address, socklen_t *len))                      \
+	H(L, int, accept4, (int fd, struct sockaddr *address, socklen_t *len, int flags))          \
+	H(L, int, getsockname, (int fd, struct sockaddr *address, socklen_t *len))                 \
+	H(L, int, getpeername, (int fd, struct sockaddr *address, socklen_t *len))                 \
+	H(L, ssize_t, recvfrom,                                                                    \
+	  (int fd, void *buf, size_t n, int flags, struct sockaddr *address, socklen_t *len))      \
+	H(L, ssize_t, recvmsg, (int fd, struct msghdr *message, int flags))
 
 #define HOOKS_cwd(H, A)                                                                            \
 	H(E, int, chdir, (const char *path))                                                       \
@@ -352,6 +366,7 @@
 	HOOKS_stdio(H, A)                                                                          \
 	HOOKS_map(H, A)                                                                            \
 	HOOKS_copy(H, A)                                                                           \
+	HOOKS_socket(H, A)                                                                         \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
 	HOOKS_aio(H, A)                                                                            \

@@ -28,6 +28,8 @@ void async_after_fork(void);
 void aio_ctx_after_fork(void);
 void stdio_after_fork(void);
 void lock_after_fork(void);
+void socket_after_fork(void);
+void fd_after_fork(void);
 void core_after_fork(void);
 
 /* The umask, to be applied by us. */

@@ -12,6 +12,7 @@ preload_sources = \
 	%D%/dispatch_pass.c \
 	%D%/dispatch_signal.c \
 	%D%/fdtab.c %D%/fdtab.h \
+	%D%/fifo.c \
 	%D%/fork.c \
 	%D%/hook.h %D%/hooks.h \
 	%D%/hook_aio.c \
@@ -26,6 +27,7 @@ preload_sources = \
 	%D%/hook_names.c \
 	%D%/hook_open.c \
 	%D%/hook_rw.c \
+	%D%/hook_socket.c \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
 	%D%/hook_syscall.c \
@@ -67,6 +69,7 @@ TESTS += \
 	tests/e2e-preload-aio.sh \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-closed.sh \
+	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-python.sh \
 	tests/e2e-preload-tools.sh
 check_PROGRAMS += tests/preload-aio
@@ -81,7 +84,7 @@ check_PROGRAMS += tests/preload-syscalls
 tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
 tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
-EXTRA_DIST += tests/preload_python.py
+EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py
 
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall

@@ -113,7 +113,15 @@ const char *syscall_name(long number);
 	N(socket) /* the core's own descriptors, which come by name */                             \
 	N(eventfd2)                                                                                \
 	S(bind, ALWAYS, hook_bind(INT(0), PTR(1), (socklen_t)a[2]))                                \
-	S(connect, ALWAYS, hook_connect(INT(0), PTR(1), (socklen_t)a[2]))
+	S(connect, ALWAYS, hook_connect(INT(0), PTR(1), (socklen_t)a[2]))                   \
+	S(sendto, ALWAYS, hook_sendto(INT(0), PTR(1), SIZE(2), INT(3), PTR(4), (socklen_t)a[5]))\
+	S(sendmsg, ALWAYS, hook_sendmsg(INT(0), PTR(1), INT(2)))                            \
+	S(accept, ALWAYS, hook_accept(INT(0), PTR(1), PTR(2)))                              \
+	S(accept4, ALWAYS, hook_accept4(INT(0), PTR(1), PTR(2), INT(3)))                    \
+	S(getsockname, ALWAYS, hook_getsockname(INT(0), PTR(1), PTR(2)))                    \
+	S(getpeername, ALWAYS, hook_getpeername(INT(0), PTR(1), PTR(2)))                    \
+	S(recvfrom, ALWAYS, hook_recvfrom(INT(0), PTR(1), SIZE(2), INT(3), PTR(4), PTR(5))) \
+	S(recvmsg, ALWAYS, hook_recvmsg(INT(0), PTR(1), INT(2)))
 
 #define SYSCALLS_PATH(S, N)                                                                        \
 	S(openat, ALWAYS | AT(0), hook_openat(INT(0), STR(1), INT(2), (mode_t)a[3]))               \

@@ -124,6 +124,9 @@ int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff3fs_fil
 int ff3fs_close(struct ff3fs_file *file);
 /* Takes another reference; ff3fs_close drops one and does its flushing each time. */
 struct ff3fs_file *ff3fs_file_ref(struct ff3fs_file *file);
+/* The type bits. What passes through a named pipe is not libff3fs's business: it opens as a file that
+ * can be neither read nor written. */
+mode_t ff3fs_file_mode(const struct ff3fs_file *file);
 uint64_t ff3fs_file_ino(const struct ff3fs_file *file);
 int ff3fs_file_flags(const struct ff3fs_file *file);
 /* O_APPEND, O_DIRECT, O_SYNC can be changed, as by fcntl(F_SETFL). */
@@ -199,6 +202,9 @@ int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned flags,
 /* mask: R_OK | W_OK | X_OK, or F_OK. */
 int ff3fs_access(struct ff3fs *fs, uint64_t dir, const char *path, int mask, unsigned flags);
 int ff3fs_mkdir(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode);
+/* S_IFSOCK or S_IFIFO with permission bits: a name only. Others: -EPERM. ret may be NULL. */
+int ff3fs_mknod(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode,
+		struct ff3fs_attr *ret);
 int ff3fs_rmdir(struct ff3fs *fs, uint64_t dir, const char *path);
 int ff3fs_unlink(struct ff3fs *fs, uint64_t dir, const char *path);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */

@@ -91,6 +91,8 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 		return r;
 	if (S_ISLNK(rep.attr.mode))
 		r = -ELOOP;
+	if (S_ISSOCK(rep.attr.mode))
+		r = -ENXIO;
 	if (flags & O_TRUNC && r == 0)
 		ff3_inode_cut(file->inode, &rep.attr);
 	if (r < 0) {
@@ -383,6 +385,11 @@ EXPORT struct ff3fs_file *ff3fs_file_ref(struct ff3fs_file *file)
 {
 	atomic_fetch_add(&file->refs, 1);
 	return file;
+}
+
+EXPORT mode_t ff3fs_file_mode(const struct ff3fs_file *file)
+{
+	return file->inode->mode & S_IFMT;
 }
 
 EXPORT uint64_t ff3fs_file_ino(const struct ff3fs_file *file)

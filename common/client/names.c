@@ -46,6 +46,19 @@ EXPORT int ff3fs_mkdir(struct ff3fs *fs, uint64_t dir, const char *path, mode_t 
 	return ff3_public(ff3_meta_call(fs, &call));
 }
 
+EXPORT int ff3fs_mknod(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode,
+		       struct ff3fs_attr *ret)
+{
+	FF3_ENTER();
+	REQUEST(mknod, true, .at = ff3_path_of(dir, path, FF3FS_NOFOLLOW),
+		.mode = mode & (S_IFMT | 07777));
+	int r = ff3_meta_call(fs, &call);
+
+	if (r == 0 && ret)
+		ff3_attr_to_public(&rep.attr, ret);
+	return ff3_public(r);
+}
+
 EXPORT int ff3fs_rmdir(struct ff3fs *fs, uint64_t dir, const char *path)
 {
 	FF3_ENTER();

@@ -24,6 +24,8 @@ static void move_high(int *fd)
 	struct rlimit limit;
 	int from = HIGH_FD, high;
 
+	if (*fd >= HIGH_FD)
+		return;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= HIGH_FD + 64)
 		from = (int)(limit.rlim_cur * 3 / 4);
 	high = fcntl(*fd, F_DUPFD_CLOEXEC, from);

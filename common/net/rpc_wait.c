@@ -61,7 +61,7 @@ int ff3_rpc_waiter_pollable(struct ff3_rpc_waiter *w)
 
 	if (fd < 0)
 		return -errno;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 500);
+	high = fd >= 500 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 500);
 	if (high >= 0) {
 		close(fd);
 		fd = high;

@@ -125,6 +125,7 @@
 	OP(41, routes, metad, READ)                                                                \
 	OP(42, get_path, metad, READ)                                                              \
 	OP(43, lock, metad, SESSION)                                                               \
+	OP(44, mknod, metad, MUTATE)                                                               \
 	OP(48, register_node, metad, MUTATE)                                                       \
 	OP(49, heartbeat, metad, SESSION)                                                          \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
@@ -270,6 +271,13 @@
 	F(path, at)                                                                                \
 	F(u32, mode)
 #define FF3_REP_mkdir(F) F(attr, attr)
+
+/* A socket or a named pipe: a name and a mode; what passes through is the hosts' affair. */
+#define FF3_REQ_mknod(F)                                                                           \
+	F(tag, tag)                                                                                \
+	F(path, at)                                                                                \
+	F(u32, mode) /* S_IFSOCK or S_IFIFO, and permission bits */
+#define FF3_REP_mknod(F) F(attr, attr)
 
 #define FF3_REQ_rmdir(F)                                                                           \
 	F(tag, tag)                                                                                \
