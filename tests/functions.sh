@@ -43,6 +43,7 @@ if library=$(find_built libff3fs.so); then
 fi
 : >"$tmp/empty.conf"
 export FF3FS_CONF=$tmp/empty.conf # nobody's own configuration
+unset FF3FS_PREFIX FF3FS_LIB FF3FS_DISABLE
 
 # --- The end of a test --------------------------------------------------------------------------
 
