@@ -178,12 +178,13 @@
 	C(inotify_add_watch, REFUSED, "EOPNOTSUPP: changes made elsewhere cannot be told of.")      \
 	N(inotify_rm_watch, PASSED, "No watch is on a path of a prefix.")                           \
 	T("Mappings")                                                                              \
-	C(mmap, EMULATED, "Read at once into memory; see \"Mappings\".")                            \
+	C(mmap, EMULATED, "See \"Mappings\".")                                                      \
 	C(munmap, SERVED, "")                                                                      \
 	C(mprotect, SERVED, "")                                                                    \
 	C(msync, SERVED, "")                                                                       \
 	C(mremap, SERVED, "")                                                                      \
-	N(madvise, PASSED, "Mappings are memory.")                                                  \
+	C(madvise, EMULATED, "MADV_REMOVE: EOPNOTSUPP.")                                            \
+	C(remap_file_pages, REFUSED, "EINVAL")                                                     \
 	C(dlopen, EMULATED, "From a copy in memory.")                                               \
 	T("Copying between descriptors")                                                           \
 	C(sendfile, EMULATED, "Through a buffer.")                                                  \
@@ -224,7 +225,8 @@
 	C(popen, SERVED, "")                                                                       \
 	C(daemon, SERVED, "")                                                                      \
 	C(vfork, SERVED, "")                                                                       \
-	N(fork, SERVED, "")                                                                        \
+	C(fork, SERVED, "")                                                                        \
+	C(_Fork, SERVED, "")                                                                        \
 	N(clone, PASSED, "")                                                                       \
 	N(clone3, PASSED, "")                                                                      \
 	N(sigaction, PASSED, "")                                                                   \

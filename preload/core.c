@@ -17,6 +17,7 @@
 #include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
+#include "shared_map.h"
 
 struct core_functions core;
 
@@ -157,6 +158,8 @@ static int load_once(void)
 		r = load(&fs);
 		while (n_low > 0)
 			raw_close(low[--n_low]);
+		if (r == 0)
+			shared_map_start();
 		if (r == 0)
 			__atomic_store_n(&client, fs, __ATOMIC_RELEASE);
 	}

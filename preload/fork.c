@@ -24,6 +24,7 @@ static void before_fork(void)
 {
 	if (!init_is_vfork_child())
 		flush_everything();
+	shared_map_before_fork();
 }
 
 void fork_in_child(void)
@@ -37,14 +38,46 @@ void fork_in_child(void)
 	lock_after_fork();
 	socket_after_fork();
 	fd_after_fork();
-	shared_map_after_fork();
 	cwd_after_fork();
+}
+
+static void in_child(void)
+{
+	fork_in_child();
+	shared_map_after_fork();
+}
+
+/* Handlers registered before ours may not have run when ours does: what needs all of them waits. */
+static __thread bool in_fork __attribute__((tls_model("initial-exec")));
+
+bool fork_is_hooked(void)
+{
+	return in_fork;
+}
+
+pid_t hook_fork(void)
+{
+	pid_t child;
+
+	in_fork = true;
+	child = REAL(fork)();
+	in_fork = false;
+	if (child == 0)
+		shared_map_resume();
+	return child;
+}
+
+/* fork without handlers. The child of a process with mappings that are loaded when touched needs
+ * them: they are the ones that make its faults its own. */
+pid_t hook__Fork(void)
+{
+	return UNLIKELY(map_n_lazy) ? hook_fork() : REAL(_Fork)();
 }
 
 void fork_init(void)
 {
 	self = (pid_t)RAW(getpid);
-	pthread_atfork(before_fork, NULL, fork_in_child);
+	pthread_atfork(before_fork, shared_map_after_fork_in_parent, in_child);
 }
 
 int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)
@@ -74,3 +107,5 @@ int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)
 	raw_close(pipe_fd[0]);
 	return child < 0 ? -EAGAIN : answer;
 }
+
+DEFINE_ALIASES(fork)

@@ -495,7 +495,7 @@ FILE *hook_popen(const char *command, const char *mode)
 
 __attribute__((noreturn)) void hook__exit(int status)
 {
-	shared_map_send_all();
+	shared_map_exit();
 	flush_everything();
 	lock_exit();
 	for (;;) {

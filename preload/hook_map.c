@@ -1,332 +1,402 @@
-/* Purpose: mapping our files, and loading shared objects from them.
+/* Purpose: mmap(2) and what is done to mappings. What they are: map.h.
  *
- * A mapping is a snapshot: the range is read at once, in parallel over the cluster, and what is
- * mapped is ordinary memory. That survives fork, can be given to system calls, and is what users of
- * large tensors ask for. A private mapping becomes anonymous memory, or a memfd if it reaches beyond
- * the end of the file, where access must fault. Shared ones are shared_map.c's. One larger than
- * FF3FS_MMAP_EAGER_MAX (default: half of the memory) is refused: ENODEV.
+ * Memory allocators call these before our constructor has run and at any time after: for anonymous
+ * mappings there is one comparison before the real call, and munmap, mprotect and madvise look at a
+ * counter.
  *
- * Threads: `mutex` guards the list of loaded objects. */
+ * Threads: changes of mappings of ours are made one at a time (map_enter). A signal handler that
+ * interrupted one gets EDEADLK for a new mapping, and the kernel's plain answer otherwise. */
 #include "hook.h"
 
-#include <linux/memfd.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/mman.h>
 
+#include "map.h"
 #include "raw.h"
-#include "shared_map.h"
-
-#define PAGE 4096ul
-#define PIECE (64ul << 20)
-
-static size_t eager_max(void)
-{
-	static _Atomic size_t known;
-	const char *s = getenv("FF3FS_MMAP_EAGER_MAX");
-	char *end;
-	double v;
-
-	if (known)
-		return known;
-	v = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 2;
-	if (s && *s) {
-		static const char units[] = "KMGT";
-		double given = strtod(s, &end);
-		const char *unit = *end ? strchr(units, *end & ~32) : NULL;
-
-		if (end != s && (!*end || unit))
-			v = given * (unit ? (double)(1ull << (10 * (unit - units + 1))) : 1);
-	}
-	known = MAX((size_t)v, PAGE);
-	return known;
-}
-
-/* Reads up to n bytes at offset to memory of ours. Count, or negative errno. */
-static ssize_t load(struct ff3fs_file *file, char *to, size_t n, off_t offset)
-{
-	size_t done = 0;
-
-	while (done < n) {
-		ssize_t r = CALL(pread, file, to + done, MIN(n - done, PIECE), offset + (off_t)done);
-
-		if (r < 0)
-			return r;
-		if (r == 0)
-			break;
-		done += (size_t)r;
-	}
-	return (ssize_t)done;
-}
 
 static bool is_error(long r)
 {
 	return r < 0 && r > -4096;
 }
 
-/* Private, wholly inside the file: anonymous memory. */
-static long map_anonymous(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset,
-			  size_t data)
+/* --- mmap ---------------------------------------------------------------------------------- */
+
+static int check(struct ofd *o, size_t len, int prot, int flags, off_t offset)
 {
-	bool fixed = flags & (MAP_FIXED | MAP_FIXED_NOREPLACE);
-	int keep = flags & (MAP_NORESERVE | MAP_LOCKED | MAP_STACK | MAP_32BIT);
-	long m = RAW(mmap, fixed ? NULL : addr, len, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | keep, -1, 0);
-	long target;
-	ssize_t r;
+	int type = flags & MAP_TYPE, mode = o->flags & O_ACCMODE;
 
-	if (is_error(m))
-		return m;
-	r = load(o->file, (char *)m, data, offset);
-	if (r >= 0 && (size_t)r < data)
-		r = -EAGAIN; /* it shrank meanwhile: what is missing must not be zeros */
-	if (r >= 0 && prot != (PROT_READ | PROT_WRITE))
-		r = RAW(mprotect, m, len, prot);
-	if (r >= 0 && fixed) {
-		/* Put in place only now that nothing can fail any more. */
-		target = flags & MAP_FIXED_NOREPLACE ?
-				 RAW(mmap, addr, len, PROT_NONE,
-				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) :
-				 (long)(uintptr_t)addr;
-		r = is_error(target) ? target :
-				       RAW(mremap, m, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, addr);
-		if (!is_error(r))
-			return r;
-	}
-	if (r < 0) {
-		RAW(munmap, m, len);
-		return r;
-	}
-	return m;
-}
-
-/* A memfd that holds the file's bytes [offset, offset + data). */
-static int fill_memfd(struct ff3fs_file *file, off_t offset, size_t data)
-{
-	int fd = (int)RAW(memfd_create, "ff3fs-map", MFD_CLOEXEC);
-	ssize_t r;
-	long m;
-
-	if (fd < 0)
-		return fd;
-	r = RAW(ftruncate, fd, data);
-	m = r < 0 || data == 0 ? r : RAW(mmap, 0, data, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (is_error(m)) {
-		raw_close(fd);
-		return (int)m;
-	}
-	if (data > 0) {
-		r = load(file, (char *)m, data, offset);
-		RAW(munmap, m, data);
-	}
-	if (r >= 0 && (size_t)r < data)
-		r = RAW(ftruncate, fd, r);
-	if (r < 0) {
-		raw_close(fd);
-		return (int)r;
-	}
-	return fd;
-}
-
-static long map_memfd(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset,
-		      size_t data)
-{
-	char path[32];
-	int fd = fill_memfd(o->file, offset, data), reader;
-	long m;
-
-	if (fd < 0)
-		return fd;
-	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	reader = raw_open(path, O_RDONLY | O_CLOEXEC);
-	raw_close(fd);
-	if (reader < 0)
-		return reader;
-	m = RAW(mmap, addr, len, prot, flags, reader, 0);
-	raw_close(reader);
-	return m;
+	if (offset & (off_t)(MAP_PAGE - 1))
+		return -EINVAL;
+	if (!o->file)
+		return -EBADF;
+	if (len == 0)
+		return -EINVAL;
+	if (len > SIZE_MAX - MAP_PAGE)
+		return -ENOMEM;
+	if ((uint64_t)offset + ROUND_UP(len, MAP_PAGE) < (uint64_t)offset)
+		return -EOVERFLOW;
+	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
+		return -EINVAL;
+	if (type == MAP_SHARED_VALIDATE && (flags & MAP_SYNC))
+		return -EOPNOTSUPP;
+	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
+		return -EACCES;
+	if (mode == O_WRONLY)
+		return -EACCES;
+	return offset < 0 ? -EOVERFLOW : 0;
 }
 
 static long map_ours(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset)
 {
-	int type = flags & MAP_TYPE, mode = o->flags & O_ACCMODE;
 	struct ff3fs_attr a;
 	size_t data;
-	int r;
+	int r = check(o, len, prot, flags, offset);
 
-	if (!o->file)
-		return -EBADF;
-	if (mode == O_WRONLY)
-		return -EACCES;
-	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
-		return -EINVAL;
-	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
-		return -EACCES;
-	if (len == 0 || (offset & (off_t)(PAGE - 1)) || offset < 0)
-		return -EINVAL;
-	len = ROUND_UP(len, PAGE);
+	if (r < 0)
+		return r;
 	r = CALL(fstat, o->file, &a);
 	if (r < 0)
 		return r;
 	if (!S_ISREG(a.mode))
 		return -ENODEV;
+	len = ROUND_UP(len, MAP_PAGE);
+	if ((flags & MAP_TYPE) != MAP_PRIVATE)
+		return map_shared_new(o, addr, len, prot, flags, offset, &a);
 	data = (uint64_t)offset >= a.size ? 0 : MIN(len, a.size - (size_t)offset);
-	if (data > eager_max())
-		return -ENODEV;
 	r = shared_map_send(o->ino, offset, len);
-	if (r < 0)
-		return r;
-	if (type != MAP_PRIVATE)
-		return shared_map_new(o, addr, len, prot, flags, offset, data);
-	if (ROUND_UP(data, PAGE) == len)
-		return map_anonymous(o, addr, len, prot, flags, offset, data);
-	return map_memfd(o, addr, len, prot, flags, offset, data);
+	return r < 0 ? r : map_private_new(o, addr, len, prot, flags, offset, data);
 }
 
-void *hook_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+static void *map_any(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
 	_cleanup_ofd_ struct ofd *o = NULL;
-	long r;
 	int ours = flags & MAP_ANONYMOUS ? 0 : fdtab_get(fd, &o);
+	long r;
 
-	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
-		memory_forget();
-	if (UNLIKELY(shared_maps) && (flags & MAP_FIXED)) { /* in place of one of ours */
-		shared_map_unmap_slow(addr, len, false);
-		shared_map_unmap_slow(addr, len, true);
-	}
 	if (LIKELY(ours == 0))
 		return REAL(mmap)(addr, len, prot, flags, fd, offset);
 	r = ours < 0 ? ours : map_ours(o, addr, len, prot, flags, offset);
 	return is_error(r) ? (hook_result(r), MAP_FAILED) : (void *)r;
 }
 
+/* Takes the regions in a range that is about to be unmapped, their stores sent. */
+static struct map_region *take_range(uintptr_t addr, size_t len)
+{
+	struct map_region *taken;
+
+	if (!map_region_meets(addr, len) || !map_enter())
+		return NULL;
+	map_region_split(addr, len);
+	taken = map_region_take(addr, len);
+	map_shared_send_regions(taken);
+	map_leave();
+	return taken;
+}
+
+/* The range has been unmapped, or not. */
+static void drop_range(struct map_region *taken, bool unmapped)
+{
+	if (!taken)
+		return;
+	if (!unmapped) {
+		map_region_put_back(taken);
+	} else if (map_enter()) {
+		map_region_drop(taken);
+		map_leave();
+	}
+}
+
+void *hook_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	struct map_region *taken = NULL;
+	void *m;
+
+	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
+		memory_forget();
+	if (UNLIKELY(map_n_regions) && (flags & MAP_FIXED))
+		taken = take_range((uintptr_t)addr, ROUND_UP(len, MAP_PAGE));
+	m = map_any(addr, len, prot, flags, fd, offset);
+	drop_range(taken, m != MAP_FAILED);
+	return m;
+}
+
 int hook_munmap(void *addr, size_t len)
 {
+	struct map_region *taken = NULL;
 	int r;
 
-	if (UNLIKELY(shared_maps))
-		shared_map_unmap_slow(addr, len, false);
+	if (UNLIKELY(map_n_regions) && (uintptr_t)addr % MAP_PAGE == 0 && len > 0)
+		taken = take_range((uintptr_t)addr, ROUND_UP(len, MAP_PAGE));
 	r = REAL(munmap)(addr, len);
 	memory_forget();
-	if (UNLIKELY(shared_maps) && r == 0)
-		shared_map_unmap_slow(addr, len, true);
+	drop_range(taken, r == 0);
 	return r;
+}
+
+/* --- msync --------------------------------------------------------------------------------- */
+
+/* The next region of an object at or behind addr; a copy, with a reference to the object. */
+static bool next_shared(uintptr_t addr, uintptr_t end, struct map_region *ret)
+{
+	struct map_region *found = NULL;
+
+	map_lock();
+	for (struct map_region *r = map_regions; r; r = r->next)
+		if (r->object && r->addr < end && r->addr + r->len > addr &&
+		    (!found || r->addr < found->addr))
+			found = r;
+	if (found) {
+		*ret = *found;
+		atomic_fetch_add(&ret->object->refs, 1);
+	}
+	map_unlock();
+	return found;
+}
+
+static int sync_range(uintptr_t addr, uintptr_t end, bool durable)
+{
+	struct map_region part;
+	int r = 0;
+
+	if (!map_enter())
+		return 0;
+	while (r >= 0 && addr < end && next_shared(addr, end, &part)) {
+		uintptr_t from = MAX(addr, part.addr), to = MIN(end, part.addr + part.len);
+		off_t base = part.offset - (off_t)part.addr;
+
+		r = map_object_send(part.object, base + (off_t)from, base + (off_t)to);
+		if (r >= 0 && durable && part.object->file_writes)
+			r = CALL(fsync, part.object->file);
+		map_object_unref(part.object);
+		addr = part.addr + part.len;
+	}
+	map_leave();
+	return r < 0 ? r : 0;
 }
 
 int hook_msync(void *addr, size_t len, int flags)
 {
 	int r = REAL(msync)(addr, len, flags);
 
-	if (UNLIKELY(shared_maps_writable) && r == 0)
-		r = (int)hook_result(shared_map_sync_slow(addr, len, flags & MS_SYNC));
+	if (UNLIKELY(map_n_regions) && r == 0)
+		r = (int)hook_result(sync_range((uintptr_t)addr, (uintptr_t)addr + len,
+						flags & MS_SYNC));
 	return r;
+}
+
+/* --- mprotect ------------------------------------------------------------------------------ */
+
+static int protect_ours(uintptr_t addr, size_t len, int prot)
+{
+	bool refused = false;
+	struct map_region part;
+	uintptr_t at = addr;
+	int r = map_region_split(addr, len);
+
+	while (r == 0 && (prot & PROT_WRITE) && at < addr + len &&
+	       next_shared(at, addr + len, &part)) {
+		refused = !part.may_write;
+		r = refused ? -EACCES : map_shared_allow_stores(part.object);
+		map_object_unref(part.object);
+		at = part.addr + part.len;
+	}
+	if (r == 0)
+		r = REAL(mprotect)((void *)addr, len, prot) < 0 ? -errno : 0;
+	if (r < 0)
+		return r;
+	map_lock();
+	for (struct map_region *p = map_regions; p; p = p->next)
+		if (p->addr >= addr && p->addr + p->len <= addr + len)
+			p->prot = prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+	map_unlock();
+	return 0;
+}
+
+int hook_mprotect(void *addr, size_t len, int prot)
+{
+	uintptr_t a = (uintptr_t)addr;
+	int r;
+
+	if (!(prot & PROT_READ))
+		memory_forget();
+	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 ||
+	    !map_region_meets(a, ROUND_UP(len, MAP_PAGE)) || !map_enter())
+		return REAL(mprotect)(addr, len, prot);
+	r = protect_ours(a, ROUND_UP(len, MAP_PAGE), prot);
+	map_leave();
+	return (int)hook_result(r);
+}
+
+/* --- mremap -------------------------------------------------------------------------------- */
+
+/* What a mapping will grow by must be there before it can be touched. */
+static int prepare_growth(const struct map_region *r, size_t len)
+{
+	off_t end = r->offset + (off_t)len;
+	struct ff3fs_attr a;
+	int e;
+
+	if (r->private)
+		return map_private_grow(r->private, end);
+	e = CALL(fstat, r->object->file, &a);
+	if (e == 0)
+		e = map_object_refresh(r->object, &a);
+	if (e == 0 && !r->lazy)
+		e = map_object_pin(r->object, r->offset, end);
+	return e;
+}
+
+/* The region that begins at `from` is now [to, to + len); or, kept, there is one more. */
+static void moved(uintptr_t from, uintptr_t to, size_t len, bool kept)
+{
+	struct map_region *r, copy;
+
+	map_lock();
+	for (r = map_regions; r && r->addr != from; r = r->next)
+		;
+	if (r && !kept) {
+		r->addr = to;
+		r->len = len;
+	}
+	if (r)
+		copy = *r;
+	map_unlock();
+	if (!r)
+		return;
+	copy.addr = to;
+	copy.len = len;
+	if (copy.lazy && map_fault_register(&copy) < 0)
+		RAW(mprotect, to, len, PROT_NONE); /* neither zeros nor data */
+	if (kept)
+		map_region_add(&copy);
+}
+
+static void *remap_ours(uintptr_t addr, size_t old_len, size_t len, int flags, void *to)
+{
+	bool kept = old_len == 0 || (flags & MREMAP_DONTUNMAP);
+	struct map_region *r, copy, *tail = NULL, *under = NULL;
+	void *m = MAP_FAILED;
+	int e = 0;
+
+	if (old_len > 0)
+		e = map_region_split(addr, old_len);
+	map_lock();
+	r = map_region_at(addr);
+	if (r)
+		copy = *r;
+	map_unlock();
+	if (e == 0 && r && copy.lazy && (flags & MREMAP_DONTUNMAP))
+		e = -EINVAL;
+	if (e == 0 && r && len > copy.len)
+		e = prepare_growth(&copy, len);
+	if (e == 0 && r && len < old_len) {
+		map_region_split(addr, len);
+		tail = map_region_take(addr + len, old_len - len);
+		map_shared_send_regions(tail);
+	}
+	if (e == 0 && (flags & MREMAP_FIXED)) {
+		map_region_split((uintptr_t)to, len);
+		under = map_region_take((uintptr_t)to, len);
+		map_shared_send_regions(under);
+	}
+	if (e == 0)
+		m = REAL(mremap)((void *)addr, old_len, len, flags, to);
+	else
+		hook_result(e);
+	if (m == MAP_FAILED) {
+		map_region_put_back(tail);
+		map_region_put_back(under);
+		return m;
+	}
+	if (r)
+		moved(addr, (uintptr_t)m, len, kept);
+	map_region_drop(tail);
+	map_region_drop(under);
+	return m;
 }
 
 void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
 {
+	uintptr_t a = (uintptr_t)addr;
 	va_list ap;
 	void *to, *m;
 
 	va_start(ap, flags);
 	to = va_arg(ap, void *);
 	va_end(ap);
-	m = REAL(mremap)(addr, old_len, len, flags, to);
+	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 || len > SIZE_MAX / 2 ||
+	    (!map_region_meets(a, MAX(ROUND_UP(old_len, MAP_PAGE), MAP_PAGE)) &&
+	     !((flags & MREMAP_FIXED) && map_region_meets((uintptr_t)to, len))) ||
+	    !map_enter()) {
+		m = REAL(mremap)(addr, old_len, len, flags, to);
+	} else {
+		m = remap_ours(a, ROUND_UP(old_len, MAP_PAGE), ROUND_UP(len, MAP_PAGE), flags, to);
+		map_leave();
+	}
 	memory_forget();
-	if (UNLIKELY(shared_maps) && m != MAP_FAILED)
-		shared_map_moved_slow(addr, m, len);
 	return m;
 }
 
-int hook_mprotect(void *addr, size_t len, int prot)
+/* Would leave faults in the moved pages to nobody. */
+int hook_remap_file_pages(void *addr, size_t size, int prot, size_t page, int flags)
 {
-	int r = REAL(mprotect)(addr, len, prot);
-
-	if (!(prot & PROT_READ))
-		memory_forget();
-	return r;
+	if (UNLIKELY(map_n_regions) && map_region_meets((uintptr_t)addr, MAX(size, 1ul)))
+		return (int)hook_result(-EINVAL);
+	return REAL(remap_file_pages)(addr, size, prot, page, flags);
 }
 
-/* --- Shared objects ------------------------------------------------------------------------ */
+/* --- madvise ------------------------------------------------------------------------------- */
 
-/* The linker opens files itself, by name: it gets the name of a memfd. The same object again must
- * be the same handle, so the memfds stay open. */
-struct object {
-	struct object *next;
-	uint64_t ino, generation, size;
-	struct timespec mtime;
-	int fd;
-};
-
-static struct object *objects;
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-
-static int object_fd(struct ff3fs_file *file, const struct ff3fs_attr *a)
+/* Gives private pages back: their stores are forgotten, as they should be. */
+static int give_back(uintptr_t addr, size_t len)
 {
-	struct object *o;
-	int fd, high;
+	long r;
 
-	for (o = objects; o; o = o->next)
-		if (o->ino == a->ino && o->generation == a->generation && o->size == a->size &&
-		    o->mtime.tv_sec == a->mtime.tv_sec && o->mtime.tv_nsec == a->mtime.tv_nsec)
-			return o->fd;
-	fd = fill_memfd(file, 0, a->size);
-	if (fd < 0)
-		return fd;
-	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, 512);
-	if (high >= 0) {
-		raw_close(fd);
-		fd = high;
+	map_lock();
+	r = RAW(madvise, addr, len, MADV_DONTNEED);
+	for (struct map_region *p = map_regions; p && r == 0; p = p->next) {
+		uintptr_t from = MAX(addr, p->addr), to = MIN(addr + len, p->addr + p->len);
+
+		if (p->private && from < to)
+			map_private_forget(p->private, p->offset + (off_t)(from - p->addr), to - from);
 	}
-	fdtab_set_internal(fd);
-	o = malloc(sizeof *o);
-	if (o) {
-		*o = (struct object){ objects, a->ino, a->generation, a->size, a->mtime, fd };
-		objects = o;
-	}
-	return fd;
+	map_unlock();
+	return (int)hook_raw(r);
 }
 
-/* A native name for a shared object of ours. */
-static int object_path(const char *path, char out[PATH_MAX])
+static bool meets(uintptr_t addr, size_t len, bool lazy)
 {
-	int fd = hook_open(path, O_RDONLY | O_CLOEXEC), r;
-	_cleanup_ofd_ struct ofd *o = NULL;
-	struct ff3fs_attr a;
+	bool found = false;
 
-	if (fd < 0)
-		return -errno;
-	r = fdtab_get(fd, &o);
-	if (r == 0) { /* a link led out */
-		fd_close(fd);
-		return -ENOENT;
-	}
-	if (r > 0)
-		r = CALL(fstat, o->file, &a);
-	if (r >= 0) {
-		pthread_mutex_lock(&mutex);
-		r = object_fd(o->file, &a);
-		pthread_mutex_unlock(&mutex);
-	}
-	fd_close(fd);
-	if (r >= 0)
-		snprintf(out, PATH_MAX, "/proc/self/fd/%d", r);
-	return r;
+	map_lock();
+	for (struct map_region *r = map_regions; r && !found; r = r->next)
+		found = (lazy ? r->lazy : r->object && (r->prot & PROT_WRITE)) &&
+			r->addr < addr + len && addr < r->addr + r->len;
+	map_unlock();
+	return found;
 }
 
-/* Kept apart so that hook_dlopen's last call stays a jump: the linker looks at who called it. */
-static __attribute__((noinline)) void *load_object(const char *path, int mode)
+int hook_madvise(void *addr, size_t len, int advice)
 {
-	char native[PATH_MAX];
+	uintptr_t a = (uintptr_t)addr;
 
-	return REAL(dlopen)(object_path(path, native) < 0 ? path : native, mode);
-}
-
-void *hook_dlopen(const char *path, int mode)
-{
-	if (UNLIKELY(path && strchr(path, '/') && where_is_ours(AT_FDCWD, path)))
-		return load_object(path, mode);
-	return REAL(dlopen)(path, mode);
+	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 ||
+	    !map_region_meets(a, ROUND_UP(len, MAP_PAGE)))
+		return REAL(madvise)(addr, len, advice);
+	len = ROUND_UP(len, MAP_PAGE);
+	switch (advice) {
+	case MADV_REMOVE: /* would punch holes into our copy only */
+		if (meets(a, len, false))
+			return (int)hook_result(-EOPNOTSUPP);
+		break;
+	case MADV_DONTNEED:
+		return give_back(a, len);
+	case MADV_DOFORK: /* children map it anew (map_region.c) */
+	case MADV_HUGEPAGE:
+		if (meets(a, len, true))
+			return 0;
+	}
+	return REAL(madvise)(addr, len, advice);
 }
 
 DEFINE_ALIASES(map)

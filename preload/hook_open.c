@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "raw.h"
+#include "shared_map.h"
 
 int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int flags)
 {
@@ -59,6 +60,7 @@ static int open_once(struct where *w, int flags, mode_t mode)
 		CALL(close, file);
 		return fifo_open(w->fs, ino, flags);
 	}
+	shared_map_opened(CALL(file_ino, file), flags);
 	return open_install(CALL(file_ino, file), 0, file, flags);
 }
 

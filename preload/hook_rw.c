@@ -62,6 +62,7 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 		if (at < 0)
 			return at;
 	}
+	shared_map_touch(iov, n, true);
 	r = shared_map_send(o->ino, at, (size_t)sum);
 	if (r == 0)
 		r = n == 1 ? CALL(pread, o->file, iov[0].iov_base, (size_t)sum, at) :
@@ -106,6 +107,7 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 	}
 	if (sum == 0)
 		return 0;
+	shared_map_touch(iov, n, false);
 	if (at_end) {
 		r = append(fd, o, iov, n, offset < 0);
 	} else {
@@ -390,6 +392,18 @@ off_t hook_lseek(int fd, off_t offset, int whence)
 	return hook_result(ours < 0 ? ours : rw_seek(fd, o, offset, whence));
 }
 
+static int truncate_ours(struct where *w, off_t size)
+{
+	struct ff3fs_attr a;
+	bool held = shared_map_any() && CALL(stat, w->fs, w->dir, w->path, 0, &a) == 0 &&
+		    shared_map_hold(a.ino);
+	int r = CALL(truncate, w->fs, w->dir, w->path, size);
+
+	if (held)
+		shared_map_release(r == 0 ? size : -1);
+	return r;
+}
+
 int hook_truncate(const char *path, off_t size)
 {
 	struct where w;
@@ -400,7 +414,7 @@ int hook_truncate(const char *path, off_t size)
 	if (size < 0)
 		r = -EINVAL;
 	while (r > 0)
-		r = where_next(&w, CALL(truncate, w.fs, w.dir, w.path, size));
+		r = where_next(&w, truncate_ours(&w, size));
 	return r == 0 && w.native ? REAL(truncate)(w.native, size) : (int)hook_result(r);
 }
 
@@ -419,12 +433,13 @@ int hook_ftruncate(int fd, off_t size)
 		return REAL(ftruncate)(fd, size);
 	if (ours > 0)
 		ours = size < 0 ? -EINVAL : writable(o);
-	if (ours == 0)
-		ours = shared_map_send(o->ino, 0, 0);
-	if (ours == 0)
+	if (ours == 0) {
+		bool held = shared_map_hold(o->ino);
+
 		ours = CALL(ftruncate, o->file, size);
-	if (ours == 0)
-		shared_map_resized(o->ino, size);
+		if (held)
+			shared_map_release(ours == 0 ? size : -1);
+	}
 	return (int)hook_result(ours);
 }
 

@@ -271,7 +271,11 @@
 	H(E, int, mprotect, (void *addr, size_t len, int prot))                                    \
 	H(L, int, msync, (void *addr, size_t len, int flags))                                      \
 	H(E, void *, mremap, (void *addr, size_t old_len, size_t len, int flags, ...))             \
-	H(L, void *, dlopen, (const char *path, int mode))
+	H(E, int, madvise, (void *addr, size_t len, int advice))                                   \
+	H(L, int, remap_file_pages,                                                                \
+	  (void *addr, size_t size, int prot, size_t page, int flags))
+
+#define HOOKS_dlopen(H, A) H(L, void *, dlopen, (const char *path, int mode))
 
 #define HOOKS_copy(H, A)                                                                           \
 	H(L, ssize_t, sendfile, (int out, int in, off_t *offset, size_t n))                        \
@@ -345,6 +349,12 @@
 	H(L, int, io_queue_run, (aio_context_t id))                                                \
 	H(L, int, io_queue_wait, (aio_context_t id, struct timespec *timeout))
 
+/* In fork.c. */
+#define HOOKS_fork(H, A)                                                                           \
+	H(E, pid_t, fork, (void))                                                                  \
+	A(__fork, fork)                                                                            \
+	H(L, pid_t, _Fork, (void))
+
 /* In assembly: hook_vfork.c. */
 #define HOOKS_vfork(H, A)                                                                          \
 	H(E, pid_t, vfork, (void))                                                                 \
@@ -365,10 +375,12 @@
 	HOOKS_lock(H, A)                                                                           \
 	HOOKS_stdio(H, A)                                                                          \
 	HOOKS_map(H, A)                                                                            \
+	HOOKS_dlopen(H, A)                                                                         \
 	HOOKS_copy(H, A)                                                                           \
 	HOOKS_socket(H, A)                                                                         \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
 	HOOKS_aio(H, A)                                                                            \
+	HOOKS_fork(H, A)                                                                           \
 	HOOKS_vfork(H, A)                                                                          \
 	HOOKS_syscall(H, A)

@@ -258,7 +258,7 @@ __attribute__((destructor)) static void done(void)
 	if (!init_enabled || init_is_vfork_child())
 		return;
 	stdio_flush();
-	shared_map_send_all();
+	shared_map_exit();
 	flush_everything();
 	lock_exit();
 	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */

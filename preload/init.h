@@ -17,6 +17,7 @@ bool init_is_vfork_child(void);
 void fork_init(void);
 /* This process is a new one, and everything of ours is to know. */
 void fork_in_child(void);
+bool fork_is_hooked(void); /* in a fork whose end hook_fork will see */
 
 /* Runs fn(arg) in a short-lived forked process, where everything is allowed, and returns its
  * result; out (n bytes) is copied back. For the few things a vfork child must know. -EAGAIN, … */

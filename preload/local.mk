@@ -19,6 +19,7 @@ preload_sources = \
 	%D%/hook_copy.c \
 	%D%/hook_cwd.c \
 	%D%/hook_dir.c \
+	%D%/hook_dlopen.c \
 	%D%/hook_exec.c \
 	%D%/hook_fd.c \
 	%D%/hook_lock.c \
@@ -38,10 +39,13 @@ preload_sources = \
 	%D%/leak.c \
 	%D%/lock_cluster.c \
 	%D%/lock_keeper.c \
+	%D%/map.h %D%/map_fault.h \
+	%D%/map_evict.c %D%/map_fault.c %D%/map_limits.c %D%/map_node.c \
+	%D%/map_object.c %D%/map_private.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
-	%D%/shared_map.c %D%/shared_map.h \
+	%D%/shared_map.h \
 	%D%/syscalls.c %D%/syscalls.h \
 	%D%/where.c
 libff3fs_preload_la_SOURCES = $(preload_sources)
@@ -68,6 +72,7 @@ tests_unit_preload_LDADD = $(CHECK_LIBS)
 TESTS += \
 	tests/e2e-preload-aio.sh \
 	tests/e2e-preload-calls.sh \
+	tests/e2e-preload-map.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-python.sh \
@@ -85,6 +90,10 @@ tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
 tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
 EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py
+check_PROGRAMS += tests/preload-map
+tests_preload_map_SOURCES = tests/preload_map.c
+tests_preload_map_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_map_LDADD = -lpthread
 
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall

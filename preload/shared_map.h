@@ -1,48 +1,98 @@
-/* Shared mappings of our files, kept in step with this process's reads and writes. See
- * shared_map.c. */
+/* Mappings, as other calls see them: what reads, writes, forks and ends must do to keep step. */
 #pragma once
 
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "fdtab.h"
 
-/* How many there are, and of them writable: the only thing that other calls look at. */
-extern _Atomic int shared_maps, shared_maps_writable;
+/* How many shared mappings may exist on this node, by inode: shared by all processes of the user.
+ * A count may be too high, never too low. */
+#define MAP_SLOTS 4096
+struct map_registry {
+	_Atomic uint32_t objects; /* all of them */
+	_Atomic uint32_t mapped[MAP_SLOTS];
+	_Atomic uint32_t writable[MAP_SLOTS];
+};
+extern struct map_registry *map_registry; /* NULL: the client is not loaded */
+extern _Atomic int map_n_regions, map_n_lazy; /* of this process */
 
-/* A new shared mapping of [offset, offset + len) of o, whose first data bytes exist. The address, or
- * a negative errno. */
-long shared_map_new(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset,
-		    size_t data);
-/* Before data of ino in [at, at + n) are read or written by call: stores that mappings hold go out
- * first. n == 0: all. Negative errno. */
+static inline unsigned map_slot(uint64_t ino)
+{
+	return (unsigned)((ino * 0x9e3779b97f4a7c15ull) >> 52);
+}
+static inline bool shared_map_any(void)
+{
+	struct map_registry *r = __atomic_load_n(&map_registry, __ATOMIC_RELAXED);
+
+	return UNLIKELY(r != NULL) && UNLIKELY(r->objects != 0);
+}
+static inline bool shared_map_is_mapped(uint64_t ino)
+{
+	struct map_registry *r = __atomic_load_n(&map_registry, __ATOMIC_RELAXED);
+
+	return UNLIKELY(r != NULL) &&
+	       UNLIKELY(atomic_load_explicit(&r->mapped[map_slot(ino)], memory_order_relaxed));
+}
+static inline bool shared_map_is_writable(uint64_t ino)
+{
+	struct map_registry *r = __atomic_load_n(&map_registry, __ATOMIC_RELAXED);
+
+	return UNLIKELY(r != NULL) &&
+	       UNLIKELY(atomic_load_explicit(&r->writable[map_slot(ino)], memory_order_relaxed));
+}
+
+/* A file has been opened, perhaps cut: what a killed process stored into it goes out. */
+void shared_map_opened_slow(uint64_t ino, int flags);
+/* Before data of ino in [at, at + n) are read or written by call: stores that mappings on this node
+ * hold go out first. n == 0: all. Negative errno. */
 int shared_map_send_slow(uint64_t ino, off_t at, size_t n);
-/* After they were written, or the file was cut or extended to size. */
+/* After they were written. */
 void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done);
-void shared_map_resized_slow(uint64_t ino, off_t size);
-/* Every mapping that this process made: at exit and exec. */
-void shared_map_send_all(void);
-/* Around munmap and mremap of [addr, addr + len). */
-void shared_map_unmap_slow(void *addr, size_t len, bool done);
-void shared_map_moved_slow(void *from, void *to, size_t len);
-/* msync(2). 0 if the range is none of ours. */
-int shared_map_sync_slow(void *addr, size_t len, bool durable);
+/* Around a change of the size by call: no stores are sent meanwhile. False: nothing is held. size of the
+ * second: what it is now, or negative if it was not changed. */
+bool shared_map_hold_slow(uint64_t ino);
+void shared_map_release(off_t size);
+/* Makes the pages of these buffers present, so that the client needs not wait for them with its
+ * locks held. */
+void shared_map_touch_slow(const struct iovec *iov, int n, bool write);
+
+static inline void shared_map_opened(uint64_t ino, int flags)
+{
+	if (shared_map_any())
+		shared_map_opened_slow(ino, flags);
+}
 
 static inline int shared_map_send(uint64_t ino, off_t at, size_t n)
 {
-	return UNLIKELY(shared_maps_writable) ? shared_map_send_slow(ino, at, n) : 0;
+	return shared_map_is_writable(ino) ? shared_map_send_slow(ino, at, n) : 0;
 }
 
 static inline void shared_map_written(uint64_t ino, const struct iovec *iov, int n, off_t at,
 				      size_t done)
 {
-	if (UNLIKELY(shared_maps))
+	if (shared_map_is_mapped(ino))
 		shared_map_written_slow(ino, iov, n, at, done);
 }
 
-static inline void shared_map_resized(uint64_t ino, off_t size)
+static inline bool shared_map_hold(uint64_t ino)
 {
-	if (UNLIKELY(shared_maps))
-		shared_map_resized_slow(ino, size);
+	return shared_map_is_mapped(ino) && shared_map_hold_slow(ino);
 }
 
+static inline void shared_map_touch(const struct iovec *iov, int n, bool write)
+{
+	if (UNLIKELY(map_n_lazy))
+		shared_map_touch_slow(iov, n, write);
+}
+
+/* The client is loaded: the node's registry is opened, and what killed processes left is sent. */
+void shared_map_start(void);
+/* Before exec: stores go out. At exit: mappings are given up. */
+void shared_map_send_all(void);
+void shared_map_exit(void);
+/* After fork, when all handlers have run. */
+void shared_map_resume(void);
+void shared_map_before_fork(void);
+void shared_map_after_fork_in_parent(void);
 void shared_map_after_fork(void);

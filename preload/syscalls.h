@@ -106,6 +106,9 @@ const char *syscall_name(long number);
 	S(munmap, ALWAYS, hook_munmap(PTR(0), SIZE(1)))                                            \
 	S(mremap, ALWAYS, (long)hook_mremap(PTR(0), SIZE(1), SIZE(2), INT(3), PTR(4)))             \
 	S(mprotect, ALWAYS, hook_mprotect(PTR(0), SIZE(1), INT(2)))                                \
+	S(madvise, ALWAYS, hook_madvise(PTR(0), SIZE(1), INT(2)))                                  \
+	S(remap_file_pages, ALWAYS,                                                                \
+	  hook_remap_file_pages(PTR(0), SIZE(1), INT(2), SIZE(3), INT(4)))                         \
 	S(msync, ALWAYS, hook_msync(PTR(0), SIZE(1), INT(2)))                                      \
 	S(umask, ALWAYS, (long)hook_umask((mode_t)a[0]))                                           \
 	S(exit_group, ALWAYS, (hook__exit(INT(0)), 0))                                             \
@@ -191,6 +194,7 @@ const char *syscall_name(long number);
 	S(futimesat, AT(0), hook_futimesat(INT(0), STR(1), PTR(2)))                                \
 	S(getdents, FD(0), serve_getdents(INT(0), PTR(1), (unsigned)a[2]))                         \
 	S(dup2, ALWAYS | FD(0) | FD(1), hook_dup2(INT(0), INT(1)))                                 \
+	N(fork)	 /* past all handlers, as was asked for */                                         \
 	N(vfork) /* returns twice */                                                               \
 	N(eventfd)
 #else

@@ -1,0 +1,502 @@
+/* Purpose: pages that are loaded when they are touched (userfaultfd).
+ *
+ * A fault stops the thread that made it, and comes here as a message. One of a few threads of ours reads
+ * the file around it and puts the pages in. 64 KiB at first; who goes on where the last load ended gets
+ * twice as much each time, up to a few MiB, which the client reads in parallel.
+ *
+ * What cannot be read becomes a poisoned page: SIGBUS for the toucher, EFAULT in a system call. The
+ * poison is taken away a little later, so that whoever comes back after the cluster has finds the
+ * data. A kernel without poison gets the toucher a SIGBUS directly.
+ *
+ * Pages of one process beyond map_memory() are dropped, oldest first (map_evict.c).
+ *
+ * Which kernel allows it: CAP_SYS_PTRACE, vm.unprivileged_userfaultfd or /dev/userfaultfd. Else,
+ * with FF3FS_MMAP=useronly, one that cannot serve system calls: they get EFAULT for pages that
+ * are not there.
+ *
+ * Threads: fault threads have all signals blocked, and take map_lock and object->state only.
+ * Fork: a child gets a userfaultfd and threads of its own. Its first thread is started when fork's handlers
+ * have all run (the allocator's among them), before user code goes on. */
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "hook.h"
+#include "map.h"
+#include "map_fault.h"
+#include "raw.h"
+
+#define GRANULE (64ul << 10)
+#define WINDOW_MAX (4ul << 20)
+#define THREADS_MAX 4
+#define CLEAR_AFTER_MS 200
+#define USER_MODE_ONLY 1
+
+/* Newer than the headers we build with may be. */
+#define FEATURE_WP_SHMEM (1 << 12)
+#define FEATURE_POISON (1 << 14)
+struct poison_ {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison_)
+#define IOCTL_NEW _IO(0xAA, 0x00)
+
+static int uffd = -1;
+static uint64_t features;
+static _Atomic int n_threads, n_idle;
+
+/* Poisoned pages, to be cleaned. Under map_lock. */
+static struct {
+	uintptr_t addr;
+	uint64_t id, when;
+} poisoned[64];
+static _Atomic int n_poisoned;
+
+/* --- The descriptor ------------------------------------------------------------------------ */
+
+static int new_descriptor(void)
+{
+	const char *mode = getenv("FF3FS_MMAP");
+	int flags = O_CLOEXEC | O_NONBLOCK, fd = (int)RAW(userfaultfd, flags), dev;
+
+	if (fd >= 0)
+		return fd;
+	dev = raw_open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	if (dev >= 0) {
+		fd = (int)RAW(ioctl, dev, IOCTL_NEW, flags);
+		raw_close(dev);
+	}
+	if (fd < 0 && mode && strcmp(mode, "useronly") == 0)
+		fd = (int)RAW(userfaultfd, flags | USER_MODE_ONLY);
+	return fd;
+}
+
+static int open_uffd(void)
+{
+	static const uint64_t wanted[] = {
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID |
+			UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_POISON,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID |
+			UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID,
+	};
+	int fd = new_descriptor();
+
+	if (fd < 0)
+		return -ENODEV;
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+		struct uffdio_api api = { .api = UFFD_API, .features = wanted[i] };
+
+		if (RAW(ioctl, fd, UFFDIO_API, &api) < 0)
+			continue;
+		features = wanted[i];
+		uffd = map_hide(fd);
+		return 0;
+	}
+	raw_close(fd);
+	return -ENODEV;
+}
+
+bool map_fault_protects(void)
+{
+	return features & FEATURE_WP_SHMEM;
+}
+
+int map_fault_register(const struct map_region *r)
+{
+	struct uffdio_register reg = { .range = { r->addr, r->len },
+				       .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	if (map_fault_protects())
+		reg.mode |= UFFDIO_REGISTER_MODE_WP;
+	return (int)RAW(ioctl, uffd, UFFDIO_REGISTER, &reg);
+}
+
+void map_fault_protect(uintptr_t addr, size_t len, bool protect)
+{
+	struct uffdio_writeprotect wp = { .range = { addr, len },
+					  .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	RAW(ioctl, uffd, UFFDIO_WRITEPROTECT, &wp);
+}
+
+static void wake(uintptr_t addr, size_t len)
+{
+	struct uffdio_range range = { addr, len };
+
+	RAW(ioctl, uffd, UFFDIO_WAKE, &range);
+}
+
+/* --- Putting pages in ---------------------------------------------------------------------- */
+
+/* 0, or an error that the first page met. Pages that are there already stay. */
+static int put_pages(uintptr_t addr, const char *buf, size_t n, bool protect)
+{
+	int r, first = 0;
+
+	for (size_t done = 0; done < n;) {
+		struct uffdio_copy c = { .dst = addr + done, .src = (uintptr_t)buf + done,
+					 .len = n - done, .mode = UFFDIO_COPY_MODE_DONTWAKE };
+
+		if (protect)
+			c.mode |= UFFDIO_COPY_MODE_WP;
+		r = (int)RAW(ioctl, uffd, UFFDIO_COPY, &c);
+		if (r == 0)
+			break;
+		if (c.copy > 0) {
+			done += (size_t)c.copy;
+		} else if (r == -EEXIST) {
+			done += MAP_PAGE;
+		} else if (r != -EAGAIN) {
+			first = done == 0 ? r : 0;
+			break;
+		}
+	}
+	return first;
+}
+
+/* The page cannot be had: whoever touches it is told. */
+static void refuse(uintptr_t page, uint64_t id, int tid)
+{
+	struct poison_ p = { .range = { page, MAP_PAGE } };
+
+	if (!(features & FEATURE_POISON)) {
+		long pid = RAW(getpid);
+
+		RAW(tgkill, pid, tid, SIGBUS);
+		return;
+	}
+	if (RAW(ioctl, uffd, IOCTL_POISON, &p) < 0)
+		return;
+	map_lock();
+	if (n_poisoned < (int)ARRAY_SIZE(poisoned)) {
+		poisoned[n_poisoned].addr = page;
+		poisoned[n_poisoned].id = id;
+		poisoned[n_poisoned].when = ff3_boottime_ns() / FF3_NSEC_PER_MSEC + CLEAR_AFTER_MS;
+		n_poisoned++;
+	}
+	map_unlock();
+}
+
+static uint64_t id_of(const struct map_region *r)
+{
+	return r->object ? r->object->id : r->private->id;
+}
+
+static void clean_poisoned(void)
+{
+	uint64_t now = ff3_boottime_ns() / FF3_NSEC_PER_MSEC;
+
+	if (!n_poisoned)
+		return;
+	map_lock();
+	for (int i = 0; i < n_poisoned;) {
+		struct map_region *r = map_region_at(poisoned[i].addr);
+		off_t at;
+
+		if (poisoned[i].when > now) {
+			i++;
+			continue;
+		}
+		at = r ? r->offset + (off_t)(poisoned[i].addr - r->addr) : 0;
+		if (r && r->lazy && id_of(r) == poisoned[i].id &&
+		    (r->object || !map_private_is_dirty(r->private, at)))
+			RAW(madvise, poisoned[i].addr, MAP_PAGE, MADV_DONTNEED);
+		poisoned[i] = poisoned[--n_poisoned];
+	}
+	map_unlock();
+}
+
+/* --- One fault ----------------------------------------------------------------------------- */
+
+struct fault {
+	uintptr_t page, addr; /* addr: where the load begins */
+	size_t n;
+	off_t offset; /* in the file, of addr */
+	struct map_object *object;
+	struct map_private *private;
+	struct ff3fs_file *file;
+	uint64_t id;
+	int tid;
+};
+
+/* What to load: from the page on if it is where the last load ended, else the granule around it. */
+static void choose(struct map_region *r, struct fault *f)
+{
+	off_t at = r->offset + (off_t)(f->page - r->addr), from, to;
+	size_t max = MAX(MIN(WINDOW_MAX, ROUND_DOWN(map_memory() / 8, GRANULE)), GRANULE);
+
+	if (r->next_fault >= 0 && at >= r->next_fault && at < r->next_fault + (off_t)GRANULE) {
+		r->window = MIN(r->window * 2, max);
+		from = at;
+	} else {
+		r->window = GRANULE;
+		from = MAX((off_t)ROUND_DOWN((uint64_t)at, GRANULE), r->offset);
+	}
+	to = MIN(from + (off_t)r->window, r->offset + (off_t)r->len);
+	r->next_fault = to;
+	f->offset = from;
+	f->addr = r->addr + (uintptr_t)(from - r->offset);
+	f->n = (size_t)(to - from);
+}
+
+static bool find(struct fault *f)
+{
+	struct map_region *r;
+
+	map_lock();
+	r = map_region_at(f->page);
+	if (!r || !r->lazy) {
+		map_unlock();
+		return false;
+	}
+	choose(r, f);
+	f->object = r->object;
+	f->private = r->private;
+	f->id = id_of(r);
+	if (f->object)
+		atomic_fetch_add(&f->object->refs, 1);
+	else
+		atomic_fetch_add(&f->private->refs, 1);
+	f->file = CALL(file_ref, f->object ? f->object->file : f->private->file);
+	map_unlock();
+	return true;
+}
+
+/* Reads what f names. Sets the count to whole pages, zeros behind the end of the file. */
+static int read_around(struct fault *f, char *buf)
+{
+	size_t done = 0;
+	off_t end = f->object ? map_object_size(f->object) : f->private->base + (off_t)f->private->size;
+
+	if (f->offset + (off_t)f->n > end)
+		f->n = f->offset < end ? (size_t)(end - f->offset) : 0;
+	while (done < f->n) {
+		ssize_t r = CALL(pread, f->file, buf + done, f->n - done, f->offset + (off_t)done);
+
+		if (r < 0)
+			return (int)r;
+		if (r == 0)
+			break;
+		done += (size_t)r;
+	}
+	f->n = ROUND_UP(done, MAP_PAGE);
+	memset(buf + done, 0, f->n - done);
+	return f->addr + f->n > f->page ? 0 : -ENXIO; /* it is behind the end */
+}
+
+/* Into an object: nothing that a call has overwritten meanwhile. */
+static int load_shared(struct fault *f, char *buf)
+{
+	size_t wanted = f->n;
+	uint64_t before, saved;
+
+	for (int tries = 0;; tries++) {
+		bool last = tries == 3, same;
+		int r;
+
+		f->n = wanted;
+		if (last)
+			map_object_lock(f->object, &saved);
+		before = map_object_sequence(f->object, f->offset, wanted);
+		r = read_around(f, buf);
+		if (!last)
+			map_object_lock(f->object, &saved);
+		same = last || map_object_sequence(f->object, f->offset, wanted) == before;
+		if (r == 0 && same) {
+			map_object_settle(f->object, buf, f->offset, f->n);
+			r = put_pages(f->addr, buf, f->n, false);
+		}
+		map_object_unlock(f->object, &saved);
+		if (r < 0 || same)
+			return r;
+	}
+}
+
+static void serve_missing(struct fault *f, char *buf)
+{
+	int r;
+
+	if (!find(f)) {
+		wake(f->page, MAP_PAGE);
+		return;
+	}
+	if (f->object) {
+		r = load_shared(f, buf);
+	} else {
+		r = read_around(f, buf);
+		if (r == 0)
+			r = put_pages(f->addr, buf, f->n, map_fault_protects());
+	}
+	if (r < 0) {
+		if (r != -ENOENT) /* else it was unmapped meanwhile */
+			refuse(f->page, f->id, f->tid);
+		wake(f->page, MAP_PAGE);
+	} else {
+		wake(f->addr, f->n);
+		map_evict_loaded(f->id, f->offset, f->n);
+	}
+	CALL(close, f->file);
+	if (f->object)
+		map_object_unref(f->object);
+	else
+		map_private_unref(f->private);
+}
+
+/* A store into a page that was loaded: from now on it cannot be dropped. */
+static void serve_store(struct fault *f)
+{
+	uintptr_t from = f->page, to = f->page + MAP_PAGE;
+	struct map_region *r;
+
+	map_lock();
+	r = map_region_at(f->page);
+	if (r && r->lazy && r->private) {
+		from = MAX(r->addr, ROUND_DOWN(f->page, GRANULE));
+		to = MIN(r->addr + r->len, ROUND_DOWN(f->page, GRANULE) + GRANULE);
+		if (!r->private->stored) /* children must inherit it now */
+			map_private_inherit(r->private);
+		map_private_set_dirty(r->private, r->offset + (off_t)(from - r->addr), to - from, true);
+	} else if (r && r->object && map_evict_is_under_way(r->object->id, r->offset +
+							   (off_t)(f->page - r->addr))) {
+		to = from; /* let go when the page is gone */
+	}
+	if (to > from)
+		map_fault_protect(from, to - from, false);
+	map_unlock();
+}
+
+/* --- Threads ------------------------------------------------------------------------------- */
+
+static void *fault_main(void *arg);
+
+static int start_thread(void)
+{
+	uint64_t all = ~0ull, saved;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int r;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 512 << 10);
+	n_threads++;
+	RAW(rt_sigprocmask, SIG_BLOCK, &all, &saved, 8);
+	r = pthread_create(&thread, &attr, fault_main, NULL);
+	RAW(rt_sigprocmask, SIG_SETMASK, &saved, 0, 8);
+	pthread_attr_destroy(&attr);
+	if (r != 0)
+		n_threads--;
+	return r == 0 ? 0 : -ENODEV;
+}
+
+static bool next_fault(struct fault *f, bool *ret_store)
+{
+	struct pollfd p = { .fd = uffd, .events = POLLIN };
+	struct timespec limit = { .tv_nsec = CLEAR_AFTER_MS * 1000000l };
+	struct uffd_msg msg;
+	long n;
+
+	RAW(ppoll, &p, 1, n_poisoned ? &limit : NULL, NULL, 8);
+	clean_poisoned();
+	n = RAW(read, uffd, &msg, sizeof msg);
+	if (n != sizeof msg || msg.event != UFFD_EVENT_PAGEFAULT)
+		return false;
+	*f = (struct fault){ .page = ROUND_DOWN((uintptr_t)msg.arg.pagefault.address, MAP_PAGE),
+			     .tid = (int)msg.arg.pagefault.feat.ptid };
+	*ret_store = msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
+	return true;
+}
+
+static void *fault_main(void *arg)
+{
+	size_t size = MAX(MIN(WINDOW_MAX, ROUND_DOWN(map_memory() / 8, GRANULE)), GRANULE);
+	long buf = RAW(mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct fault f;
+	bool store;
+
+	if (buf < 0 && buf > -4096)
+		return arg;
+	for (;;) {
+		bool got;
+
+		n_idle++;
+		got = next_fault(&f, &store);
+		n_idle--;
+		if (!got)
+			continue;
+		if (!n_idle && n_threads < THREADS_MAX)
+			start_thread();
+		if (store)
+			serve_store(&f);
+		else
+			serve_missing(&f, (char *)buf);
+	}
+	return arg;
+}
+
+int map_fault_start(void)
+{
+	int r = uffd < 0 ? open_uffd() : 0;
+
+	return r < 0 || n_threads > 0 ? r : start_thread();
+}
+
+void map_fault_resume(void)
+{
+	if (map_n_lazy && uffd >= 0 && n_threads == 0)
+		start_thread();
+}
+
+/* --- Fork ---------------------------------------------------------------------------------- */
+
+/* What was not inherited is mapped again; what was is registered. Either must not be touched if that
+ * fails. */
+static void restore(struct map_region *r)
+{
+	bool inherited = r->private && r->private->stored;
+	long m;
+
+	if (uffd < 0) {
+		RAW(munmap, r->addr, r->len);
+		return;
+	}
+	if (!inherited) {
+		m = r->object ? RAW(mmap, r->addr, r->len, PROT_NONE,
+				    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r->object->data, r->offset) :
+				RAW(mmap, r->addr, r->len, PROT_NONE,
+				    MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, r->private->memfd,
+				    r->offset - r->private->base);
+		if (m < 0 && m > -4096)
+			return;
+	}
+	if (map_fault_register(r) < 0) {
+		RAW(munmap, r->addr, r->len);
+		return;
+	}
+	if (inherited) {
+		map_fault_protect(r->addr, r->len, true);
+	} else {
+		RAW(madvise, r->addr, r->len, MADV_DONTFORK);
+		RAW(mprotect, r->addr, r->len, r->prot);
+	}
+}
+
+void map_fault_after_fork(void)
+{
+	fdtab_forget(uffd); /* it was the parent's memory's */
+	raw_close(uffd);
+	uffd = -1;
+	n_threads = n_idle = n_poisoned = 0;
+	map_evict_forget();
+	open_uffd();
+	for (struct map_region *r = map_regions; r; r = r->next)
+		if (r->lazy)
+			restore(r);
+	if (!fork_is_hooked())
+		map_fault_resume();
+}

@@ -1,0 +1,229 @@
+/* Purpose: objects (map_object.c) in step with what calls do to the file, on this node, and with what was
+ * done elsewhere when it is mapped again.
+ *
+ * Threads: inside map_enter; pages change within map_object_lock. */
+#include "hook.h"
+#include "map.h"
+#include "raw.h"
+
+#define PIECE (1ul << 20)
+
+/* --- Calls that change the file ------------------------------------------------------------ */
+
+/* Bytes of one page that a call has written. Within the lock. False if the page must be loaded now. */
+static bool page_written(struct map_object *o, const char *data, off_t at, size_t n)
+{
+	uint64_t unsent = MAP_UNSENT;
+	off_t from, to, page = (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE);
+
+	if (!map_object_stretch(o, page, page + 1, false, &from, &to)) {
+		if (page < o->header->pinned_from || page >= o->header->pinned_to)
+			return true; /* it will be loaded when it is touched */
+		if (n < MAP_PAGE)
+			return false;
+	}
+	if (RAW(pwrite64, o->data, data, n, at) != (long)n)
+		RAW(ftruncate, o->data, page); /* no room: a fault, not what was there before */
+	if (o->header->writable)
+		map_object_put_sums(o, &unsent, page, 1);
+	return true;
+}
+
+static bool bytes_written(struct map_object *o, const char *data, off_t at, size_t n)
+{
+	bool whole = true;
+
+	for (size_t done = 0; done < n;) {
+		size_t len = MIN(n - done, MAP_PAGE - (size_t)(at + (off_t)done) % MAP_PAGE);
+
+		whole &= page_written(o, data + done, at + (off_t)done, len);
+		done += len;
+	}
+	return whole;
+}
+
+/* Where the file has grown, bytes behind its old end that stores left in the last page are not its. */
+static void grow(struct map_object *o, off_t from, off_t to)
+{
+	static const char zeros[MAP_PAGE];
+	size_t tail = (MAP_PAGE - (size_t)from % MAP_PAGE) % MAP_PAGE;
+
+	RAW(ftruncate, o->data, to);
+	if (tail > 0 && to > from)
+		bytes_written(o, zeros, from, MIN(tail, (size_t)(to - from)));
+}
+
+/* The sum of the page that a cut has gone through. */
+static void resettle(struct map_object *o, off_t at)
+{
+	off_t page = (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), from, to;
+	uint64_t unsent = MAP_UNSENT;
+
+	if (at > page && o->header->writable &&
+	    map_object_stretch(o, page, page + 1, false, &from, &to))
+		map_object_put_sums(o, &unsent, page, 1);
+}
+
+uint64_t map_object_sequence(struct map_object *o, off_t from, size_t n)
+{
+	uint64_t sum = 0;
+	off_t to = from + (off_t)MIN(n, (size_t)MAP_SEQUENCES << 20);
+
+	for (off_t at = (off_t)ROUND_DOWN((uint64_t)from, 1ul << 20); at < to; at += 1 << 20)
+		sum += o->header->sequence[((uint64_t)at >> 20) % MAP_SEQUENCES];
+	return sum;
+}
+
+static void next_sequence(struct map_object *o, off_t from, off_t to)
+{
+	if (to - from >= (off_t)MAP_SEQUENCES << 20)
+		to = from + ((off_t)MAP_SEQUENCES << 20) - 1;
+	for (off_t at = (off_t)ROUND_DOWN((uint64_t)from, 1ul << 20); at < to; at += 1 << 20)
+		atomic_fetch_add(&o->header->sequence[((uint64_t)at >> 20) % MAP_SEQUENCES], 1);
+}
+
+void map_object_resize(struct map_object *o, off_t size)
+{
+	uint64_t saved;
+	off_t now;
+
+	map_object_lock(o, &saved);
+	now = map_object_size(o);
+	if (size > now) {
+		grow(o, now, size);
+	} else if (size < now) {
+		RAW(ftruncate, o->data, size);
+		resettle(o, size);
+		map_object_cut_sums(o, size);
+	}
+	next_sequence(o, MIN(now, size), MAX(now, size));
+	map_object_unlock(o, &saved);
+}
+
+/* Small pieces, out of memory of ours: the caller's may have to be loaded itself. */
+void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
+{
+	struct map_object *o;
+	_cleanup_free_ char *buf = NULL;
+	uint64_t saved;
+	bool whole;
+	off_t now;
+
+	if (!map_enter())
+		return;
+	o = map_object_look(ino);
+	for (int i = 0; o && i < n && done > 0; i++) {
+		size_t len = MIN(iov[i].iov_len, done);
+
+		done -= len;
+		for (size_t k = 0; k < len;) {
+			size_t piece = MIN(len - k, PIECE);
+
+			if (!buf)
+				buf = malloc(MIN(PIECE, len + done));
+			if (!buf || !memory_copy_in(buf, (char *)iov[i].iov_base + k, piece))
+				break;
+			map_object_lock(o, &saved);
+			now = map_object_size(o);
+			if (at + (off_t)piece > now)
+				grow(o, now, at + (off_t)piece);
+			whole = bytes_written(o, buf, at, piece);
+			next_sequence(o, at, at + (off_t)piece);
+			map_object_unlock(o, &saved);
+			if (!whole)
+				map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE),
+						at + (off_t)piece);
+			at += (off_t)piece;
+			k += piece;
+		}
+	}
+	if (o)
+		map_object_unref(o);
+	map_leave();
+}
+
+/* --- Changes made elsewhere ---------------------------------------------------------------- */
+
+/* Pages without stores get what the cluster has now. */
+static int refresh_run(struct map_object *o, char *buf, char *fresh, off_t at, size_t n)
+{
+	uint64_t sums[PIECE / MAP_PAGE], saved;
+	size_t got;
+	int r = map_object_read_file(o, fresh, n, at, &got);
+
+	if (r < 0)
+		return r;
+	memset(fresh + got, 0, n - got);
+	map_object_lock(o, &saved);
+	if (!map_object_peek(o, buf, at, n) || !map_object_get_sums(o, sums, at, n / MAP_PAGE))
+		r = -EIO;
+	for (size_t p = 0; r == 0 && p < n; p += MAP_PAGE) {
+		size_t len = MIN(MAP_PAGE, got > p ? got - p : 0);
+
+		if (memcmp(buf + p, fresh + p, MAP_PAGE) == 0 || len == 0)
+			continue;
+		if (o->header->writable && map_sum_page(buf + p) != sums[p / MAP_PAGE])
+			continue; /* its stores will be sent */
+		RAW(pwrite64, o->data, fresh + p, len, at + (off_t)p);
+		map_object_settle(o, fresh + p, at + (off_t)p, MAP_PAGE);
+	}
+	map_object_unlock(o, &saved);
+	return r;
+}
+
+/* The file has become longer elsewhere, and what it grew by is mapped as memory: it grows here as its
+ * data come, so that there is nothing but data to be seen. */
+static int grow_with_data(struct map_object *o, off_t from, off_t to)
+{
+	_cleanup_free_ char *buf = malloc(PIECE);
+	uint64_t unsent = MAP_UNSENT, saved;
+	size_t got;
+	int r = buf ? 0 : -ENOMEM;
+
+	for (off_t at = from; r == 0 && at < to; at += (off_t)got) {
+		size_t n = MIN(PIECE - (size_t)at % PIECE, (size_t)(to - at));
+
+		r = map_object_read_file(o, buf, n, at, &got);
+		if (r < 0 || got == 0)
+			break;
+		map_object_lock(o, &saved);
+		if (map_object_size(o) == at) {
+			RAW(pwrite64, o->data, buf, got, at);
+			if ((uint64_t)at % MAP_PAGE == 0)
+				map_object_settle(o, buf, at, got);
+			else
+				for (off_t p = at; o->header->writable && p < at + (off_t)got;
+				     p += (off_t)MAP_PAGE)
+					map_object_put_sums(o, &unsent, p, 1);
+		}
+		map_object_unlock(o, &saved);
+	}
+	return r;
+}
+
+int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a)
+{
+	int64_t mtime = a->mtime.tv_sec * 1000000000ll + a->mtime.tv_nsec;
+	_cleanup_free_ char *buf = NULL;
+	off_t at = 0, from, to, size = (off_t)a->size;
+	int r = 0;
+
+	if (map_object_size(o) < MIN(size, o->header->pinned_to))
+		r = grow_with_data(o, map_object_size(o), MIN(size, o->header->pinned_to));
+	if (r == 0 && map_object_size(o) != size)
+		map_object_resize(o, size);
+	if (o->alone || o->header->mtime_ns == mtime)
+		return 0;
+	buf = malloc(2 * PIECE);
+	if (!buf)
+		return -ENOMEM;
+	while (r == 0 && map_object_stretch(o, at, size, false, &from, &to)) {
+		size_t n = MIN(PIECE, ROUND_UP((size_t)(to - from), MAP_PAGE));
+
+		r = refresh_run(o, buf, buf + PIECE, from, n);
+		at = from + (off_t)n;
+	}
+	if (r == 0)
+		o->header->mtime_ns = mtime;
+	return r;
+}
