@@ -320,6 +320,11 @@ static int start(struct main_state *m)
 	r = set_address(d, port);
 	if (r < 0)
 		return r;
+	if (*d->conf->chunkd.sockets) {
+		r = ff3_server_listen_local(m->listener, d->conf->chunkd.sockets, d->address);
+		if (r < 0)
+			return ff3_log_errno(r, "cannot listen in %s", d->conf->chunkd.sockets);
+	}
 	r = chunkd_admin_start(d, &m->httpd);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen for HTTP on %s", d->conf->chunkd.admin);

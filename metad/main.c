@@ -227,6 +227,11 @@ static int start_serving(struct main_state *s)
 		return r;
 	snprintf(m->listen, sizeof m->listen, "%.*s:%u",
 		 (int)(colon ? colon - listen : (ptrdiff_t)strlen(listen)), listen, port);
+	if (*s->conf.metad.sockets) {
+		r = ff3_server_listen_local(m->server, s->conf.metad.sockets, m->listen);
+		if (r < 0)
+			return ff3_log_errno(r, "cannot listen in %s", s->conf.metad.sockets);
+	}
 	r = metad_admin_new(m, &s->admin);
 	return r < 0 ? ff3_log_errno(r, "cannot serve HTTP on %s", s->conf.metad.admin) : 0;
 }

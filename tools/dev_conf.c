@@ -211,14 +211,14 @@ static int write_file(const char *path, const char *text)
 
 static int make_main_conf(const struct dev_cluster *c, const char *prefix)
 {
-	char text[3 * PATH_MAX];
+	char text[4 * PATH_MAX];
 
 	snprintf(text, sizeof text,
 		 "# A local cluster made by ff3fs dev; its addresses are rewritten when their ports are\n"
 		 "# taken, everything else is left alone.\n"
-		 "[client]\nprefix = %s\nmetad = 127.0.0.1:0\n\n"
-		 "[metad]\ndir = %s/metad\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n",
-		 prefix ? prefix : "/ff3fs", c->dir);
+		 "[client]\nprefix = %s\nmetad = 127.0.0.1:0\nsockets = %s/run\n\n"
+		 "[metad]\ndir = %s/metad\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\nsockets = %s/run\n",
+		 prefix ? prefix : "/ff3fs", c->dir, c->dir, c->dir);
 	return write_file(c->conf, text);
 }
 
@@ -235,8 +235,8 @@ static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *
 	snprintf(path, sizeof path, "%s/chunkd%u.conf", c->dir, index);
 	snprintf(text, sizeof text,
 		 "[chunkd]\ntargets = %s/chunkd%u\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n"
-		 "metad = %s\nmemory = %s\n",
-		 c->dir, index, metad, memory ? memory : DEFAULT_MEMORY);
+		 "metad = %s\nmemory = %s\nsockets = %s/run\n",
+		 c->dir, index, metad, memory ? memory : DEFAULT_MEMORY, c->dir);
 	return write_file(path, text);
 }
 

@@ -17,7 +17,8 @@
 	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
-	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")
+	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
+	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \
 	K(metad, dir, str, "/var/lib/ff3fs/metad", "where the log and the database live")          \
@@ -26,7 +27,8 @@
 	K(metad, memory, size, "256M", "memory for database pages")                                \
 	K(metad, chunk_size, size, "1M", "chunk size of the root directory's layout")              \
 	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
-	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")
+	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")                     \
+	K(metad, sockets, str, "", "directory for a local socket; empty: none")
 
 #define FF3_CONF_KEYS_chunkd(K)                                                                    \
 	K(chunkd, targets, str, "/var/lib/ff3fs/chunkd", "one directory per disk, separated by colons") \
@@ -36,4 +38,5 @@
 	K(chunkd, metad, str, "127.0.0.1:9734", "metadata server to register with")                \
 	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
-	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")
+	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
+	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")

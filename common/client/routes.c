@@ -43,6 +43,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	struct ff3_rpc_options options = {
 		.max_connections = (unsigned)fs->conf.client.connections,
 		.target = target,
+		.sockets = fs->conf.client.sockets,
 	};
 	struct ff3_rpc_identity identity = fs->identity;
 	struct ff3_peer *p;

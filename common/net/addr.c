@@ -69,11 +69,23 @@ void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text)
 {
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 
-	if (getnameinfo(addr, len, host, sizeof host, port, sizeof port,
+	if (addr->sa_family == AF_UNIX)
+		snprintf(text, FF3_ADDR_TEXT, "local");
+	else if (getnameinfo(addr, len, host, sizeof host, port, sizeof port,
 			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		snprintf(text, FF3_ADDR_TEXT, "unknown");
 	else
 		snprintf(text, FF3_ADDR_TEXT, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+int ff3_addr_local(const char *dir, const char *address, struct sockaddr_un *ret)
+{
+	int n;
+
+	memset(ret, 0, sizeof *ret);
+	ret->sun_family = AF_UNIX;
+	n = snprintf(ret->sun_path, sizeof ret->sun_path, "%s/%s", dir, address);
+	return n < 0 || (size_t)n >= sizeof ret->sun_path ? -ENAMETOOLONG : 0;
 }
 
 static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <netdb.h>
+#include <sys/un.h>
 
 #include "../base/base.h"
 
@@ -13,6 +14,8 @@ enum { FF3_ADDR_TEXT = NI_MAXHOST + 16 };
 int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret);
 /* "127.0.0.1:4711" or "[::1]:4711" into text[FF3_ADDR_TEXT]. */
 void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text);
+/* The local socket beside a TCP address: DIR/host:port. -ENAMETOOLONG. */
+int ff3_addr_local(const char *dir, const char *address, struct sockaddr_un *ret);
 /* Both ends of the connected TCP socket fd are on this host. Congestion control then only costs
  * time: BBR, a common default, paces by timers. Takes the plainest for such a socket. */
 void ff3_addr_tune_local(int fd);

@@ -14,7 +14,7 @@ libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS)
 
 check_PROGRAMS += tests/unit-net
-TESTS += tests/unit-net
+TESTS += tests/unit-net tests/e2e-sockets.sh
 tests_unit_net_SOURCES = \
 	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h \
 	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-life.c

@@ -36,6 +36,8 @@ struct ff3_rpc_options {
 	unsigned max_connections;    /* 0: 4 */
 	uint32_t connect_timeout_ms; /* for the connection and the hello each; 0: 2000 */
 	uint64_t target;             /* for chunkd */
+	const char *sockets;         /* directory of local sockets, for want of TCP; NULL or "": none.
+				      * It is kept. */
 };
 
 /* address: "host:port". identity is copied, its pointers are kept. Does not connect. */

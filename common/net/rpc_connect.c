@@ -96,6 +96,29 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 	return TAKE_FD(fd);
 }
 
+/* A network namespace without a network, as containers have, and the daemons' sockets put into it.
+ * Not tried first: TCP's buffers make it several times as fast. */
+static int connect_local(const struct ff3_rpc_peer *peer)
+{
+	struct timeval tick = { .tv_sec = FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_SEC };
+	const char *dir = peer->options.sockets;
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_un un;
+
+	if (!dir || !*dir || ff3_addr_local(dir, peer->address, &un) < 0 ||
+	    access(un.sun_path, W_OK) < 0)
+		return -ENOENT;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	move_high(&fd);
+	if (connect(fd, (struct sockaddr *)&un, sizeof un) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
+	    fcntl(fd, F_SETFL, 0) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 static int send_all(int fd, const uint8_t *p, size_t len, uint64_t deadline_ns)
 {
 	while (len > 0) {
@@ -232,7 +255,9 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *r
 		r = fd;
 	}
 	freeaddrinfo(list);
-	if (r < 0)
+	if (fd < 0)
+		fd = connect_local(peer);
+	if (fd < 0)
 		return r;
 	until = ff3_boottime_ns() + timeout_ns;
 	if (deadline_ns)

@@ -8,6 +8,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 #include "server_priv.h"
 
@@ -48,9 +50,14 @@ static void unlink_conn(struct ff3_conn *conn)
 	conn->prev = conn->next = NULL;
 }
 
+static bool is_listening(const struct ff3_server *server)
+{
+	return server->listeners[0].listening || server->listeners[1].listening;
+}
+
 static void free_server_if_unused(struct ff3_server *server)
 {
-	if (server->freed && !server->conns && !server->listening)
+	if (server->freed && !server->conns && !is_listening(server))
 		free(server);
 }
 
@@ -200,49 +207,48 @@ void ff3_conn_move(struct ff3_conn *conn, struct ff3_server *to)
 
 /* --- Listening ----------------------------------------------------------------------------- */
 
-static void arm_listen(struct ff3_server *server)
+static void arm_listen(struct ff3_listener *l)
 {
-	server->listening = true;
-	ff3_loop_poll(server->loop, server->listen_fd, &server->listen_io);
+	l->listening = true;
+	ff3_loop_poll(l->server->loop, l->fd, &l->io);
 }
 
 static void on_listen_pause_over(struct ff3_timer *t)
 {
-	arm_listen(CONTAINER_OF(t, struct ff3_server, listen_timer));
+	arm_listen(CONTAINER_OF(t, struct ff3_listener, timer));
 }
 
-static bool accept_one(struct ff3_server *server)
+static bool accept_one(struct ff3_listener *l)
 {
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof addr;
 	/* Blocking on purpose: the ring waits for such a socket by itself. */
-	_cleanup_close_ int fd =
-		accept4(server->listen_fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC);
+	_cleanup_close_ int fd = accept4(l->fd, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC);
 
 	if (fd < 0)
 		return false;
-	if (ff3_conn_new(server, fd, (struct sockaddr *)&addr, len) == 0)
+	if (ff3_conn_new(l->server, fd, (struct sockaddr *)&addr, len) == 0)
 		TAKE_FD(fd);
 	return true;
 }
 
 static void on_listen(struct ff3_io *io, int res)
 {
-	struct ff3_server *server = CONTAINER_OF(io, struct ff3_server, listen_io);
+	struct ff3_listener *l = CONTAINER_OF(io, struct ff3_listener, io);
 	int n = 0;
 
-	server->listening = false;
-	if (server->listen_fd < 0) {
-		free_server_if_unused(server);
+	l->listening = false;
+	if (l->fd < 0) {
+		free_server_if_unused(l->server);
 		return;
 	}
-	while (n < ACCEPTS_PER_TURN && accept_one(server))
+	while (n < ACCEPTS_PER_TURN && accept_one(l))
 		n++;
 	if (n < ACCEPTS_PER_TURN && (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
 				     errno == ENOBUFS))
-		ff3_loop_timer_arm(server->loop, &server->listen_timer, ACCEPT_PAUSE_NS);
+		ff3_loop_timer_arm(l->server->loop, &l->timer, ACCEPT_PAUSE_NS);
 	else
-		arm_listen(server);
+		arm_listen(l);
 }
 
 static int listen_on(const struct addrinfo *ai, uint16_t *ret_port)
@@ -272,7 +278,7 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
 	uint16_t port = 0;
 	int r, fd = -EHOSTUNREACH;
 
-	if (server->listen_fd >= 0)
+	if (server->listeners[0].fd >= 0)
 		return -EBUSY;
 	r = ff3_addr_resolve(address, AI_PASSIVE, &list);
 	if (r < 0)
@@ -284,10 +290,32 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
 	freeaddrinfo(list);
 	if (fd < 0)
 		return fd;
-	server->listen_fd = fd;
-	arm_listen(server);
+	server->listeners[0].fd = fd;
+	arm_listen(&server->listeners[0]);
 	if (ret_port)
 		*ret_port = port;
+	return 0;
+}
+
+int ff3_server_listen_local(struct ff3_server *server, const char *dir, const char *address)
+{
+	struct sockaddr_un un;
+	_cleanup_close_ int fd = -1;
+	int r = ff3_addr_local(dir, address, &un);
+
+	if (r < 0)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* The address is ours, so what lies there is the socket of an earlier daemon. Whoever reaches
+	 * the directory may connect, as everybody may who reaches the port. */
+	(void)unlink(un.sun_path);
+	if (bind(fd, (struct sockaddr *)&un, sizeof un) < 0 || chmod(un.sun_path, 0666) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		return -errno;
+	server->listeners[1].fd = TAKE_FD(fd);
+	arm_listen(&server->listeners[1]);
 	return 0;
 }
 
@@ -303,9 +331,12 @@ int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void
 	server->loop = loop;
 	server->ops = ops;
 	server->user = user;
-	server->listen_fd = -1;
-	server->listen_io.fn = on_listen;
-	server->listen_timer.fn = on_listen_pause_over;
+	for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++) {
+		server->listeners[i].server = server;
+		server->listeners[i].fd = -1;
+		server->listeners[i].io.fn = on_listen;
+		server->listeners[i].timer.fn = on_listen_pause_over;
+	}
 	*ret = server;
 	return 0;
 }
@@ -317,11 +348,15 @@ void ff3_server_free(struct ff3_server *server)
 	if (!server)
 		return;
 	loop = server->loop;
-	ff3_loop_timer_cancel(loop, &server->listen_timer);
-	if (server->listen_fd >= 0) {
+	for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++) {
+		struct ff3_listener *l = &server->listeners[i];
+
+		ff3_loop_timer_cancel(loop, &l->timer);
+		if (l->fd < 0)
+			continue;
 		/* Ends the poll, which keeps the socket alive beyond close. */
-		shutdown(server->listen_fd, SHUT_RDWR);
-		close(TAKE_FD(server->listen_fd));
+		shutdown(l->fd, SHUT_RDWR);
+		close(TAKE_FD(l->fd));
 	}
 	for (struct ff3_conn *conn = server->conns, *next; conn; conn = next) {
 		next = conn->next;
@@ -329,9 +364,9 @@ void ff3_server_free(struct ff3_server *server)
 	}
 	/* While the loop does not run, its turns are taken here. If this is not the loop's thread,
 	 * that one is gone, and with it what it had in the ring. */
-	while (!ff3_loop_is_running(loop) && (server->conns || server->listening))
+	while (!ff3_loop_is_running(loop) && (server->conns || is_listening(server)))
 		if (ff3_loop_step(loop, true) < 0) {
-			server->listening = false;
+			server->listeners[0].listening = server->listeners[1].listening = false;
 			while (server->conns)
 				finish_conn(server->conns);
 		}

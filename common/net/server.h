@@ -62,6 +62,10 @@ struct ff3_loop *ff3_server_loop(const struct ff3_server *server);
  * address in use is tried for two seconds: its last user may have been killed just now. */
 int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *ret_port);
 
+/* Besides: the local socket that a client on this host finds under the same address, in dir.
+ * -ENAMETOOLONG. */
+int ff3_server_listen_local(struct ff3_server *server, const char *dir, const char *address);
+
 void *ff3_conn_user(const struct ff3_conn *conn);
 /* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
 void ff3_server_resume(struct ff3_server *server);

@@ -84,14 +84,19 @@ struct ff3_conn {
 	char peer[64];
 };
 
+struct ff3_listener {
+	struct ff3_server *server;
+	int fd; /* -1: none */
+	struct ff3_io io;
+	struct ff3_timer timer;
+	bool listening; /* io is in the ring */
+};
+
 struct ff3_server {
 	struct ff3_loop *loop;
 	const struct ff3_server_ops *ops;
 	void *user;
-	int listen_fd;
-	struct ff3_io listen_io;
-	struct ff3_timer listen_timer;
-	bool listening; /* listen_io is in the ring */
+	struct ff3_listener listeners[2]; /* TCP, and a local socket */
 	bool freed;
 	struct ff3_conn *conns;
 };
