@@ -98,7 +98,7 @@ static void *worker(void *arg)
 	return arg;
 }
 
-static int start_thread(void *(*fn)(void *))
+int async_thread(void *(*fn)(void *))
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
@@ -126,7 +126,7 @@ static int want_threads(unsigned n)
 	unsigned want = pool.n_queued + n;
 
 	while (pool.n_idle < want && pool.n_threads < WORKERS_MAX) {
-		if (start_thread(worker) < 0)
+		if (async_thread(worker) < 0)
 			break;
 		pool.n_threads++;
 		want--;

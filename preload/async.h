@@ -38,3 +38,5 @@ int async_submit(struct async_op *const *ops, unsigned n);
 /* One that is over with this result but must be told so like the others. Cannot fail once an
  * engine thread runs: before, -EAGAIN. */
 int async_submit_ended(struct async_op *op, long result);
+/* A detached thread with all signals blocked. 0 or -EAGAIN. */
+int async_thread(void *(*fn)(void *));

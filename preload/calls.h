@@ -193,7 +193,8 @@
 	N(tee, PASSED, "Between pipes only.")                                                       \
 	N(vmsplice, PASSED, "Between pipes and memory only.")                                       \
 	T("Asynchronous input and output")                                                         \
-	CALLS_ASYNCHRONOUS(C, N)                                                                      \
+	CALLS_ASYNCHRONOUS(C, N)                                                                   \
+	CALLS_URING(C)                                                                             \
 	T("Local sockets")                                                                         \
 	C(socket, PASSED, "")                                                                      \
 	C(bind, EMULATED, "A name below a prefix: reached within one network namespace.")          \
@@ -296,11 +297,34 @@
 	N(aio_error, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
 	N(aio_return, REFUSED, "EBADF for a file of a prefix, in the request's result.")            \
 	N(aio_suspend, REFUSED, "EBADF for a file of a prefix, in the request's result.")           \
-	N(lio_listio, REFUSED, "EBADF for a file of a prefix, in the request's result.")            \
-	N(io_uring_setup, REFUSED, "EBADF for a file of a prefix, in the request's result.")        \
-	N(io_uring_enter, REFUSED, "EBADF for a file of a prefix, in the request's result.")        \
-	N(io_uring_register, REFUSED, "EBADF for a file of a prefix, in the request's result.")     \
-	N(io_uring_submit, REFUSED, "EBADF for a file of a prefix, in the request's result.")
+	N(lio_listio, REFUSED, "EBADF for a file of a prefix, in the request's result.")
+
+#define CALLS_URING(C)                                                                             \
+	C(io_uring_setup, EMULATED, "IORING_SETUP_SQPOLL is taken and not followed.")               \
+	C(io_uring_queue_init, EMULATED, "IORING_SETUP_SQPOLL is taken and not followed.")          \
+	C(io_uring_queue_init_params, EMULATED, "IORING_SETUP_SQPOLL is taken and not followed.")   \
+	C(io_uring_queue_exit, SERVED, "")                                                          \
+	C(io_uring_enter, SERVED, "")                                                               \
+	C(io_uring_enter2, SERVED, "")                                                              \
+	C(io_uring_submit, SERVED, "")                                                              \
+	C(io_uring_submit_and_wait, SERVED, "")                                                     \
+	C(io_uring_submit_and_wait_timeout, SERVED, "")                                             \
+	C(io_uring_submit_and_get_events, SERVED, "")                                               \
+	C(io_uring_wait_cqes, SERVED, "")                                                           \
+	C(io_uring_wait_cqe_timeout, SERVED, "")                                                    \
+	C(__io_uring_get_cqe, SERVED, "")                                                           \
+	C(io_uring_register, EMULATED, "IORING_REGISTER_RESIZE_RINGS: EINVAL.")                     \
+	C(io_uring_register_buffers, SERVED, "")                                                    \
+	C(io_uring_register_buffers_tags, SERVED, "")                                               \
+	C(io_uring_register_buffers_sparse, SERVED, "")                                             \
+	C(io_uring_register_buffers_update_tag, SERVED, "")                                         \
+	C(io_uring_unregister_buffers, SERVED, "")                                                  \
+	C(io_uring_register_files, SERVED, "")                                                      \
+	C(io_uring_register_files_tags, SERVED, "")                                                 \
+	C(io_uring_register_files_sparse, SERVED, "")                                               \
+	C(io_uring_register_files_update, SERVED, "")                                               \
+	C(io_uring_register_files_update_tag, SERVED, "")                                           \
+	C(io_uring_unregister_files, SERVED, "")
 
 /* --- The two lists say the same ------------------------------------------------------------- */
 

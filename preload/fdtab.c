@@ -23,6 +23,7 @@
 #include "hook.h"
 #include "init.h"
 #include "raw.h"
+#include "uring.h"
 
 #define N_PAGES 1024
 
@@ -208,6 +209,7 @@ void fdtab_set_native(int fd)
 {
 	if (fd < 0 || !init_active() || init_is_vfork_child())
 		return;
+	uring_fd_closed(fd);
 	replace(fd, SLOT_NATIVE);
 	if ((unsigned)fd <= 2)
 		stdio_refresh(fd);
@@ -230,6 +232,7 @@ void fdtab_set(int fd, struct ofd *o)
 
 	if (!slot || init_is_vfork_child())
 		return; /* looked at again at every use */
+	uring_fd_closed(fd);
 	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&o->slots, 1, memory_order_relaxed);
 	replace(fd, (uintptr_t)o);
@@ -242,6 +245,7 @@ int fdtab_take(int fd, struct ofd **ret)
 	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
 	uintptr_t old;
 
+	uring_fd_closed(fd);
 	if (!slot)
 		return 0;
 	old = atomic_load_explicit(slot, memory_order_relaxed);

@@ -78,6 +78,12 @@ int fdtab_next_ours(int first, int last);
 /* A new description with one reference, or NULL. Takes file over. opener: the calling process, or 0
  * if it was inherited. */
 struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener);
+/* Another reference, by who has one. */
+static inline struct ofd *ofd_ref(struct ofd *o)
+{
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	return o;
+}
 void ofd_unref(struct ofd *o);
 static inline void ofd_unrefp(struct ofd **o)
 {

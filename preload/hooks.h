@@ -32,6 +32,11 @@
 #include <sys/uio.h>
 #include <utime.h>
 
+struct io_uring;
+struct io_uring_cqe;
+struct io_uring_params;
+struct __kernel_timespec;
+
 #define HOOKS_open(H, A)                                                                           \
 	H(E, int, open, (const char *path, int flags, ...))                                        \
 	A(open64, open)                                                                            \
@@ -360,6 +365,52 @@
 	H(E, pid_t, vfork, (void))                                                                 \
 	A(__vfork, vfork)
 
+/* liburing's: found when a program that has it calls them. */
+#define HOOKS_uring(H, A)                                                                          \
+	H(L, int, io_uring_queue_init, (unsigned entries, struct io_uring *ring, unsigned flags))  \
+	H(L, int, io_uring_queue_init_params,                                                      \
+	  (unsigned entries, struct io_uring *ring, struct io_uring_params *p))                    \
+	H(L, void, io_uring_queue_exit, (struct io_uring * ring))                                  \
+	H(L, int, io_uring_submit, (struct io_uring * ring))                                       \
+	H(L, int, io_uring_submit_and_wait, (struct io_uring * ring, unsigned n))                  \
+	H(L, int, io_uring_submit_and_wait_timeout,                                                \
+	  (struct io_uring * ring, struct io_uring_cqe * *ret, unsigned n,                         \
+	   struct __kernel_timespec *ts, sigset_t *mask))                                          \
+	H(L, int, io_uring_submit_and_get_events, (struct io_uring * ring))                        \
+	H(L, int, io_uring_wait_cqes,                                                              \
+	  (struct io_uring * ring, struct io_uring_cqe * *ret, unsigned n,                         \
+	   struct __kernel_timespec *ts, sigset_t *mask))                                          \
+	H(L, int, io_uring_wait_cqe_timeout,                                                       \
+	  (struct io_uring * ring, struct io_uring_cqe * *ret, struct __kernel_timespec *ts))      \
+	H(L, int, __io_uring_get_cqe,                                                              \
+	  (struct io_uring * ring, struct io_uring_cqe * *ret, unsigned submit, unsigned n,        \
+	   sigset_t *mask))                                                                        \
+	H(L, int, io_uring_register_buffers,                                                       \
+	  (struct io_uring * ring, const struct iovec *iov, unsigned n))                           \
+	H(L, int, io_uring_register_buffers_tags,                                                  \
+	  (struct io_uring * ring, const struct iovec *iov, const uint64_t *tags, unsigned n))     \
+	H(L, int, io_uring_register_buffers_sparse, (struct io_uring * ring, unsigned n))          \
+	H(L, int, io_uring_register_buffers_update_tag,                                            \
+	  (struct io_uring * ring, unsigned offset, const struct iovec *iov, const uint64_t *tags, \
+	   unsigned n))                                                                            \
+	H(L, int, io_uring_unregister_buffers, (struct io_uring * ring))                           \
+	H(L, int, io_uring_register_files, (struct io_uring * ring, const int *fds, unsigned n))   \
+	H(L, int, io_uring_register_files_tags,                                                    \
+	  (struct io_uring * ring, const int *fds, const uint64_t *tags, unsigned n))              \
+	H(L, int, io_uring_register_files_sparse, (struct io_uring * ring, unsigned n))            \
+	H(L, int, io_uring_register_files_update,                                                  \
+	  (struct io_uring * ring, unsigned offset, const int *fds, unsigned n))                   \
+	H(L, int, io_uring_register_files_update_tag,                                              \
+	  (struct io_uring * ring, unsigned offset, const int *fds, const uint64_t *tags, unsigned n)) \
+	H(L, int, io_uring_unregister_files, (struct io_uring * ring))                             \
+	H(L, int, io_uring_setup, (unsigned entries, struct io_uring_params *p))                   \
+	H(L, int, io_uring_enter,                                                                  \
+	  (unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags, sigset_t *mask)) \
+	H(L, int, io_uring_enter2,                                                                 \
+	  (unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags, sigset_t *mask, \
+	   size_t size))                                                                           \
+	H(L, int, io_uring_register, (unsigned fd, unsigned opcode, void *arg, unsigned n))
+
 #define HOOKS_syscall(H, A) H(E, long, syscall, (long number, ...))
 
 #define HOOKS_ALL(H, A)                                                                            \
@@ -383,4 +434,5 @@
 	HOOKS_aio(H, A)                                                                            \
 	HOOKS_fork(H, A)                                                                           \
 	HOOKS_vfork(H, A)                                                                          \
+	HOOKS_uring(H, A)                                                                          \
 	HOOKS_syscall(H, A)

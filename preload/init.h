@@ -27,6 +27,7 @@ int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n);
 void fdtab_after_fork(void);
 void async_after_fork(void);
 void aio_ctx_after_fork(void);
+void uring_after_fork(void);
 void stdio_after_fork(void);
 void lock_after_fork(void);
 void socket_after_fork(void);

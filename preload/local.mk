@@ -32,6 +32,7 @@ preload_sources = \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
 	%D%/hook_syscall.c \
+	%D%/hook_uring.c \
 	%D%/hook_vfork.c \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \
@@ -47,6 +48,15 @@ preload_sources = \
 	%D%/raw.h \
 	%D%/shared_map.h \
 	%D%/syscalls.c %D%/syscalls.h \
+	%D%/uring.h \
+	%D%/uring_cancel.c \
+	%D%/uring_files.c \
+	%D%/uring_import.c \
+	%D%/uring_post.c \
+	%D%/uring_ring.c \
+	%D%/uring_run.c \
+	%D%/uring_side.c \
+	%D%/uring_sqe.c \
 	%D%/where.c
 libff3fs_preload_la_SOURCES = $(preload_sources)
 libff3fs_preload_la_CFLAGS = $(AM_CFLAGS) -fno-builtin -ftls-model=initial-exec
@@ -76,7 +86,8 @@ TESTS += \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-python.sh \
-	tests/e2e-preload-tools.sh
+	tests/e2e-preload-tools.sh \
+	tests/e2e-preload-uring.sh
 check_PROGRAMS += tests/preload-aio
 tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preload_aio_many.c
 tests_preload_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
@@ -112,3 +123,8 @@ tests_preload_posix_SOURCES = $(posix_sources)
 tests_preload_posix_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_posix_syscall_SOURCES = $(posix_sources)
 tests_preload_posix_syscall_CFLAGS = $(AM_CFLAGS) -O1 -w -DVIA_SYSCALL
+check_PROGRAMS += tests/preload-uring
+tests_preload_uring_SOURCES = tests/preload_uring.c tests/preload_uring.h tests/preload_uring_links.c \
+	tests/preload_uring_many.c tests/preload_uring_ring.c
+tests_preload_uring_CFLAGS = $(AM_CFLAGS) -w
+tests_preload_uring_LDADD = $(URING_LIBS) -lpthread

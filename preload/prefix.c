@@ -37,8 +37,10 @@ bool memory_readable(const void *p)
 	uintptr_t page = (uintptr_t)p / PAGE;
 	_Atomic uintptr_t *slot = &readable[page % N_READABLE];
 
+	if (page == 0) /* and for the kernel a null set is none to be read */
+		return false;
 	if (LIKELY(atomic_load_explicit(slot, memory_order_relaxed) == page))
-		return page != 0;
+		return true;
 	/* With an invalid `how` the kernel still reads the set first: EFAULT if it cannot, EINVAL
 	 * if it could. */
 	if (RAW(rt_sigprocmask, -1, (uintptr_t)p & ~7ul, 0, 8) == -EFAULT)

@@ -9,6 +9,7 @@
 #include "aio.h"
 #include "hook.h"
 #include "raw.h"
+#include "uring.h"
 
 /* --- Which -------------------------------------------------------------------------------- */
 

@@ -110,6 +110,12 @@ const char *syscall_name(long number);
 	S(remap_file_pages, ALWAYS,                                                                \
 	  hook_remap_file_pages(PTR(0), SIZE(1), INT(2), SIZE(3), INT(4)))                         \
 	S(msync, ALWAYS, hook_msync(PTR(0), SIZE(1), INT(2)))                                      \
+	S(io_uring_setup, ALWAYS, hook_raw(uring_setup((unsigned)a[0], PTR(1))))                   \
+	S(io_uring_enter, ALWAYS,                                                                  \
+	  hook_raw(uring_enter((unsigned)a[0], (unsigned)a[1], (unsigned)a[2], (unsigned)a[3],     \
+			       PTR(4), SIZE(5))))                                                  \
+	S(io_uring_register, ALWAYS,                                                               \
+	  hook_raw(uring_register((unsigned)a[0], (unsigned)a[1], PTR(2), (unsigned)a[3])))        \
 	S(umask, ALWAYS, (long)hook_umask((mode_t)a[0]))                                           \
 	S(exit_group, ALWAYS, (hook__exit(INT(0)), 0))                                             \
 	S(cachestat, FD(0), REFUSE(EOPNOTSUPP))                                                    \
