@@ -88,8 +88,7 @@ static void *worker(void *arg)
 		pool.first = op->next;
 		pool.n_queued--;
 		pthread_mutex_unlock(&pool.lock);
-		if (!op->ended)
-			op->result = perform(op);
+		op->result = perform(op);
 		end(op);
 		pthread_mutex_lock(&pool.lock);
 	}
@@ -178,11 +177,4 @@ int async_submit(struct async_op *const *ops, unsigned n)
 	r = queue(ops, n);
 	inside = false;
 	return r;
-}
-
-int async_submit_ended(struct async_op *op, long result)
-{
-	op->ended = true;
-	op->result = result;
-	return async_submit(&op, 1);
 }

@@ -28,15 +28,11 @@ struct async_op {
 	/* The engine's own. */
 	struct async_op *next;
 	long result;
-	bool ended; /* with result: only the end is left to be told */
 };
 
 /* Starts all of ops, or none: 0; -EAGAIN or -ENOMEM (no thread, no memory; inside a handler that
  * interrupted the engine). Errors of an operation itself are its result. The calling thread sends
  * what it can. */
 int async_submit(struct async_op *const *ops, unsigned n);
-/* One that is over with this result but must be told so like the others. Cannot fail once an
- * engine thread runs: before, -EAGAIN. */
-int async_submit_ended(struct async_op *op, long result);
 /* A detached thread with all signals blocked. 0 or -EAGAIN. */
 int async_thread(void *(*fn)(void *));

@@ -292,12 +292,14 @@
 	C(io_queue_run, SERVED, "")                                                                \
 	C(io_queue_wait, SERVED, "")                                                               \
 	N(io_cancel, PASSED, "EINVAL: reads and writes cannot be cancelled.")                       \
-	N(aio_read, REFUSED, "EBADF for a file of a prefix, in the request's result.")              \
-	N(aio_write, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
-	N(aio_error, REFUSED, "EBADF for a file of a prefix, in the request's result.")             \
-	N(aio_return, REFUSED, "EBADF for a file of a prefix, in the request's result.")            \
-	N(aio_suspend, REFUSED, "EBADF for a file of a prefix, in the request's result.")           \
-	N(lio_listio, REFUSED, "EBADF for a file of a prefix, in the request's result.")
+	C(aio_read, SERVED, "")                                                                    \
+	C(aio_write, SERVED, "")                                                                   \
+	C(aio_fsync, SERVED, "")                                                                   \
+	C(aio_suspend, SERVED, "")                                                                 \
+	C(aio_cancel, SERVED, "")                                                                  \
+	C(lio_listio, SERVED, "")                                                                  \
+	N(aio_error, PASSED, "libc's own; it looks into the aiocb.")                                \
+	N(aio_return, PASSED, "libc's own; it looks into the aiocb.")
 
 #define CALLS_URING(C)                                                                             \
 	C(io_uring_setup, EMULATED, "IORING_SETUP_SQPOLL is taken and not followed.")               \

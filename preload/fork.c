@@ -35,6 +35,7 @@ void fork_in_child(void)
 	async_after_fork();
 	aio_ctx_after_fork();
 	uring_after_fork();
+	posix_aio_after_fork();
 	stdio_after_fork();
 	lock_after_fork();
 	socket_after_fork();

@@ -14,6 +14,7 @@
  * epoll, which treat a placeholder as the regular file it stands for. calls.h names them all. */
 #pragma once
 
+#include <aio.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -360,6 +361,22 @@ struct __kernel_timespec;
 	A(__fork, fork)                                                                            \
 	H(L, pid_t, _Fork, (void))
 
+#define HOOKS_posix_aio(H, A)                                                                      \
+	H(L, int, aio_read, (struct aiocb * cb))                                                   \
+	A(aio_read64, aio_read)                                                                    \
+	H(L, int, aio_write, (struct aiocb * cb))                                                  \
+	A(aio_write64, aio_write)                                                                  \
+	H(L, int, aio_fsync, (int how, struct aiocb *cb))                                          \
+	A(aio_fsync64, aio_fsync)                                                                  \
+	H(L, int, aio_cancel, (int fd, struct aiocb *cb))                                          \
+	A(aio_cancel64, aio_cancel)                                                                \
+	H(L, int, aio_suspend,                                                                     \
+	  (const struct aiocb *const list[], int n, const struct timespec *timeout))               \
+	A(aio_suspend64, aio_suspend)                                                              \
+	H(L, int, lio_listio,                                                                      \
+	  (int mode, struct aiocb *const list[], int n, struct sigevent *sig))                     \
+	A(lio_listio64, lio_listio)
+
 /* In assembly: hook_vfork.c. */
 #define HOOKS_vfork(H, A)                                                                          \
 	H(E, pid_t, vfork, (void))                                                                 \
@@ -433,6 +450,7 @@ struct __kernel_timespec;
 	HOOKS_exec(H, A)                                                                           \
 	HOOKS_aio(H, A)                                                                            \
 	HOOKS_fork(H, A)                                                                           \
+	HOOKS_posix_aio(H, A)                                                                      \
 	HOOKS_vfork(H, A)                                                                          \
 	HOOKS_uring(H, A)                                                                          \
 	HOOKS_syscall(H, A)

@@ -28,6 +28,7 @@ void fdtab_after_fork(void);
 void async_after_fork(void);
 void aio_ctx_after_fork(void);
 void uring_after_fork(void);
+void posix_aio_after_fork(void);
 void stdio_after_fork(void);
 void lock_after_fork(void);
 void socket_after_fork(void);

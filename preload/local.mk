@@ -27,6 +27,7 @@ preload_sources = \
 	%D%/hook_meta.c \
 	%D%/hook_names.c \
 	%D%/hook_open.c \
+	%D%/hook_posix_aio.c \
 	%D%/hook_rw.c \
 	%D%/hook_socket.c \
 	%D%/hook_stat.c \
@@ -44,6 +45,7 @@ preload_sources = \
 	%D%/map_evict.c %D%/map_fault.c %D%/map_limits.c %D%/map_node.c \
 	%D%/map_object.c %D%/map_private.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \
 	%D%/placeholder.c %D%/placeholder.h \
+	%D%/posix_aio.c %D%/posix_aio.h \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
 	%D%/shared_map.h \
@@ -92,6 +94,10 @@ check_PROGRAMS += tests/preload-aio
 tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preload_aio_many.c
 tests_preload_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_aio_LDADD = -lpthread -ldl
+check_PROGRAMS += tests/preload-posix-aio
+tests_preload_posix_aio_SOURCES = tests/preload_posix_aio.c
+tests_preload_posix_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_posix_aio_LDADD = -lpthread
 check_PROGRAMS += tests/preload-calls
 tests_preload_calls_SOURCES = tests/preload_calls.c
 tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Linux AIO (preload_aio.c), by system calls and by libaio's functions: results and errors as on a
-# local directory; thousands in flight, waiting threads, the end of contexts; fio checks its data.
+# Linux AIO (preload_aio.c), by system calls and by libaio's functions, and POSIX aio
+# (preload_posix_aio.c): results and errors as on a local directory; thousands in flight, waiting
+# threads, the end of contexts; fio checks its data.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 calls=$(find_built preload-aio) || die 'preload-aio is not built'
@@ -10,7 +11,7 @@ start_cluster 3
 for way in '' libaio; do
 	rm -rf "$tmp/local"
 	mkdir "$tmp/local"
-	(unset UNALIGNED; "$calls" calls "$tmp/local" $way) >"$tmp/want"
+	(unset UNALIGNED; timeout 30 "$calls" calls "$tmp/local" $way) >"$tmp/want"
 	status=$?
 	if [ -n "$way" ] && [ $status -eq 77 ]; then say 'no libaio'; continue; fi
 	[ $status -eq 0 ] || die "the local run: exit $status"
@@ -22,6 +23,19 @@ for way in '' libaio; do
 	check "the end ${way:-by syscall}" on "$calls" ends "$prefix/calls$way" $way
 done
 
+posix=$(find_built preload-posix-aio) || die 'preload-posix-aio is not built'
+rm -rf "$tmp/local"
+mkdir "$tmp/local"
+timeout 30 "$posix" "$tmp/local" >"$tmp/want" || die "the local run of POSIX aio: exit $?"
+on mkdir "$prefix/posix" || die mkdir
+check 'POSIX aio' on env CANCEL_MANY=1 "$posix" "$prefix/posix"
+diff "$tmp/want" "$tmp/check.out" || die 'not what a local directory gives'
+check 'POSIX aio after fork' on env FORKED=1 "$posix" "$prefix/posix"
+tail -n 4 "$tmp/check.out" | grep -v ' = 0$' >"$tmp/got"
+equal 'a child and its parent' 'in the child: error 0, return 4
+child 0
+in the parent: error 0, return 4' "$(cat "$tmp/got")"
+
 command -v fio >/dev/null || { say 'no fio on this machine'; exit 0; }
 verified() { # verified WHAT OPTION…
 	local what=$1
@@ -30,7 +44,7 @@ verified() { # verified WHAT OPTION…
 		--iodepth=64 --group_reporting --output-format=terse "$@"
 }
 cd "$tmp" || exit 1 # fio leaves its state there
-for engine in libaio; do
+for engine in libaio posixaio; do
 	verified "$engine direct" --ioengine=$engine --directory="$prefix" --direct=1 --rw=randrw --bs=4k --numjobs=3
 	verified "$engine unaligned" --ioengine=$engine --directory="$prefix" --rw=randwrite \
 		--bsrange=512-64k --bs_unaligned=1 --norandommap=0 --numjobs=2 --thread
