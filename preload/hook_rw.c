@@ -72,6 +72,21 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 	return r;
 }
 
+/* What is mapped on this node must be in the cluster before it is in the mappings: another process
+ * may have to load it. */
+static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r)
+{
+	int flushed;
+
+	if (LIKELY(!shared_map_is_mapped(o->ino)) || r <= 0)
+		return r;
+	flushed = CALL(flush, o->file);
+	if (flushed < 0)
+		return flushed;
+	shared_map_written(o->ino, iov, n, at, (size_t)r);
+	return r;
+}
+
 static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, bool move)
 {
 	off_t at;
@@ -81,9 +96,7 @@ static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, boo
 		r = CALL(append, o->file, iov, n, &at);
 	if (r >= 0 && move)
 		RAW(lseek, fd, at + r, SEEK_SET);
-	if (r > 0)
-		shared_map_written(o->ino, iov, n, at, (size_t)r);
-	return r;
+	return written(o, iov, n, at, r);
 }
 
 static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset,
@@ -120,8 +133,7 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 		if (r == 0)
 			r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, (size_t)sum, at) :
 				     CALL(pwritev, o->file, iov, n, at);
-		if (r > 0)
-			shared_map_written(o->ino, iov, n, at, (size_t)r);
+		r = written(o, iov, n, at, r);
 		if (offset < 0)
 			give_back(fd, (size_t)(r < 0 ? sum : sum - r));
 	}

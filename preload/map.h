@@ -97,7 +97,7 @@ void map_lock(void);
 void map_unlock(void);
 /* One slow operation; false if this thread is inside one already, or is a vfork child. */
 bool map_enter(void);
-bool map_try_enter(void); /* does not wait */
+bool map_enter_soon(void); /* waits two seconds at most */
 void map_leave(void);
 
 struct map_region *map_region_at(uintptr_t addr);

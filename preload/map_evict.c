@@ -1,6 +1,7 @@
 /* Purpose: dropping loaded pages, so that a file larger than memory can be read through a mapping.
  *
- * What fault threads of this process load is noted; beyond map_memory() the oldest goes.
+ * What fault threads of this process load is noted; before it would be more than map_memory()
+ * the oldest goes.
  * - A private page that was not stored to is given back; stores are noticed because it was put in
  *   write-protected.
  * - Pages of an object that nobody can store to are punched out of it, for all processes: each has
@@ -8,8 +9,8 @@
  * - Pages of one that this process alone can store to are first write-protected, and sent if they
  *   were stored to. With other writers on the node nothing goes.
  *
- * Threads: the queue is under map_lock. One thread at a time evicts from a writable object. Fork: a child
- * begins with an empty queue. */
+ * Threads: the queue is under map_lock. One thread at a time makes room, the others wait for it. Fork: a
+ * child begins with an empty queue. */
 #include <linux/falloc.h>
 #include <sys/mman.h>
 
@@ -30,7 +31,7 @@ static struct loaded *queue; /* a ring, made at the first load */
 static unsigned first, n_queued;
 static size_t sum;
 static struct loaded under_way; /* out of a writable object */
-static _Atomic bool evicting;
+static pthread_mutex_t evicting = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- Private pages ------------------------------------------------------------------------- */
 
@@ -138,7 +139,7 @@ static void drop_writable(struct map_object *o, const struct loaded *e)
 
 	if (!map_fault_protects() || !o->writer || o->header->writers != 1)
 		return;
-	if (!map_try_enter()) /* a slow operation may itself wait for a fault to be served */
+	if (!map_enter_soon()) /* a slow operation may itself wait for a fault to be served */
 		return;
 	protect_regions(e, true);
 	if (map_object_send(o, e->offset, e->offset + (off_t)e->n) == 0) {
@@ -178,12 +179,12 @@ static void drop(const struct loaded *e)
 
 /* --- The queue ----------------------------------------------------------------------------- */
 
-static bool take_oldest(struct loaded *ret)
+static bool take_oldest(size_t room, struct loaded *ret)
 {
 	bool take;
 
 	map_lock();
-	take = n_queued > 1 && (sum > map_memory() || n_queued == QUEUE);
+	take = n_queued > 0 && (sum + room > map_memory() || n_queued == QUEUE);
 	if (take) {
 		*ret = queue[first % QUEUE];
 		first++;
@@ -194,9 +195,21 @@ static bool take_oldest(struct loaded *ret)
 	return take;
 }
 
-void map_evict_loaded(uint64_t id, off_t offset, size_t n)
+void map_evict_make_room(size_t n)
 {
 	struct loaded e;
+
+	pthread_mutex_lock(&evicting);
+	while (take_oldest(n, &e))
+		drop(&e);
+	pthread_mutex_unlock(&evicting);
+	map_lock();
+	sum += n;
+	map_unlock();
+}
+
+void map_evict_loaded(uint64_t id, off_t offset, size_t n, size_t room)
+{
 	long m;
 
 	map_lock();
@@ -205,22 +218,18 @@ void map_evict_loaded(uint64_t id, off_t offset, size_t n)
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		queue = m < 0 && m > -4096 ? NULL : (struct loaded *)m;
 	}
-	if (queue && n_queued < QUEUE) {
+	sum -= room;
+	if (n > 0 && queue && n_queued < QUEUE) {
 		queue[(first + n_queued++) % QUEUE] = (struct loaded){ id, offset, n };
 		sum += n;
 	}
 	map_unlock();
-	if (atomic_exchange(&evicting, true))
-		return;
-	while (take_oldest(&e))
-		drop(&e);
-	evicting = false;
 }
 
 void map_evict_forget(void)
 {
 	first = n_queued = 0;
 	sum = 0;
-	evicting = false;
+	pthread_mutex_init(&evicting, NULL);
 	under_way = (struct loaded){ 0 };
 }

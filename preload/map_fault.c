@@ -319,12 +319,15 @@ static int load_shared(struct fault *f, char *buf)
 
 static void serve_missing(struct fault *f, char *buf)
 {
+	size_t room;
 	int r;
 
 	if (!find(f)) {
 		wake(f->page, MAP_PAGE);
 		return;
 	}
+	room = f->n;
+	map_evict_make_room(room);
 	if (f->object) {
 		r = load_shared(f, buf);
 	} else {
@@ -338,8 +341,8 @@ static void serve_missing(struct fault *f, char *buf)
 		wake(f->page, MAP_PAGE);
 	} else {
 		wake(f->addr, f->n);
-		map_evict_loaded(f->id, f->offset, f->n);
 	}
+	map_evict_loaded(f->id, f->offset, r < 0 ? 0 : f->n, room);
 	CALL(close, f->file);
 	if (f->object)
 		map_object_unref(f->object);
@@ -356,11 +359,14 @@ static void serve_store(struct fault *f)
 	map_lock();
 	r = map_region_at(f->page);
 	if (r && r->lazy && r->private) {
-		from = MAX(r->addr, ROUND_DOWN(f->page, GRANULE));
-		to = MIN(r->addr + r->len, ROUND_DOWN(f->page, GRANULE) + GRANULE);
+		off_t at = r->offset + (off_t)(f->page - r->addr);
+
+		/* who stores one page after the other needs not come for each */
+		if (f->page > r->addr && map_private_is_dirty(r->private, at - (off_t)MAP_PAGE))
+			to = MIN(r->addr + r->len, ROUND_DOWN(f->page, GRANULE) + GRANULE);
 		if (!r->private->stored) /* children must inherit it now */
 			map_private_inherit(r->private);
-		map_private_set_dirty(r->private, r->offset + (off_t)(from - r->addr), to - from, true);
+		map_private_set_dirty(r->private, at, to - from, true);
 	} else if (r && r->object && map_evict_is_under_way(r->object->id, r->offset +
 							   (off_t)(f->page - r->addr))) {
 		to = from; /* let go when the page is gone */

@@ -52,9 +52,13 @@ bool map_enter(void)
 	return true;
 }
 
-bool map_try_enter(void)
+bool map_enter_soon(void)
 {
-	if (inside || pthread_mutex_trylock(&slow) != 0)
+	struct timespec limit;
+
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 2;
+	if (inside || pthread_mutex_timedlock(&slow, &limit) != 0)
 		return false;
 	inside = true;
 	return true;

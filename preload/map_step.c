@@ -100,11 +100,10 @@ void map_object_resize(struct map_object *o, off_t size)
 	map_object_unlock(o, &saved);
 }
 
-/* Small pieces, out of memory of ours: the caller's may have to be loaded itself. */
-void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
+/* One piece, out of memory of ours: the caller's may have to be loaded itself. */
+static void piece_written(uint64_t ino, const char *data, off_t at, size_t n)
 {
 	struct map_object *o;
-	_cleanup_free_ char *buf = NULL;
 	uint64_t saved;
 	bool whole;
 	off_t now;
@@ -112,34 +111,36 @@ void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t
 	if (!map_enter())
 		return;
 	o = map_object_look(ino);
-	for (int i = 0; o && i < n && done > 0; i++) {
+	if (o) {
+		map_object_lock(o, &saved);
+		now = map_object_size(o);
+		if (at + (off_t)n > now)
+			grow(o, now, at + (off_t)n);
+		whole = bytes_written(o, data, at, n);
+		next_sequence(o, at, at + (off_t)n);
+		map_object_unlock(o, &saved);
+		if (!whole)
+			map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), at + (off_t)n);
+		map_object_unref(o);
+	}
+	map_leave();
+}
+
+void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
+{
+	_cleanup_free_ char *large = malloc(MIN(PIECE, done));
+	char small[MAP_PAGE], *buf = large ? large : small;
+
+	for (int i = 0; i < n && done > 0; i++) {
 		size_t len = MIN(iov[i].iov_len, done);
 
 		done -= len;
-		for (size_t k = 0; k < len;) {
-			size_t piece = MIN(len - k, PIECE);
-
-			if (!buf)
-				buf = malloc(MIN(PIECE, len + done));
-			if (!buf || !memory_copy_in(buf, (char *)iov[i].iov_base + k, piece))
-				break;
-			map_object_lock(o, &saved);
-			now = map_object_size(o);
-			if (at + (off_t)piece > now)
-				grow(o, now, at + (off_t)piece);
-			whole = bytes_written(o, buf, at, piece);
-			next_sequence(o, at, at + (off_t)piece);
-			map_object_unlock(o, &saved);
-			if (!whole)
-				map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE),
-						at + (off_t)piece);
-			at += (off_t)piece;
-			k += piece;
+		for (size_t k = 0, piece; k < len; k += piece, at += (off_t)piece) {
+			piece = MIN(len - k, large ? PIECE : sizeof small);
+			if (memory_copy_in(buf, (char *)iov[i].iov_base + k, piece))
+				piece_written(ino, buf, at, piece);
 		}
 	}
-	if (o)
-		map_object_unref(o);
-	map_leave();
 }
 
 /* --- Changes made elsewhere ---------------------------------------------------------------- */

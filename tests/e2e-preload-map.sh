@@ -10,7 +10,7 @@ map=$(find_built preload-map) || die 'preload-map is not built'
 export FF3FS_MMAP_DIR=$tmp/shm
 mkdir "$tmp/shm" "$tmp/local"
 if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=1G,mode=700 none "$tmp/shm" 2>/dev/null; then
-	cleanup_fn 'umount "$tmp/shm"'
+	cleanup_fn 'umount -l "$tmp/shm"'
 else
 	FF3FS_MMAP_DIR=$(mktemp -d /dev/shm/ff3fs-map.XXXXXX) || die 'no /dev/shm'
 	cleanup_fn 'rm -rf "$FF3FS_MMAP_DIR"'
@@ -40,3 +40,135 @@ for max in 1G 64K; do
 	check 'the next one finds all it had stored' on "$map" found "$prefix/m"
 	nothing_left 'a killed process'
 done
+unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
+
+# Talking through other people's mappings.
+if /usr/bin/python3 -c 'import lmdb' 2>/dev/null; then
+	cat >"$tmp/db.py" <<'PY'
+import lmdb, os, sys
+d, size, writemap, who = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'w', sys.argv[4]
+e = lmdb.open(d, map_size=size, writemap=writemap, max_spare_txns=0)
+for i in range(200):
+    with e.begin(write=True) as t:
+        t.put(b'%s%04d' % (who.encode(), i), b'x' * 300)
+        n = int(t.get(b'n', b'0'))
+        t.put(b'n', b'%d' % (n + 1))
+if who == 'kill':
+    t = e.begin(write=True); t.put(b'lost', b'1'); os.kill(os.getpid(), 9)
+PY
+	for how in 'w 67108864' '- 67108864' 'w 1099511627776' '- 1099511627776'; do
+		set -- $how
+		[ "$2" -lt 100000000000 ] || [ $lazily = yes ] || continue
+		on rm -rf "$prefix/lmdb"
+		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" a
+		a=$started_on
+		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" b
+		wait "$a" || die "LMDB $how, the first process"
+		wait "$started_on" || die "LMDB $how, the second process"
+		on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" kill 2>/dev/null
+		equal "LMDB $how: two processes, and a killed one" '600 601 None' "$(on /usr/bin/python3 -c "
+import lmdb
+with lmdb.open('$prefix/lmdb', map_size=$2).begin() as t:
+    print(t.get(b'n').decode(), t.stat()['entries'], t.get(b'lost'))")"
+		nothing_left LMDB
+	done
+fi
+if command -v sqlite3 >/dev/null; then
+	db=$prefix/wal.db
+	on sqlite3 "$db" 'pragma journal_mode=wal; create table t(s text);' >/dev/null
+	for k in 1 2; do
+		for i in {1..40}; do echo "insert into t values('$k $i');"; done |
+			on sqlite3 -cmd '.timeout 20000' "$db" &
+		eval "writer$k=\$!"
+	done
+	wait "$writer1" && wait "$writer2" || die 'two SQLite writers'
+	equal 'SQLite WAL, two writers' '80|ok' \
+		"$(on sqlite3 -separator '' "$db" "select count(*) from t; pragma integrity_check" | paste -sd'|')"
+	nothing_left SQLite
+fi
+if /usr/bin/python3 -c 'import numpy' 2>/dev/null; then
+	cat >"$tmp/np.py" <<'PY'
+import numpy as np, sys
+p = sys.argv[1]
+a = np.arange(3 << 20, dtype='u4')
+np.save(p + '.npy', a)
+a.tofile(p)
+for mode in 'r', 'c', 'r+':
+    assert (np.memmap(p, dtype='u4', mode=mode) == a).all()
+    assert (np.load(p + '.npy', mmap_mode=mode) == a).all()
+c = np.memmap(p, dtype='u4', mode='c'); c[::4096] = 7
+assert (np.fromfile(p, dtype='u4') == a).all()
+w = np.memmap(p, dtype='u4', mode='r+'); w[::4096] += 1
+a[::4096] += 1
+assert (np.fromfile(p, dtype='u4') == a).all() and (c[::4096] == 7).all()
+n = np.memmap(p + '.new', dtype='u4', mode='w+', shape=(1 << 20,)); n[:] = a[:1 << 20]; n.flush()
+assert (np.fromfile(p + '.new', dtype='u4') == a[:1 << 20]).all()
+PY
+	for max in 1G 64K; do
+		[ $max = 1G ] || [ $lazily = yes ] || continue
+		FF3FS_MMAP_EAGER_MAX=$max FF3FS_MMAP_MEMORY=4M check "NumPy, whole up to $max" \
+			on timeout 60 /usr/bin/python3 "$tmp/np.py" "$prefix/m/np"
+	done
+fi
+if command -v fio >/dev/null; then
+	for max in 1G 64K; do
+		[ $max = 1G ] || [ $lazily = yes ] || continue
+		FF3FS_MMAP_EAGER_MAX=$max check "fio, whole up to $max" on fio --name=a --directory="$prefix/m" \
+			--ioengine=mmap --rw=randrw --bs=4k --size=8m --verify=crc32c --verify_fatal=1 --do_verify=1
+	done
+fi
+
+# A file that is larger than memory.
+[ $lazily = yes ] || { say 'skipped: pages that are loaded when touched need root'; exit 0; }
+group=/sys/fs/cgroup/memory/ff3fs-map-$$
+limited() { # limited COMMAND…: within 64 MiB, where that can be said
+	(
+		[ -d "$group" ] && echo "$BASHPID" >"$group/cgroup.procs"
+		on "$@"
+	)
+}
+if mkdir "$group" 2>/dev/null && echo 64M >"$group/memory.limit_in_bytes"; then
+	cleanup_fn 'rmdir "$group"'
+else
+	export FF3FS_MMAP_MEMORY=16M FF3FS_MMAP_EAGER_MAX=16M
+fi
+on "$map" build "$prefix/m" 160 1 || die 'building a large file'
+for type in r p w; do
+	check "160 MiB within 64 MiB of memory: $type" limited timeout 100 "$map" large "$prefix/m" $type 1
+done
+nothing_left 'a large file'
+if [ "${SCALE:-}" = full ]; then
+	on "$map" build "$prefix/m" 20480 4096 || die 'building a 20 GiB file'
+	for type in r p; do
+		check "20 GiB within 64 MiB of memory: $type" limited "$map" large "$prefix/m" $type 4096
+	done
+fi
+unset FF3FS_MMAP_MEMORY
+
+# The cluster is away while pages are touched.
+on "$map" build "$prefix/m" 32 1 || die 'building'
+export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=1s
+coproc waiter { on "$map" wait "$prefix/m"; }
+read -r -u "${waiter[0]}" line
+equal 'a mapping' ready "$line"
+ask() { echo >&"${waiter[1]}"; read -r -t 40 -u "${waiter[0]}" line; }
+ask
+equal 'the cluster is there' data "$line"
+kill_daemon "${chunkd_pid[1]}"
+kill_daemon "${chunkd_pid[2]}"
+ask
+equal 'the cluster is away' SIGBUS "$line"
+read -r -u "${waiter[0]}" line
+equal 'and in a system call' EFAULT "$line"
+start_chunkd 1
+start_chunkd 2
+limit=$((SECONDS + 30))
+while [ $SECONDS -lt $limit ]; do
+	ask
+	[ "$line" = data ] && break
+	read -r -u "${waiter[0]}" line
+done
+equal 'the cluster is back' data "$line"
+exec {waiter[1]}>&-
+wait "$waiter_PID"
+exit 0

@@ -1,7 +1,7 @@
 /* Mappings, in the directory of argument 2. "calls" prints what it saw, and the same must come from a local
  * directory; the others check themselves: "forks", "threads", "talk" (two unrelated processes in a
- * shared mapping, one of them killed), "left FILE" (stores and is killed), "whole" and "random" (a
- * large file), "wait" (touches a page and says what came of it). */
+ * shared mapping, one of them killed), "left FILE" (stores and is killed), "build MIB STRIDE" and "large TYPE STRIDE"
+ * (a large file), "wait" (touches a page and says what came of it). */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -475,29 +475,67 @@ static int found(void)
 
 /* --- A large file -------------------------------------------------------------------------- */
 
-static int large(int type, const char *how)
+/* Each page that was written begins with its number; the others are zeros. */
+static uint64_t begins_with(uint64_t page, uint64_t stride)
 {
-	int fd = open(at("large"), type < 0 ? O_RDWR : O_RDONLY);
+	return page % stride ? 0 : page + 1;
+}
+
+static int build(uint64_t mib, uint64_t stride)
+{
+	int fd = open(at("large"), O_RDWR | O_CREAT | O_TRUNC, 0644);
+	uint64_t *buf = calloc(1, 1 << 20), n_pages = mib << 8;
+
+	CHECK(ftruncate(fd, (off_t)(mib << 20)) == 0);
+	for (uint64_t page = 0; page < n_pages; page += stride) {
+		uint64_t n = stride == 1 ? 256 : 1;
+
+		for (uint64_t k = 0; k < n; k++)
+			buf[k * 512] = page + k + 1;
+		CHECK(pwrite(fd, buf, n << 12, (off_t)(page << 12)) == (ssize_t)(n << 12));
+		page += n - 1;
+	}
+	return 0;
+}
+
+/* type: r, read-only shared; p, private; w, writable shared. */
+static int large(char type, uint64_t stride)
+{
+	int fd = open(at("large"), type == 'w' ? O_RDWR : O_RDONLY);
 	struct stat st;
-	uint64_t n, *m, sum = 0, x = 1;
+	uint64_t n_pages, *m, x = 1;
 
 	CHECK(fd >= 0 && fstat(fd, &st) == 0);
-	m = mmap(NULL, (size_t)st.st_size, type < 0 ? PROT_READ | PROT_WRITE : PROT_READ,
-		 type > 0 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
+	m = mmap(NULL, (size_t)st.st_size, type == 'r' ? PROT_READ : PROT_READ | PROT_WRITE,
+		 type == 'p' ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 	CHECK(m != MAP_FAILED);
-	n = (uint64_t)st.st_size / 8;
-	for (uint64_t i = 0; *how == 'w' && i < n; i += 512) {
-		CHECK(m[i] == i || m[i] == i + 1);
-		if (type < 0)
-			m[i] = i + 1;
+	n_pages = (uint64_t)st.st_size >> 12;
+	for (uint64_t page = 0; page < n_pages; page++) {
+		CHECK(m[page * 512] == begins_with(page, stride));
+		if (type == 'w')
+			m[page * 512 + 7] = ~page;
+		if (type == 'p' && page % 97 == 0)
+			m[page * 512 + 7] = ~page;
 	}
-	for (int i = 0; *how == 'r' && i < 3000; i++) {
+	for (int i = 0; i < 3000; i++) {
 		x = x * 6364136223846793005u + 1442695040888963407u;
-		uint64_t k = (x >> 20) % n / 512 * 512;
-		CHECK(m[k] == k || m[k] == k + 1);
-		sum += m[k];
+		uint64_t page = (x >> 20) % n_pages;
+		bool stored = type == 'w' || (type == 'p' && page % 97 == 0);
+
+		CHECK(m[page * 512] == begins_with(page, stride));
+		CHECK(!stored || m[page * 512 + 7] == ~page);
+		CHECK(type != 'p' || stored || m[page * 512 + 7] != ~page);
 	}
-	return sum == 1;
+	if (type != 'w')
+		return 0;
+	munmap(m, (size_t)st.st_size);
+	for (uint64_t page = 0; page < n_pages; page += 13) {
+		uint64_t pair[8];
+
+		CHECK(pread(fd, pair, 64, (off_t)(page << 12)) == 64);
+		CHECK(pair[0] == begins_with(page, stride) && pair[7] == ~page);
+	}
+	return 0;
 }
 
 /* "wait": stdin says when to touch the next page. */
@@ -505,7 +543,9 @@ static int waiting(void)
 {
 	int fd = open(at("large"), O_RDONLY);
 	char *m = mmap(NULL, 16 << 20, PROT_READ, MAP_SHARED, fd, 0), *p = m, line[16];
+	int pipe_fd[2];
 
+	CHECK(pipe(pipe_fd) == 0);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	CHECK(m != MAP_FAILED);
 	printf("ready\n");
@@ -514,7 +554,7 @@ static int waiting(void)
 
 		printf("%s\n", *got == 'S' ? got : "data");
 		if (*got == 'S')
-			printf("%d\n", (int)write(open("/dev/null", O_WRONLY), p, 1) == -1 ? 0 : 1);
+			printf("%s\n", write(pipe_fd[1], p, 1) == 1 ? "written" : strerrorname_np(errno));
 		else
 			p += 4 << 20;
 	}
@@ -543,6 +583,8 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "wait"))
 		return waiting();
 	if (!strcmp(what, "large"))
-		return large(atoi(argv[3]), argv[4]);
+		return large(argv[3][0], strtoull(argv[4], NULL, 0));
+	if (!strcmp(what, "build"))
+		return build(strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0));
 	return 2;
 }
