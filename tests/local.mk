@@ -14,6 +14,7 @@ AM_TESTS_ENVIRONMENT = \
 TESTS += \
 	%D%/e2e-train.sh \
 	%D%/e2e-scale.sh \
+	%D%/e2e-torture.sh \
 	%D%/e2e-locks.sh \
 	%D%/e2e-posix.sh \
 	%D%/fault-start.sh \
@@ -63,3 +64,9 @@ TESTS += %D%/unit-base %D%/unit-wire
 %C%_unit_wire_SOURCES = %D%/unit-wire.c
 %C%_unit_wire_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 %C%_unit_wire_LDADD = libff3base.la $(CHECK_LIBS)
+
+# Its own build, without the sanitizers: they belong to what is preloaded into it.
+check_PROGRAMS += %D%/torture
+%C%_torture_SOURCES = %D%/torture.c
+%C%_torture_CFLAGS = -Wall
+%C%_torture_LDADD = -lpthread
