@@ -125,7 +125,9 @@ int hook_munmap(void *addr, size_t len)
 	struct map_region *taken = NULL;
 	int r;
 
-	if (UNLIKELY(map_n_regions) && (uintptr_t)addr % MAP_PAGE == 0 && len > 0)
+	/* The core's own memory is none of ours, and it may hold locks that taking would wait for. */
+	if (UNLIKELY(map_n_regions) && (uintptr_t)addr % MAP_PAGE == 0 && len > 0 &&
+	    !core_called_from(__builtin_return_address(0)))
 		taken = take_range((uintptr_t)addr, ROUND_UP(len, MAP_PAGE));
 	r = REAL(munmap)(addr, len);
 	memory_forget();

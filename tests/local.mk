@@ -45,6 +45,7 @@ EXTRA_DIST += \
 	%D%/lint.sh \
 	%D%/ops-table.awk \
 	%D%/prepare.sh \
+	%D%/tsan.supp \
 	%D%/with-limit.sh \
 	%D%/install-packages.sh \
 	%D%/proof-bare.sh \

@@ -1,13 +1,14 @@
 /* Threads, forks and signals on one directory, all at once, every byte checked:
  *
- *	torture DIR SECONDS SEED
+ *	torture [--calm] DIR SECONDS SEED
  *
  * Shared files are read by every thread and every child through descriptors that all share; writers
  * compare their own files with a model; appenders of all processes share a log whose records are
  * counted at the end; children come by fork, by vfork and exec (they take inherited descriptors
  * up), and by posix_spawn; signal handlers read in the middle of all that. It knows nothing of
  * what serves DIR, so a local directory is its control. Exits with 1 at the first wrong byte or
- * result, with 3 when a thread has not come on for a minute. */
+ * result, with 3 when a thread has not come on for a minute. --calm: while one forks, no other makes a
+ * call: ThreadSanitizer holds locks of its own while fork handlers run. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +37,8 @@ extern char **environ;
 
 static char dir[2048];
 static unsigned seed0;
+static int calm;
+static pthread_rwlock_t forking; /* writers first */
 static _Atomic int stop;
 static struct shared {
 	int fd;
@@ -448,6 +451,13 @@ static void *run(void *arg)
 	if (role == APPENDER)
 		log = MUST(open(path_of(path, "log", 0), O_WRONLY | O_APPEND | O_CLOEXEC));
 	while (!stop) {
+		if (calm && (role == FORKER || role == EXECUTER)) {
+			for (struct timespec left = { .tv_sec = 2 }; nanosleep(&left, &left) < 0 && !stop;)
+				;
+			pthread_rwlock_wrlock(&forking);
+		} else if (calm) {
+			pthread_rwlock_rdlock(&forking);
+		}
 		switch (role) {
 		case READER:
 			read_shared(&rnd, buf);
@@ -468,6 +478,8 @@ static void *run(void *arg)
 		default:
 			exec_child(&rnd);
 		}
+		if (calm)
+			pthread_rwlock_unlock(&forking);
 		t->steps++;
 	}
 	if (own) {
@@ -533,17 +545,26 @@ int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
 	unsigned long total[N_ROLES] = { 0 };
+	pthread_rwlockattr_t prefer;
 	char path[2100];
 
 	if (argc == 5 && strcmp(argv[1], "--inherited") == 0)
 		return verify_inherited(atoi(argv[2]), strtoull(argv[3], NULL, 10),
 					strtoul(argv[4], NULL, 10));
+	if (argc > 1 && strcmp(argv[1], "--calm") == 0) {
+		calm = 1;
+		argv++;
+		argc--;
+	}
 	if (argc != 4) {
-		fprintf(stderr, "usage: torture DIR SECONDS SEED\n");
+		fprintf(stderr, "usage: torture [--calm] DIR SECONDS SEED\n");
 		return 2;
 	}
 	snprintf(dir, sizeof dir, "%s", argv[1]);
 	seed0 = (unsigned)atoi(argv[3]);
+	pthread_rwlockattr_init(&prefer);
+	pthread_rwlockattr_setkind_np(&prefer, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&forking, &prefer);
 	MUST(mkdir(dir, 0755));
 	for (int i = 0; i < N_SHARED; i++)
 		make_shared(i);

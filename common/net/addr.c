@@ -58,7 +58,7 @@ int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret)
 	if (host[0] == '\0')
 		host = NULL;
 	r = getaddrinfo(host, port, &hints, ret);
-	if (r == EAI_NONAME) {
+	if (r == EAI_NONAME && !(flags & AI_NUMERICHOST)) {
 		hints.ai_flags &= ~AI_NUMERICHOST;
 		r = getaddrinfo(host, port, &hints, ret);
 	}

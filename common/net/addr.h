@@ -9,8 +9,8 @@
 enum { FF3_ADDR_TEXT = NI_MAXHOST + 16 };
 
 /* Resolves address into a list for freeaddrinfo. Numeric addresses ask no resolver. flags:
- * AI_PASSIVE for listening. -EINVAL: no such form; -EHOSTUNREACH: the name has no address;
- * -EAGAIN, -ENOMEM. */
+ * AI_PASSIVE for listening, AI_NUMERICHOST for never asking one. -EINVAL: no such form;
+ * -EHOSTUNREACH: the name has no address; -EAGAIN, -ENOMEM. */
 int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret);
 /* "127.0.0.1:4711" or "[::1]:4711" into text[FF3_ADDR_TEXT]. */
 void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text);

@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include "../base/crc32c.h"
+#include "addr.h"
 #include "rpc_priv.h"
 
 #define SEND_IOV 64
@@ -39,6 +40,8 @@ int ff3_rpc_peer_new(const char *address, const struct ff3_rpc_identity *identit
 		free(peer);
 		return -ENOMEM;
 	}
+	if (ff3_addr_resolve(address, AI_NUMERICHOST, &peer->numeric) < 0)
+		peer->numeric = NULL;
 	peer->identity = *identity;
 	if (options)
 		peer->options = *options;
@@ -63,13 +66,15 @@ void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
 
 		if (conn->fd >= 0)
 			close(conn->fd);
-		free(conn->rx.buf);
+		ff3_rpc_rx_done(&conn->rx);
 		pthread_mutex_destroy(&conn->send_lock);
 		pthread_mutex_destroy(&conn->lock);
 	}
 	pthread_cond_destroy(&peer->changed);
 	pthread_mutex_destroy(&peer->lock);
 	free(peer->address);
+	if (peer->numeric)
+		freeaddrinfo(peer->numeric);
 	free(peer);
 }
 

@@ -173,7 +173,8 @@ static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline
 	uint32_t n_groups = MIN(id->n_groups, FF3_GROUPS_MAX);
 	uint8_t groups[4 * FF3_GROUPS_MAX];
 	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
-	_cleanup_free_ uint8_t *frame = NULL;
+	uint8_t small[2048], *frame = small;
+	_cleanup_free_ uint8_t *large = NULL;
 	char host[256] = "";
 	struct ff3_req_hello hello = {
 		.cluster = cluster_of(peer),
@@ -197,7 +198,8 @@ static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline
 	len = ff3_encode_req_hello(NULL, 0, &hello);
 	if (len > FF3_BODY_MAX)
 		return -E2BIG;
-	frame = malloc(FF3_HEADER_SIZE + len);
+	if (FF3_HEADER_SIZE + len > sizeof small)
+		frame = large = malloc(FF3_HEADER_SIZE + len);
 	if (!frame)
 		return -ENOMEM;
 	ff3_encode_req_hello(frame + FF3_HEADER_SIZE, len, &hello);
@@ -242,9 +244,9 @@ static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
 int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *ret_instance)
 {
 	uint64_t timeout_ns = peer->options.connect_timeout_ms * FF3_NSEC_PER_MSEC, until;
-	struct addrinfo *list;
+	struct addrinfo *list = peer->numeric;
 	_cleanup_close_ int fd = -1;
-	int r = ff3_addr_resolve(peer->address, 0, &list);
+	int r = list ? 0 : ff3_addr_resolve(peer->address, 0, &list);
 
 	if (r < 0)
 		return r;
@@ -254,7 +256,8 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *r
 		fd = connect_one(ai, deadline_ns ? MIN(until, deadline_ns) : until);
 		r = fd;
 	}
-	freeaddrinfo(list);
+	if (!peer->numeric)
+		freeaddrinfo(list);
 	if (fd < 0)
 		fd = connect_local(peer);
 	if (fd < 0)

@@ -52,6 +52,8 @@ struct ff3_rpc_waiter {
 struct ff3_rpc_rx {
 	uint8_t *buf;
 	size_t size, start, end;
+	uint8_t *spare; /* the buffer before; NULL: none yet */
+	size_t spare_size;
 	struct ff3_rpc_call *call; /* its payload arrives; NULL: it is thrown away */
 	size_t payload_len, payload_have; /* have < len: a payload is arriving */
 	int status;       /* of call, once its payload has passed; not 0: the payload is thrown away */
@@ -80,6 +82,7 @@ struct ff3_rpc_conn {
 
 struct ff3_rpc_peer {
 	char *address;
+	struct addrinfo *numeric; /* of address, if it needs no resolver; else NULL */
 	struct ff3_rpc_identity identity;
 	struct ff3_rpc_options options;
 	_Atomic uint64_t instance, cluster;
@@ -115,6 +118,7 @@ int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
 int ff3_rpc_receive_locked(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 #define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx);
+void ff3_rpc_rx_done(struct ff3_rpc_rx *rx);
 
 /* rpc_wait.c */
 struct ff3_rpc_waiter *ff3_rpc_waiter_get(void);

@@ -75,7 +75,31 @@ static size_t iov_slice(const struct iovec *iov, int n, size_t skip, size_t len,
 
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx)
 {
-	*rx = (struct ff3_rpc_rx){ .buf = rx->buf, .size = rx->size };
+	*rx = (struct ff3_rpc_rx){ .buf = rx->buf,
+				   .size = rx->size,
+				   .spare = rx->spare,
+				   .spare_size = rx->spare_size };
+}
+
+/* Receive buffers come from the kernel: a signal handler that reads may have interrupted malloc. */
+static uint8_t *buf_new(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void buf_free(uint8_t *p, size_t size)
+{
+	if (p)
+		munmap(p, size);
+}
+
+void ff3_rpc_rx_done(struct ff3_rpc_rx *rx)
+{
+	buf_free(rx->buf, rx->size);
+	buf_free(rx->spare, rx->spare_size);
+	*rx = (struct ff3_rpc_rx){ 0 };
 }
 
 static int rx_reserve(struct ff3_rpc_rx *rx, size_t size)
@@ -90,9 +114,12 @@ static int rx_reserve(struct ff3_rpc_rx *rx, size_t size)
 	}
 	if (rx->size == size || (rx->size > size && rx->end > 0))
 		return 0;
-	p = realloc(rx->buf, size);
+	p = buf_new(size);
 	if (!p)
 		return -ENOMEM;
+	if (rx->end > 0)
+		memcpy(p, rx->buf, rx->end);
+	buf_free(rx->buf, rx->size);
 	rx->buf = p;
 	rx->size = size;
 	return 0;
@@ -340,10 +367,16 @@ static int gather(struct ff3_rpc_conn *conn, const struct plan *plan, unsigned i
 {
 	struct ff3_rpc_rx *rx = &conn->rx;
 	size_t size = MAX(n, (size_t)FF3_RPC_STAGING), have = 0;
-	uint8_t *p = malloc(size);
+	uint8_t *p = rx->spare;
 
-	if (!p)
-		return -ENOMEM;
+	if (rx->spare_size >= size) {
+		size = rx->spare_size;
+	} else {
+		p = buf_new(size);
+		if (!p)
+			return -ENOMEM;
+		buf_free(rx->spare, rx->spare_size);
+	}
 	for (; i < plan->n_ahead && have < n; i++) {
 		const struct ahead *a = &plan->ahead[i];
 		size_t part = MIN(a->head, n - have), left;
@@ -360,7 +393,8 @@ static int gather(struct ff3_rpc_conn *conn, const struct plan *plan, unsigned i
 		}
 	}
 	memcpy(p + have, rx->buf + pos, n - have);
-	free(rx->buf);
+	rx->spare = rx->buf;
+	rx->spare_size = rx->size;
 	rx->buf = p;
 	rx->size = size;
 	rx->start = 0;
