@@ -168,6 +168,7 @@ static void start_read(struct ff3_batch_op *op)
 
 	if (ff3_gathering(inode))
 		ff3_gather_flush_ino(op->file->fs, inode->ino);
+	ff3_board_settle(op->file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
 	op->generation = atomic_load(&inode->generation);
 	op->size = atomic_load(&inode->size);
@@ -184,6 +185,7 @@ static void start_write(struct ff3_batch_op *op)
 	op->sync = flags & O_DSYNC;
 	if (ff3_gathering(inode))
 		r = ff3_gather_flush(inode);
+	ff3_board_settle(op->file->fs, inode->ino);
 	atomic_store(&op->file->wrote, true);
 	atomic_store(&inode->uncommitted, true);
 	op->size = atomic_load(&inode->size);

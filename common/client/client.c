@@ -225,6 +225,7 @@ static int client_init(struct ff3fs *fs, const struct who *who)
 	set_identity(fs, who);
 	fs->timeout_ns = fs->conf.client.timeout * FF3_NSEC_PER_MSEC;
 	fs->meta_epoch = 1;
+	ff3_board_init(fs);
 	pthread_mutex_init(&fs->routes.lock, NULL);
 	pthread_mutex_init(&fs->peers_lock, NULL);
 	pthread_mutex_init(&fs->inodes_lock, NULL);

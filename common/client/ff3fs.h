@@ -18,9 +18,10 @@
  *
  * Failure: while a daemon is away, calls retry until client.timeout (default 30 s) has passed and
  * then return why: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, … (programs under the shim get EIO or
- * ETIMEDOUT). A completed write is seen by every later read anywhere, except
- * small sequential writes that are still gathering (at most 100 ms). ff3fs_fsync and ff3fs_close
- * of a written file return 0 only if every byte is durable.
+ * ETIMEDOUT). A completed write is seen by every later read of this user on this host, and anywhere
+ * else except for small sequential writes that are still gathering (at most 100 ms) and for what
+ * was read ahead (at most 1 s). ff3fs_fsync and ff3fs_close of a written file return 0 only if
+ * every byte is durable.
  *
  * Compiles as C90 and C++. A compiler in a strict mode (-std=c90) needs -D_POSIX_C_SOURCE=200809L
  * for struct timespec. */

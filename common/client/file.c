@@ -112,14 +112,18 @@ EXPORT int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flag
 	int r;
 
 	/* A truncation must not overtake bytes that another descriptor here gathers. */
-	if (flags & O_TRUNC)
+	if (flags & O_TRUNC) {
 		ff3_flush_all(fs);
+		ff3_board_settle_all();
+	}
 	r = open_path(fs, dir, path, flags, mode, &file);
 	if (r < 0)
 		return ff3_public(r);
 	/* Gathered bytes of another descriptor: this one sees them too. */
 	if (ff3_gathering(file->inode))
 		ff3_gather_flush_ino(fs, file->inode->ino);
+	if (ff3_board_settle(fs, file->inode->ino))
+		ff3_inode_refresh(file->inode, NULL);
 	*ret = file;
 	return 0;
 }
@@ -212,6 +216,7 @@ static ssize_t file_read(struct ff3fs_file *file, const struct iovec *iov, int n
 		return 0;
 	if (UNLIKELY(ff3_gathering(inode)))
 		ff3_gather_flush_ino(file->fs, inode->ino);
+	ff3_board_settle(file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
 	got = ff3_ahead_read(file, c, len, (uint64_t)offset);
 	if (got == -EAGAIN)
@@ -254,6 +259,8 @@ static ssize_t file_append(struct ff3fs_file *file, struct ff3_cursor c, size_t 
 	ssize_t n;
 	int r = ff3_gathering(file->inode) ? ff3_gather_flush(file->inode) : 0;
 
+	ff3_board_settle(file->fs, file->inode->ino);
+
 	if (r < 0)
 		return r;
 	if (len == 0)
@@ -284,6 +291,7 @@ static ssize_t file_write(struct ff3fs_file *file, const struct iovec *iov, int 
 		return 0;
 	if ((uint64_t)offset + len > FF3_FILE_SIZE_MAX)
 		return -EFBIG;
+	ff3_board_settle(file->fs, inode->ino);
 	atomic_store_explicit(&file->wrote, true, memory_order_release);
 	if (!(flags & (O_DSYNC | O_DIRECT))) {
 		r = ff3_gather_write(inode, c, len, (uint64_t)offset);
@@ -352,6 +360,7 @@ EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
 		return -EINVAL;
 	if ((uint64_t)size > FF3_FILE_SIZE_MAX)
 		return -EFBIG;
+	ff3_board_settle(file->fs, inode->ino);
 	r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
 	if (r < 0)
 		return ff3_public(r);
@@ -373,6 +382,7 @@ EXPORT int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret)
 	int r;
 
 	ff3_gather_flush_ino(file->fs, inode->ino);
+	ff3_board_settle(file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
 	r = ff3_inode_refresh(inode, &attr);
 	if (r < 0)

@@ -38,6 +38,7 @@ static void work(struct ff3fs *fs)
 
 	if (atomic_load(&fs->locked))
 		ff3_meta_ask(fs);
+	fs->flusher.seen_bell = ff3_board_bell();
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -45,7 +46,8 @@ static void work(struct ff3fs *fs)
 
 		/* The times are read without their locks: being wrong costs a tick. */
 		if (ff3_gathering(inode) &&
-		    now - atomic_load(&inode->gather.since_ns) >= GATHER_AGE_NS)
+		    (now - atomic_load(&inode->gather.since_ns) >= GATHER_AGE_NS ||
+		     ff3_board_is_asked(fs, inode->ino)))
 			ff3_gather_flush_ino(fs, inode->ino);
 		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
 		    (pressed || now - atomic_load(&inode->hold.since_ns) >= HOLD_AGE_NS))
@@ -76,6 +78,16 @@ static void sleep_a_tick(struct ff3fs *fs)
 			return;
 		}
 		ms = MAX(ff3_rpc_peer_lease_ms(fs->meta.rpc) / 4, ms / 4);
+	}
+	if (ms == TICK_MS) { /* and sooner if another process rings */
+		uint32_t bell = f->seen_bell;
+		bool waited;
+
+		pthread_mutex_unlock(&f->lock);
+		waited = ff3_board_wait(bell, ms);
+		pthread_mutex_lock(&f->lock);
+		if (waited)
+			return;
 	}
 	until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
 	ts.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC);
@@ -149,6 +161,7 @@ void ff3_flusher_done(struct ff3fs *fs)
 	f->stop = true;
 	pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
+	ff3_board_ring();
 	if (running)
 		pthread_join(f->thread, NULL);
 	f->running = false;

@@ -173,6 +173,7 @@ static void client_in_child(struct ff3fs *fs)
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 		inode_in_child(i);
 	atomic_store(&fs->flusher.n_gathering, 0);
+	ff3_board_after_fork();
 	atomic_store(&fs->flusher.n_untold, 0);
 	ff3_rpc_after_fork(fs->meta.rpc, session);
 	for (struct ff3_peer *p = fs->peers; p; p = p->next)

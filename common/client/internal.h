@@ -8,6 +8,7 @@
  *   piece.c                 one request to one chunk, with its retries
  *   hold.c  sync.c          unsynced writes and their copies; fsync
  *   chunk_read.c chunk_write.c append.c    striped reads and writes
+ *   board.c                 what processes of this host tell each other
  *   write_behind.c  read_ahead.c  flusher.c
  *   lock.c                  locks between hosts
  *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
@@ -220,6 +221,7 @@ struct ff3_flusher {
 	_Atomic bool awake; /* looks by itself soon */
 	_Atomic uint64_t n_kicks;
 	uint64_t seen_kicks;
+	uint32_t seen_bell; /* of the board; the thread's own */
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
 	_Atomic uint32_t n_untold; /* fsyncs under way that will tell an end */
 	_Atomic uint64_t n_sent; /* counts what gathered and is now known to metad */
@@ -263,6 +265,7 @@ struct ff3fs {
 	 * does not exist here. */
 	uint64_t fork_epoch;
 	_Atomic bool forking;
+	uint32_t board_salt;
 };
 
 /* --- client.c -------------------------------------------------------------------------------- */
@@ -359,6 +362,27 @@ int ff3_routes_refresh(struct ff3fs *fs, uint64_t seen, bool once);
 uint64_t ff3_routes_version(struct ff3fs *fs);
 void ff3_routes_done(struct ff3fs *fs);
 
+/* --- board.c: between processes -------------------------------------------------------------- */
+
+void ff3_board_init(struct ff3fs *fs);
+void ff3_board_after_fork(void);
+/* This process gathers bytes of ino, or has stopped to. */
+void ff3_board_begin(const struct ff3fs *fs, uint64_t ino);
+void ff3_board_end(const struct ff3fs *fs, uint64_t ino);
+/* Before a call that could see bytes or size, under no lock: other processes that gather for ino send
+ * first. true: some did. */
+bool ff3_board_settle(const struct ff3fs *fs, uint64_t ino);
+/* The same for a call that cuts a file of which only the name is known. */
+void ff3_board_settle_all(void);
+/* For flushers: the bell was rung since, and somebody waits for ino. */
+uint32_t ff3_board_bell(void);
+bool ff3_board_wait(uint32_t bell, uint64_t timeout_ms);
+void ff3_board_ring(void);
+bool ff3_board_is_asked(const struct ff3fs *fs, uint64_t ino);
+/* Its bytes have changed; how often they have. */
+void ff3_board_changed(const struct ff3fs *fs, uint64_t ino);
+uint32_t ff3_board_changes(const struct ff3fs *fs, uint64_t ino);
+
 /* --- inode.c --------------------------------------------------------------------------------- */
 
 int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
@@ -389,6 +413,7 @@ int ff3_inode_extend(struct ff3_inode *inode, uint64_t end);
 static inline void ff3_inode_touch(struct ff3_inode *inode)
 {
 	atomic_fetch_add_explicit(&inode->write_epoch, 1, memory_order_acq_rel);
+	ff3_board_changed(inode->fs, inode->ino);
 }
 
 static inline uint32_t ff3_inode_chunk_size(const struct ff3_inode *inode)

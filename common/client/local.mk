@@ -2,7 +2,7 @@
 noinst_LTLIBRARIES += libff3client.la
 libff3client_la_SOURCES = \
 	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/batch.h \
-	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/chunk_read.c %D%/chunk_write.c \
+	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
 	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
@@ -17,12 +17,12 @@ libff3fs_la_LIBADD = libff3client.la -lpthread
 # current:revision:age; see libtool's manual before changing it
 libff3fs_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-export-symbols-regex '^ff3fs_'
-EXTRA_DIST += %D%/ff3fs.pc.in
+EXTRA_DIST += %D%/ff3fs.pc.in tests/coherence.py
 CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
 check_PROGRAMS += tests/unit-client tests/e2e-client
-TESTS += tests/unit-client tests/e2e-client.sh tests/fault-client.sh
+TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/fault-client.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread

@@ -22,7 +22,8 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 	int r = ff3_meta_call(fs, &call);
 
 	/* Our own buffered bytes count. */
-	if (r == 0 && ff3_gather_outdates(fs, rep.attr.ino, sent))
+	if (r == 0 && (ff3_gather_outdates(fs, rep.attr.ino, sent) |
+		       ff3_board_settle(fs, rep.attr.ino)))
 		r = ff3_meta_call(fs, &call);
 	if (r < 0)
 		return ff3_public(r);
@@ -125,6 +126,7 @@ static void file_was_cut(struct ff3fs *fs, const struct ff3_attr *attr)
 {
 	struct ff3_inode *inode = ff3_inode_find(fs, attr->ino);
 
+	ff3_board_changed(fs, attr->ino);
 	if (!inode)
 		return;
 	ff3_inode_cut(inode, attr);
@@ -143,6 +145,7 @@ EXPORT int ff3fs_truncate(struct ff3fs *fs, uint64_t dir, const char *path, off_
 		return -EFBIG;
 	/* Buffered bytes come before the truncation. */
 	ff3_flush_all(fs);
+	ff3_board_settle_all();
 	r = ff3_meta_call(fs, &call);
 	if (r == 0)
 		file_was_cut(fs, &rep.attr);

@@ -3,8 +3,8 @@
  * are needed, so no thread is involved. The window doubles with every segment that was used, up to
  * client.read_ahead. A read elsewhere drops it.
  *
- * Not stale: own writes and truncations of the file, through any descriptor of this process, drop
- * everything; nothing is requested beyond the known end; segments older than a second are
+ * Not stale: writes and truncations of the file, through any descriptor of this process or of
+ * another one of this user on this host (board.c), drop everything; nothing is requested beyond the known end; segments older than a second are
  * requested again, so that another client's writes are seen at most that much late.
  *
  * Threads: a second thread that reads meanwhile through the same descriptor reads without.
@@ -28,6 +28,7 @@ struct ff3_read_ahead {
 	pthread_mutex_t lock;
 	uint64_t fork_epoch;
 	uint64_t write_epoch;
+	uint32_t changes; /* by all processes of this host */
 	uint64_t next; /* offset behind the last segment */
 	unsigned first, n, depth, max;
 	struct segment *ring[SLOTS_MAX];
@@ -206,11 +207,13 @@ ssize_t ff3_ahead_read(struct ff3fs_file *file, struct ff3_cursor c, size_t len,
 	if (a->fork_epoch != file->fs->fork_epoch) {
 		a->n = 0;
 		a->fork_epoch = file->fs->fork_epoch;
-	} else if (a->write_epoch != atomic_load(&inode->write_epoch)) {
+	} else if (a->write_epoch != atomic_load(&inode->write_epoch) ||
+		   a->changes != ff3_board_changes(inode->fs, inode->ino)) {
 		drop(a);
 	}
 	/* Before anything is requested: a write from now on is noticed by the next read. */
 	a->write_epoch = atomic_load(&inode->write_epoch);
+	a->changes = ff3_board_changes(inode->fs, inode->ino);
 	done = serve(a, inode, &c, len, offset, size);
 	pthread_mutex_unlock(&a->lock);
 	if (done < 0 || (size_t)done == len)

@@ -1,6 +1,7 @@
 /* Purpose: write-behind. Small sequential writes of a file gather in a buffer, at most to the end of
  * a chunk, and leave as one request: when the buffer is full, at close and fsync, before any other
- * call of this process that could see the file, before a fork, and after 100 ms by the flusher.
+ * call of this process that could see the file, before one of another process of this user on this
+ * host (board.c), before a fork, and after 100 ms by the flusher.
  *
  * Threads: any; gather.lock is held while the buffer is sent, so that nobody reads around it.
  * gather.len is positive until then and may be read without the lock.
@@ -23,11 +24,15 @@ static void set_len(struct ff3_inode *inode, uint32_t len)
 	struct ff3_gather *g = &inode->gather;
 	uint32_t before = atomic_load_explicit(&g->len, memory_order_relaxed);
 
-	if (before == 0 && len > 0)
+	if (before == 0 && len > 0) {
 		atomic_fetch_add(&inode->fs->flusher.n_gathering, 1);
-	else if (before > 0 && len == 0)
-		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
+		ff3_board_begin(inode->fs, inode->ino);
+	}
 	atomic_store_explicit(&g->len, len, memory_order_release);
+	if (before > 0 && len == 0) {
+		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
+		ff3_board_end(inode->fs, inode->ino);
+	}
 }
 
 /* The piece's buffer: the gathering one itself, or a copy if that would waste its room. */
