@@ -24,6 +24,7 @@
 #include <limits.h>
 
 #include "../common/base/app_errno.h"
+#include "../common/client/attr_stat.h"
 #include "core.h"
 #include "fdtab.h"
 #include "hooks.h"
@@ -151,7 +152,6 @@ off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence);
 /* hook_stat.c */
 int stat_ofd(struct ofd *o, struct ff3fs_attr *ret);
 void stat_fill(const struct ff3fs_attr *a, struct stat *st);
-#define FF3_ST_DEV 0xff3f5ul
 
 /* hook_stdio.c: what fd, 0 to 2, is has changed: stdin, stdout or stderr may have to be another
  * stream. */

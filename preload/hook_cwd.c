@@ -43,10 +43,15 @@ void cwd_after_fork(void)
 void cwd_init(void)
 {
 	char buf[PATH_MAX];
+	const char *rest;
 	uint64_t ino;
+	int index;
 	long n;
 
-	if (RAW(getcwd, buf, sizeof buf) != -ENOENT)
+	/* Removed directories have no path; the supervisor of ff3fs run --notify gives one of ours. */
+	n = RAW(getcwd, buf, sizeof buf);
+	if (n != -ENOENT &&
+	    (n < 0 || prefix_classify_normal(buf, &rest, &index) != PREFIX_INSIDE))
 		return;
 	n = RAW(readlinkat, AT_FDCWD, "/proc/self/cwd", buf, sizeof buf - 1);
 	if (n <= 0)

@@ -286,9 +286,6 @@ int hook_utime(const char *path, const struct utimbuf *times)
 
 /* --- The file system ----------------------------------------------------------------------- */
 
-#define FF3_SUPER_MAGIC 0x33334646 /* "FF33" */
-#define FRAGMENT 4096u
-
 static int statfs_ours(int r, struct ff3fs *fs, struct statfs *ret)
 {
 	struct ff3fs_statfs s;
@@ -298,18 +295,7 @@ static int statfs_ours(int r, struct ff3fs *fs, struct statfs *ret)
 	r = CALL(statfs, fs, &s);
 	if (r < 0)
 		return r;
-	*ret = (struct statfs){
-		.f_type = FF3_SUPER_MAGIC,
-		.f_bsize = FRAGMENT,
-		.f_blocks = s.capacity / FRAGMENT,
-		.f_bfree = s.free / FRAGMENT,
-		.f_bavail = s.free / FRAGMENT,
-		.f_files = s.inodes + s.free / FRAGMENT,
-		.f_ffree = s.free / FRAGMENT,
-		.f_namelen = 255,
-		.f_frsize = FRAGMENT,
-	};
-	memcpy(&ret->f_fsid, &s.fsid, sizeof ret->f_fsid);
+	ff3_statfs_fill(&s, ret);
 	return 0;
 }
 
@@ -438,7 +424,7 @@ static long limit_of(int name)
 	case _PC_REC_XFER_ALIGN:
 	case _PC_ALLOC_SIZE_MIN:
 	case _PC_REC_MIN_XFER_SIZE:
-		return FRAGMENT;
+		return FF3_FRAGMENT;
 	default:
 		return hook_result(-EINVAL);
 	}

@@ -1,9 +1,6 @@
 /* Purpose: attributes, and who may do what. */
 #include "hook.h"
 
-#include <sys/sysmacros.h>
-
-#include "../common/client/attr_stat.h"
 #include "raw.h"
 
 int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
@@ -20,7 +17,6 @@ int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
 void stat_fill(const struct ff3fs_attr *a, struct stat *st)
 {
 	ff3_attr_to_stat(a, st);
-	st->st_dev = FF3_ST_DEV;
 }
 
 static int give_stat(struct stat *user, const struct ff3fs_attr *a)
@@ -118,31 +114,11 @@ int hook___fxstatat(int version, int dirfd, const char *path, struct stat *st, i
 	return version > 1 ? (int)hook_result(-EINVAL) : hook_fstatat(dirfd, path, st, flags);
 }
 
-static struct statx_timestamp statx_time(struct timespec t)
-{
-	return (struct statx_timestamp){ .tv_sec = t.tv_sec, .tv_nsec = (uint32_t)t.tv_nsec };
-}
-
 static int give_statx(struct statx *user, const struct ff3fs_attr *a)
 {
-	struct statx stx = {
-		.stx_mask = STATX_BASIC_STATS | STATX_BTIME,
-		.stx_blksize = FF3_ST_BLKSIZE,
-		.stx_nlink = a->nlink,
-		.stx_uid = a->uid,
-		.stx_gid = a->gid,
-		.stx_mode = (uint16_t)a->mode,
-		.stx_ino = a->ino,
-		.stx_size = a->size,
-		.stx_blocks = (a->size + 511) / 512,
-		.stx_atime = statx_time(a->atime),
-		.stx_mtime = statx_time(a->mtime),
-		.stx_ctime = statx_time(a->ctime),
-		.stx_btime = statx_time(a->btime),
-		.stx_dev_major = major(FF3_ST_DEV),
-		.stx_dev_minor = minor(FF3_ST_DEV),
-	};
+	struct statx stx;
 
+	ff3_attr_to_statx(a, &stx);
 	return memory_copy_out(user, &stx, sizeof stx) ? 0 : -EFAULT;
 }
 

@@ -15,6 +15,7 @@
 #include <linux/memfd.h>
 #include <stdio.h>
 
+#include "../common/base/cwd_name.h"
 #include "raw.h"
 
 #ifndef F_ADD_SEALS
@@ -28,7 +29,6 @@
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 #define NAME "ff3fs:"
-#define CWD_NAME "ff3fs-cwd:"
 
 static char *put_hex(char *p, uint64_t v)
 {
@@ -142,7 +142,7 @@ int placeholder_probe(int fd, struct placeholder *ret)
 
 void placeholder_cwd_name(uint64_t ino, unsigned unique, char out[64])
 {
-	char *end = put_hex(stpcpy(out, CWD_NAME), ino);
+	char *end = put_hex(stpcpy(out, FF3_CWD_NAME), ino);
 
 	*end++ = ':';
 	end = put_hex(end, unique);
@@ -154,9 +154,9 @@ bool placeholder_cwd_parse(const char *link, uint64_t *ret_ino)
 	const char *s = strrchr(link, '/');
 	uint64_t ino, unique;
 
-	if (!s || strncmp(s + 1, CWD_NAME, strlen(CWD_NAME)) != 0)
+	if (!s || strncmp(s + 1, FF3_CWD_NAME, strlen(FF3_CWD_NAME)) != 0)
 		return false;
-	s = get_hex(s + 1 + strlen(CWD_NAME), &ino, ':');
+	s = get_hex(s + 1 + strlen(FF3_CWD_NAME), &ino, ':');
 	if (!s || !get_hex(s, &unique, ' '))
 		return false;
 	*ret_ino = ino;

@@ -37,7 +37,6 @@ lint() {
 		door["isa-l.h"] = "^common/base/crc32c\\.c$"
 		door["isa-l/crc.h"] = "^common/base/crc32c\\.c$"
 		door["fuse_lowlevel.h"] = "^tools/mount\\.h$"
-		door["seccomp.h"] = "^tools/notify[a-z_]*\\.[ch]$"
 		door["check.h"] = "^$"
 	}
 	FILENAME ~ /^tests\// { next }

@@ -1,21 +1,26 @@
 /* Purpose: ff3fs run: sets the environment that makes the shim serve the prefixes, and execs. */
 #include "cli.h"
 #include "commands.h"
+#include "notify.h"
+#include "program.h"
 #include "where.h"
 
-#define SHIM "libff3fs_preload.so"
-
-enum { OPT_PREFIX = 0x2000 };
+enum { OPT_PREFIX = 0x2000, OPT_NOTIFY };
 
 static const char *prefix;
+static bool with_notify;
 
 static const struct argp_option options[] = {
+	{ "notify", OPT_NOTIFY, NULL, 0,
+	  "serve static, Go and set-user-ID programs too, for reading", 1 },
 	{ "prefix", OPT_PREFIX, "PATH", 0, "path prefixes to serve, separated by colons", 1 },
 	{ 0 },
 };
 
 static int on_option(int key, char *arg, struct argp_state *state)
 {
+	if (key == OPT_NOTIFY)
+		return with_notify = true, 0;
 	if (key != OPT_PREFIX)
 		return ARGP_ERR_UNKNOWN;
 	if (arg[0] != '/')
@@ -45,7 +50,7 @@ static int set_preload(const char *shim)
 
 	if (!old || !*old)
 		return setenv("LD_PRELOAD", shim, 1) < 0 ? -errno : 0;
-	if (strstr(old, SHIM))
+	if (strstr(old, SHIM_NAME))
 		return 0;
 	if (asprintf(&value, "%s:%s", shim, old) < 0)
 		return -ENOMEM;
@@ -67,10 +72,10 @@ static int set_library_path(const char *shim)
 static int set_environment(void)
 {
 	_cleanup_free_ char *shim = NULL, *conf = NULL;
-	int r = where_library(SHIM, &shim);
+	int r = where_library(SHIM_NAME, &shim);
 
 	if (r < 0)
-		return cli_message("cannot find " SHIM " beside this program"), CLI_FAILURE;
+		return cli_message("cannot find " SHIM_NAME " beside this program"), CLI_FAILURE;
 	if (cli.conf) {
 		conf = realpath(cli.conf, NULL);
 		if (!conf)
@@ -86,6 +91,18 @@ static int set_environment(void)
 	return r < 0 ? cli_local_error("environment", r) : CLI_OK;
 }
 
+/* A program that the shim cannot serve would only say that there is no such file. */
+static void warn_about(const char *name)
+{
+	char path[PATH_MAX];
+	struct program p;
+
+	if (program_find(name, path) == 0 && program_look(path, NULL, NULL, &p) == 0 &&
+	    (p.facts & PROGRAM_NOT_SERVED))
+		cli_message("%s %s: the shim cannot serve it; --notify (for reading) or ff3fs-mount can",
+			    p.path, program_why(p.facts));
+}
+
 int cmd_run(int argc, char **argv)
 {
 	int r;
@@ -94,6 +111,9 @@ int cmd_run(int argc, char **argv)
 	r = set_environment();
 	if (r)
 		return r;
+	if (with_notify)
+		return notify_run(cli.args);
+	warn_about(cli.args[0]);
 	execvp(cli.args[0], cli.args);
 	r = errno;
 	cli_message("%s: %s", cli.args[0], strerror(r));

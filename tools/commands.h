@@ -13,6 +13,7 @@
 	C(layout, "show or set how files are spread over chains")                                  \
 	C(df, "show capacity and use")                                                             \
 	C(run, "run a program with the shim")                                                      \
+	C(check, "tell whether the shim can serve a program")                                      \
 	C(bench, "measure how fast the cluster is")                                               \
 	C(dev, "run a local cluster for development")
 

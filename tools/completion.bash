@@ -54,7 +54,7 @@ _ff3fs()
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 		;;
-	run)
+	run | check)
 		mapfile -t COMPREPLY < <(compgen -c -f -- "$cur")
 		;;
 	esac

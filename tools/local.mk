@@ -14,8 +14,10 @@ ff3fs_SOURCES = \
 	%D%/main.c %D%/commands.h \
 	%D%/where.c %D%/where.h \
 	%D%/pool.c %D%/pool.h \
+	%D%/notify.c %D%/notify.h %D%/notify_calls.c %D%/notify_cwd.c %D%/notify_file.c \
+	%D%/notify_filter.c %D%/notify_path.c \
 	%D%/cmd_df.c %D%/cmd_layout.c %D%/cmd_ls.c %D%/cmd_mkdir.c %D%/cmd_mv.c %D%/cmd_rm.c \
-	%D%/cmd_run.c %D%/cmd_stat.c \
+	%D%/cmd_check.c %D%/cmd_run.c %D%/cmd_stat.c %D%/program.c %D%/program.h \
 	%D%/bench.c %D%/bench.h %D%/bench_files.c %D%/bench_io.c %D%/bench_measure.c \
 	common/base/pattern.h \
 	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_http.c %D%/dev_process.c
@@ -50,7 +52,7 @@ ff3fs_mount_LDADD = $(ff3fs_LDADD) $(FUSE_LIBS)
 # Bash looks for a file of the command's name.
 bashcompletiondir = $(datadir)/bash-completion/completions
 bashcompletion_DATA = %D%/completion/ff3fs
-EXTRA_DIST += %D%/completion.bash tests/mount_model.py
+EXTRA_DIST += %D%/completion.bash tests/mount_model.py tests/static_calls.c tests/walk.go
 CLEANFILES += %D%/completion/ff3fs
 %D%/completion/ff3fs: %D%/completion.bash
 	$(AM_V_GEN)mkdir -p $(@D) && cp $< $@
@@ -63,7 +65,7 @@ uninstall-hook:
 
 check_PROGRAMS += tests/unit-tools
 TESTS += tests/unit-tools tests/lint-options.sh tests/e2e-dev.sh tests/e2e-tools.sh tests/e2e-put-get.sh \
-	tests/e2e-admin.sh tests/e2e-mount.sh
+	tests/e2e-admin.sh tests/e2e-mount.sh tests/e2e-notify.sh
 tests_unit_tools_SOURCES = \
 	tests/unit-tools.c $(ff3fs_shared_sources) \
 	%D%/pool.c %D%/pool.h %D%/progress.c %D%/progress.h

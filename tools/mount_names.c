@@ -14,8 +14,6 @@
 #include "../common/client/attr_stat.h"
 #include "../common/client/mount_mark.h"
 
-#define FRAGMENT 4096u
-
 void mount_stat(const struct ff3fs_attr *a, struct stat *ret)
 {
 	ff3_attr_to_stat(a, ret);
@@ -238,16 +236,16 @@ static void on_statfs(fuse_req_t req, fuse_ino_t node)
 {
 	struct ff3fs_statfs s;
 	int r = ff3fs_statfs(mount_state.fs, &s);
-	struct statvfs st = { .f_bsize = FRAGMENT, .f_frsize = FRAGMENT, .f_namemax = 255 };
+	struct statvfs st = { .f_bsize = FF3_FRAGMENT, .f_frsize = FF3_FRAGMENT, .f_namemax = 255 };
 
 	if (r < 0) {
 		mount_reply(req, r);
 		return;
 	}
-	st.f_blocks = s.capacity / FRAGMENT;
-	st.f_bfree = st.f_bavail = s.free / FRAGMENT;
-	st.f_files = s.inodes + s.free / FRAGMENT;
-	st.f_ffree = st.f_favail = s.free / FRAGMENT;
+	st.f_blocks = s.capacity / FF3_FRAGMENT;
+	st.f_bfree = st.f_bavail = s.free / FF3_FRAGMENT;
+	st.f_files = s.inodes + s.free / FF3_FRAGMENT;
+	st.f_ffree = st.f_favail = s.free / FF3_FRAGMENT;
 	fuse_reply_statfs(req, &st);
 }
 

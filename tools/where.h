@@ -3,6 +3,8 @@
  * Results are absolute paths to be freed. */
 #pragma once
 
+#define SHIM_NAME "libff3fs_preload.so"
+
 #include "../common/base/base.h"
 
 /* "ff3fs-metad" → its path; -ENOENT. */
