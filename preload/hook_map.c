@@ -259,6 +259,7 @@ static void moved(uintptr_t from, uintptr_t to, size_t len, bool kept)
 	if (r && !kept) {
 		r->addr = to;
 		r->len = len;
+		map_region_reach(to, len);
 	}
 	if (r)
 		copy = *r;

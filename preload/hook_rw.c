@@ -476,8 +476,14 @@ static int extend_with_zeros(struct ofd *o, off_t end)
 	struct ff3fs_attr a;
 	int r = stat_ofd(o, &a);
 
+	bool held = r >= 0 && shared_map_hold(o->ino);
+
 	for (off_t at = (off_t)a.size; r >= 0 && at < end; at += (off_t)sizeof zeros)
 		r = (int)CALL(pwrite, o->file, zeros, MIN(sizeof zeros, (size_t)(end - at)), at);
+	if (held && r >= 0)
+		r = CALL(flush, o->file);
+	if (held)
+		shared_map_release(r < 0 ? -1 : MAX(end, (off_t)a.size));
 	return r < 0 ? r : 0;
 }
 
@@ -558,6 +564,7 @@ int hook_sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)
 
 void hook_sync(void)
 {
+	shared_map_send_all();
 	flush_everything();
 	REAL(sync)();
 }
@@ -570,8 +577,10 @@ int hook_syncfs(int fd)
 		return REAL(syncfs)(fd);
 	if (ours > 0 && !o->file)
 		ours = -EBADF;
-	if (ours > 0)
+	if (ours > 0) {
+		shared_map_send_all();
 		flush_everything();
+	}
 	return (int)hook_result(ours < 0 ? ours : CALL(fsync, o->file));
 }
 

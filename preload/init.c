@@ -92,6 +92,11 @@ static int early_mprotect(void *addr, size_t len, int prot)
 	return (int)hook_raw(RAW(mprotect, addr, len, prot));
 }
 
+static int early_madvise(void *addr, size_t len, int advice)
+{
+	return (int)hook_raw(RAW(madvise, addr, len, advice));
+}
+
 static const struct {
 	uint32_t offset;
 	void *function;
@@ -99,6 +104,7 @@ static const struct {
 #define EARLY(name) { offsetof(struct hook_real, name), (void *)early_##name }
 	EARLY(open), EARLY(openat), EARLY(read),   EARLY(write),   EARLY(close),
 	EARLY(mmap), EARLY(munmap), EARLY(mprotect), EARLY(readlink),
+	EARLY(madvise),
 };
 
 void *real_resolve(size_t offset)

@@ -105,6 +105,8 @@ struct map_region *map_region_at(uintptr_t addr);
 int map_region_add(const struct map_region *r);
 /* Splits regions so that they begin and end at addr and addr + len. -ENOMEM. */
 int map_region_split(uintptr_t addr, size_t len);
+/* Under map_lock: one lies there now. */
+void map_region_reach(uintptr_t addr, size_t len);
 /* Does any lie there? */
 bool map_region_meets(uintptr_t addr, size_t len);
 /* Takes the regions in [addr, addr + len) out of the list, which must be split there: before they are
@@ -208,4 +210,5 @@ int map_shared_allow_stores(struct map_object *o);
 /* --- map_limits.c -------------------------------------------------------------------------- */
 
 size_t map_eager_max(void); /* larger ranges are loaded when touched */
+size_t map_eager_most(void); /* where they cannot be */
 size_t map_memory(void);    /* what loaded pages may take, of those that can be dropped */

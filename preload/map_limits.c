@@ -99,6 +99,12 @@ size_t map_eager_max(void)
 	return known;
 }
 
+size_t map_eager_most(void)
+{
+	return parse_size(getenv("FF3FS_MMAP_EAGER_MAX")) ? map_eager_max() :
+							   MAX(memory_limit() / 2, MAP_PAGE);
+}
+
 size_t map_memory(void)
 {
 	static _Atomic size_t known;

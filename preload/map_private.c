@@ -203,5 +203,7 @@ long map_private_new(struct ofd *o, void *addr, size_t len, int prot, int flags,
 	if (r == 0)
 		r = map_touched(o, addr, len, prot, flags, offset, data);
 	map_leave();
+	if (r == -ENODEV && data <= map_eager_most())
+		r = map_whole(o, addr, len, prot, flags, offset, data);
 	return r;
 }

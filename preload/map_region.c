@@ -80,10 +80,21 @@ struct map_region *map_region_at(uintptr_t addr)
 	return NULL;
 }
 
+/* All regions lie within. Memory allocators ask often. Under map_lock, but to be read. */
+static _Atomic uintptr_t lowest = UINTPTR_MAX, highest;
+
+void map_region_reach(uintptr_t addr, size_t len)
+{
+	lowest = MIN(lowest, addr);
+	highest = MAX(highest, addr + len);
+}
+
 bool map_region_meets(uintptr_t addr, size_t len)
 {
 	bool found = false;
 
+	if (LIKELY(addr >= highest || addr + len <= lowest))
+		return false;
 	map_lock();
 	for (struct map_region *r = map_regions; r && !found; r = r->next)
 		found = r->addr < addr + len && addr < r->addr + r->len;
@@ -114,6 +125,7 @@ int map_region_add(const struct map_region *r)
 	copy->next = map_regions;
 	map_regions = copy;
 	count(copy, 1);
+	map_region_reach(copy->addr, copy->len);
 	map_unlock();
 	return 0;
 }
@@ -187,7 +199,13 @@ void map_region_drop(struct map_region *taken)
 
 	while ((r = taken)) {
 		taken = r->next;
+		map_lock();
 		count(r, -1);
+		if (!map_n_regions) {
+			lowest = UINTPTR_MAX;
+			highest = 0;
+		}
+		map_unlock();
 		if (r->object) {
 			if (r->object->n_regions == 0)
 				map_object_left(r->object);

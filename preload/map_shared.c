@@ -79,7 +79,7 @@ long map_shared_new(struct ofd *f, void *addr, size_t len, int prot, int flags, 
 		return -EDEADLK;
 	region.may_write = (f->flags & O_ACCMODE) == O_RDWR;
 	r = lazy ? map_fault_start() : 0;
-	if (r < 0 && data <= map_eager_max()) { /* a large window on a small file */
+	if (r < 0 && data <= map_eager_most()) { /* perhaps a large window on a small file */
 		lazy = false;
 		r = 0;
 	}

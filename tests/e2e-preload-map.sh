@@ -42,6 +42,57 @@ for max in 1G 64K; do
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 
+# A file that is mapped whole is read as one: a request for each chunk, and no page twice.
+reads() {
+	local n
+	for n in 1 2; do curl -sf "http://${chunkd_admin[$n]}/metrics"; done |
+		awk '/^ff3fs_chunkd_request_duration_seconds_count\{.*op="chunk_read"/ { n += $NF } END { print n + 0 }'
+}
+if command -v curl >/dev/null; then
+	on "$map" build "$prefix/m" 32 1 || die 'building'
+	for type in r p; do
+		before=$(reads)
+		check "32 MiB mapped: $type" on "$map" large "$prefix/m" $type 1
+		equal 'requests' 32 $(($(reads) - before))
+	done
+fi
+
+# Without privileges: no more than what is loaded whole, or for the processor only.
+plain() {
+	if [ "$(id -u)" -eq 0 ]; then
+		setpriv --reuid=65534 --regid=65534 --clear-groups env LD_PRELOAD="$tmp/lib/${shim##*/}" "$@"
+	else
+		on "$@"
+	fi
+}
+if [ "$(id -u)" -ne 0 ] || { command -v setpriv >/dev/null && [ -z "$sanitizer_runtime" ]; }; then
+	mkdir -m 755 "$tmp/lib"
+	mkdir -m 1777 "$tmp/plain"
+	cp "$shim" "${library%/*}"/libff3fs.so.* "$map" "$tmp/lib"
+	chmod 755 "$tmp"
+	on mkdir -m 777 "$prefix/plain"
+	plain_dir=$FF3FS_MMAP_DIR
+	if [ "$(id -u)" -eq 0 ]; then
+		plain_dir=$(mktemp -d /dev/shm/ff3fs-map.XXXXXX) || die 'no /dev/shm'
+		cleanup_fn 'rm -rf "$plain_dir"'
+		chmod 1777 "$plain_dir"
+	fi
+	plainly() { LD_LIBRARY_PATH=$tmp/lib FF3FS_MMAP_DIR=$plain_dir plain "$@"; }
+	for what in calls forks threads talk; do
+		check "without privileges: $what" plainly "$tmp/lib/preload-map" $what "$prefix/plain"
+	done
+	check 'building' plainly "$tmp/lib/preload-map" build "$prefix/plain" 16 1
+	export FF3FS_MMAP_EAGER_MAX=1M FF3FS_MMAP_MEMORY=4M
+	for type in r p w; do
+		FF3FS_MMAP=useronly check "for the processor only: $type" \
+			plainly "$tmp/lib/preload-map" large "$prefix/plain" $type 1
+		[ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" = 1 ] && continue
+		fails "without privileges: $type" 1 plainly "$tmp/lib/preload-map" large "$prefix/plain" $type 1
+		grep -q ENODEV "$tmp/out" || die "not ENODEV: $(cat "$tmp/out")"
+	done
+	unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
+fi
+
 # Talking through other people's mappings.
 if /usr/bin/python3 -c 'import lmdb' 2>/dev/null; then
 	cat >"$tmp/db.py" <<'PY'
