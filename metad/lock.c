@@ -2,7 +2,8 @@
  *
  * They are held in memory: a lock that waited for the log would cost as much as a durable write. So
  * metad forgets them when it restarts, and clients take theirs again (FF3_LOCK_RECLAIM). Until a
- * lease has passed, or every client that the log knows of is back, nobody else is granted any. A client that
+ * lease has passed, or every client that the log knows of is back, nobody else is granted any; but
+ * a server that was told to end, and held none, leaves the file "no-locks", which says so to the next. A client that
  * changed nothing so far is not in the log: its first lock puts it there (note_sessions).
  *
  * Locks go with the session's open of the file, so at the latest one lease after their process.
@@ -19,9 +20,14 @@ static bool is_sane(const struct ff3_req_lock *q)
 /* Clients may come back that hold locks which are not known here yet. */
 static bool in_grace(struct metad *m)
 {
-	return !m->fresh &&
+	return !m->fresh && !m->no_locks &&
 	       ff3_boottime_ns() - m->started_ns < m->conf->metad.lease * FF3_NSEC_PER_MSEC &&
 	       metad_sessions_missing(m);
+}
+
+bool metad_locks_none(struct metad *m)
+{
+	return m->files->n_locks == 0 && !in_grace(m);
 }
 
 static int set(struct metad *m, const struct ff3_lock *want, uint64_t ino)

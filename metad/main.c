@@ -165,6 +165,46 @@ static int recover(struct main_state *s)
 	return 0;
 }
 
+static void no_locks_path(const struct metad *m, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/no-locks", m->conf->metad.dir);
+}
+
+static int sync_dir(const char *dir)
+{
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* It holds for one start, and for good: a power cut must not bring it back. */
+static int take_no_locks(struct metad *m)
+{
+	char path[PATH_MAX];
+	int r;
+
+	no_locks_path(m, path);
+	if (unlink(path) < 0)
+		return errno == ENOENT ? 0 : ff3_log_errno(-errno, "cannot remove %s", path);
+	r = sync_dir(m->conf->metad.dir);
+	if (r < 0)
+		return ff3_log_errno(r, "cannot sync %s", m->conf->metad.dir);
+	m->no_locks = true;
+	return 0;
+}
+
+/* Without it the next start takes longer to grant the first lock, so nobody hears of a failure. */
+static void leave_no_locks(struct metad *m)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	no_locks_path(m, path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int open_state(struct main_state *s)
 {
 	struct metad *m = &s->m;
@@ -186,7 +226,7 @@ static int open_state(struct main_state *s)
 	if (r < 0)
 		return r;
 	m->fresh = m->fresh && s->n_replayed == 0;
-	return 0;
+	return take_no_locks(m);
 }
 
 static int start_parts(struct main_state *s)
@@ -301,6 +341,7 @@ static int watch_signals(struct main_state *s)
 static int finish(struct main_state *s)
 {
 	struct metad *m = &s->m;
+	bool no_locks = m->files && m->sessions && metad_locks_none(m);
 	int r = m->checkpointer && m->pipeline && metad_db_error(m->db) == 0 ?
 			metad_checkpointer_run_now(m) :
 			0;
@@ -318,6 +359,8 @@ static int finish(struct main_state *s)
 	metad_log_close(m->log);
 	metad_apply_free(m->apply);
 	metad_db_close(m->db);
+	if (r == 0 && m->stopping && no_locks)
+		leave_no_locks(m);
 	ff3_loop_free(m->loop);
 	free(m->scratch);
 	ff3_conf_done(&s->conf);

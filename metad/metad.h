@@ -30,6 +30,7 @@ struct metad {
 	uint64_t started_ns; /* CLOCK_BOOTTIME */
 	char listen[256];    /* the real address */
 	bool stopping;
+	bool no_locks;       /* the one before ended in good order, and nobody held a lock */
 	bool fresh;          /* the database was made by this start: no client can know anything of it */
 	struct metad_sessions *sessions;
 	struct metad_files *files;
@@ -225,6 +226,8 @@ void metad_reply_status(struct metad *m, struct ff3_request *r, int status);
 #define METAD_SERVE_DATA(op)
 #define METAD_SERVE_DECLARE(number, op, daemon, traits) METAD_SERVE_##traits(op)
 FF3_OPS(METAD_SERVE_DECLARE)
+/* lock.c: nobody holds a lock, nor can come back with one. */
+bool metad_locks_none(struct metad *m);
 
 /* --- metad_admin.c ------------------------------------------------------------------------- */
 

@@ -52,4 +52,20 @@ fails "another host is refused after metad's restart" 1 b timeout 60 flock -n "$
 kill -KILL "$holder"
 wait "$holder" 2>/dev/null
 check "a killed holder's lock ends" b flock -w 30 "$file" true
+# A server that was killed and is back makes the first lock wait, not fail: clients that it knew have
+# not come back, and might have held one. After a good end nobody needs to wait for a lease.
+cat >"$tmp/record.py" <<'X'
+import fcntl, sys
+fcntl.lockf(open(sys.argv[1], "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+X
+record="/usr/bin/python3 $tmp/record.py"
+kill_daemon "$metad_pid"
+FF3FS_METAD_LEASE=3s start_metad
+check "the first lock after a kill" b timeout 60 $record "$file"
+kill_daemon "$metad_pid" TERM
+FF3FS_METAD_LEASE=60s start_metad
+check "the first lock after a good end" b timeout 10 $record "$file"
+kill_daemon "$metad_pid"
+FF3FS_METAD_LEASE=60s start_metad
+fails "which counts only once" 124 b timeout 3 $record "$file"
 say "locks hold"

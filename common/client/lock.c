@@ -83,15 +83,28 @@ EXPORT int ff3fs_lock(struct ff3fs_file *file, const struct ff3fs_lock *lock, in
 		.type = lock->type,
 	};
 	struct ff3_rep_lock rep = { .granted = 1 };
+	uint64_t begin_ns = ff3_boottime_ns(), lease_ns;
+	struct ff3_retry retry;
 	int r = 0;
 
 	if (lock->type == FF3FS_LOCK_NONE && ff3_gathering(inode))
 		r = ff3_gather_flush(inode);
 	if (r < 0 || file->fs->conf.client.host_locks)
 		return ff3_public(r);
-	pthread_mutex_lock(&inode->lock);
-	r = set(inode, &want, test, &rep);
-	pthread_mutex_unlock(&inode->lock);
+	retry = ff3_retry_begin(file->fs);
+	for (;;) {
+		pthread_mutex_lock(&inode->lock);
+		r = set(inode, &want, test, &rep);
+		pthread_mutex_unlock(&inode->lock);
+		if (r != -EAGAIN)
+			break;
+		/* Metad restarted, and waits for those who held locks: so do we, as for a daemon
+		 * that is away, for a lease at most. */
+		lease_ns = ff3_rpc_peer_lease_ms(file->fs->meta.rpc) * FF3_NSEC_PER_MSEC;
+		retry.deadline_ns = MAX(retry.deadline_ns, begin_ns + lease_ns + FF3_NSEC_PER_SEC);
+		if (ff3_retry_pause(&retry, r) < 0)
+			break;
+	}
 	if (r == 0 && rep.granted && want.type != FF3_LOCK_NONE && !test &&
 	    !atomic_exchange(&file->fs->locked, true))
 		ff3_flusher_kick(file->fs);
