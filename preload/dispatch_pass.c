@@ -51,6 +51,8 @@ static bool runs_application_code(size_t offset)
 	THIS(nftw)
 	THIS(ftw)
 	/* processes, one of which goes on with the application */
+	THIS(fork)
+	THIS(_Fork)
 	THIS(vfork)
 	THIS(posix_spawn)
 	THIS(posix_spawnp)

@@ -6,6 +6,7 @@
  * its header expands in the program only touch the rings, and need nothing of ours.
  *
  * Threads, fork, signals: as uring_ring.c. */
+#include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
 #include "uring.h"
@@ -41,7 +42,7 @@ struct io_uring {
 };
 
 /* A program may have loaded liburing out of the sight of RTLD_NEXT. */
-static void *find(void **pointer, const char *name)
+static void *find(size_t offset, const char *name)
 {
 	static const char *const libraries[] = { "liburing.so.2", "liburing.so.1" };
 	void *library, *found = NULL;
@@ -51,13 +52,14 @@ static void *find(void **pointer, const char *name)
 		if (library)
 			found = dlsym(library, name);
 	}
-	__atomic_store_n(pointer, found, __ATOMIC_RELEASE);
+	found = dispatch_real(offset, found);
+	__atomic_store_n((void **)((char *)&real + offset), found, __ATOMIC_RELEASE);
 	return found;
 }
 
 #define LIBURING(name)                                                                             \
 	(LIKELY(REAL(name) != NULL) ? real.name :                                                  \
-				      (__typeof__(real.name))find((void **)&real.name, #name))
+				      (__typeof__(real.name))find(offsetof(struct hook_real, name), #name))
 
 /* --- Rings --------------------------------------------------------------------------------- */
 

@@ -134,3 +134,8 @@ tests_preload_uring_SOURCES = tests/preload_uring.c tests/preload_uring.h tests/
 	tests/preload_uring_many.c tests/preload_uring_ring.c
 tests_preload_uring_CFLAGS = $(AM_CFLAGS) -w
 tests_preload_uring_LDADD = $(URING_LIBS) -lpthread
+# With liburing in the program itself, where only full mode finds it.
+check_PROGRAMS += tests/preload-uring-inline
+tests_preload_uring_inline_SOURCES = $(tests_preload_uring_SOURCES)
+tests_preload_uring_inline_CFLAGS = $(AM_CFLAGS) -w
+tests_preload_uring_inline_LDADD = -l:liburing.a -lpthread

@@ -1,22 +1,51 @@
 #!/bin/bash
 # io_uring on our files: each operation through liburing and through system calls, its results compared
-# with a local directory's; order (links, IO_DRAIN, timeouts); rings of all kinds under load.
+# with a local directory's; order (links, IO_DRAIN, timeouts); rings of all kinds under load. With liburing
+# in the program itself the same in full mode, and errors without.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
-uring=$(find_built preload-uring) || die 'preload-uring is not built'
+uring=$(find_built preload-uring) && inline=$(find_built preload-uring-inline) ||
+	die 'preload-uring is not built'
 mkdir "$tmp/probe"
 "$uring" raw links "$tmp/probe" >/dev/null 2>&1 || skip 'no io_uring here'
 
 start_cluster 2
+
+# same WHAT HOW PART PROGRAM: PART on a local directory and on the prefix.
+same() {
+	local what=$1 how=$2 part=$3 program=$4 status
+	rm -rf "$tmp/l"
+	mkdir "$tmp/l"
+	timeout 60 "$program" "$how" "$part" "$tmp/l" >"$tmp/want" || die "$what: the local run of $part"
+	on rm -rf "$prefix/l"
+	on mkdir "$prefix/l"
+	on timeout 60 "$program" "$how" "$part" "$prefix/l" >"$tmp/got" 2>&1
+	status=$?
+	diff "$tmp/want" "$tmp/got" || die "$what, $part: not what a local directory gives"
+	[ $status -eq 0 ] || die "$what, $part: exit $status"
+	say "ok: $what, $part: $(wc -l <"$tmp/got") lines"
+}
+
 for how in liburing raw; do
-	for part in operations links many; do
-		mkdir "$tmp/$how-$part"
-		timeout 60 "$uring" $how $part "$tmp/$how-$part" >"$tmp/want" || die "the local run of $how $part"
-		on mkdir "$prefix/$how-$part"
-		on timeout 60 "$uring" $how $part "$prefix/$how-$part" >"$tmp/got" 2>&1
-		status=$?
-		diff "$tmp/want" "$tmp/got" || die "$how $part: not what a local directory gives"
-		[ $status -eq 0 ] || die "$how $part: exit $status"
-		say "ok: $how $part: $(wc -l <"$tmp/got") lines"
-	done
+	for part in operations links many; do same "$how" "$how" "$part" "$uring"; done
+	equal "$how, IOPOLL" "IOPOLL: 2000 blocks
+IOPOLL, SQPOLL: 2000 blocks
+IOPOLL refuses fsync: 1=-EINVAL 2=1" "$(on timeout 60 "$uring" $how polled "$prefix/l")"
+	equal "$how, switched off" 38 \
+		"$(FF3FS_URING=off on "$uring" $how errno "$prefix/l" | tail -n 1)"
+done
+
+# Not by a function that could be interposed.
+on "$inline" liburing operations "$prefix/l" >"$tmp/got" 2>&1
+equal 'liburing inside the program' 'write: 1=-EPERM' "$(head -n 1 "$tmp/got")"
+export FF3FS_INTERCEPT=full
+for part in operations links many; do same 'in full mode' liburing $part "$inline"; done
+
+# fio enters its rings by the instruction.
+command -v fio >/dev/null || exit 0
+for how in '' --direct=1 '--registerfiles=1 --fixedbufs=1' --sqthread_poll=1 --hipri=1; do
+	on rm -f "$prefix"/fio.*
+	check "fio $how" on timeout 60 fio --name=fio --directory="$prefix" --ioengine=io_uring --rw=randrw --bs=4k \
+		--iodepth=16 --size=1m --verify=crc32c --verify_fatal=1 --output-format=terse $how
+	equal 'and its error' 0 "$(tail -n 1 "$tmp/check.out" | cut -d ';' -f 5)"
 done

@@ -296,6 +296,10 @@ int main(int argc, char **argv)
 		operations();
 	else if (strcmp(argv[2], "links") == 0)
 		links();
+	else if (strcmp(argv[2], "polled") == 0)
+		polled();
+	else if (strcmp(argv[2], "errno") == 0)
+		printf("%d\n", ring_errno());
 	else
 		many();
 	return 0;

@@ -23,6 +23,8 @@ extern int raw; /* by syscall(2) instead of liburing */
 	} while (0)
 
 void ring_open(struct io_uring *ring, unsigned entries, struct io_uring_params *p);
+/* Why none can be made, or 0. */
+int ring_errno(void);
 void ring_flags(struct io_uring *ring, unsigned entries, unsigned flags);
 void ring_close(struct io_uring *ring);
 /* Submits all; waits for n. The result of the submission. */
@@ -47,3 +49,4 @@ const char *errno_name(int r);
 
 void links(void);
 void many(void);
+void polled(void);

@@ -184,6 +184,87 @@ static void closed(int fd)
 	printf("closed in the middle\n");
 }
 
+static char one_buffer[BLOCK];
+
+static void *into_one_buffer(void *arg)
+{
+	for (uint32_t i = 0; i < 500; i++)
+		CHECK(pread(shared_fd, one_buffer, BLOCK, i % 8 * BLOCK) == BLOCK);
+	return arg;
+}
+
+/* Who only wants to know that it can be read may read it all into the same place. */
+static void shared_buffer(int fd)
+{
+	struct io_uring ring;
+	pthread_t t[4];
+
+	shared_fd = fd;
+	for (int i = 0; i < 4; i++)
+		CHECK(pthread_create(&t[i], NULL, into_one_buffer, NULL) == 0);
+	ring_flags(&ring, 64, 0);
+	for (int round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < 64; i++)
+			SQE(&ring, i, 0, read, fd, one_buffer, BLOCK, i % 8 * BLOCK);
+		CHECK(ring_submit(&ring, 0) == 64);
+		for (unsigned i = 0; i < 64; i++)
+			CHECK(result(&ring) == BLOCK);
+	}
+	ring_close(&ring);
+	for (int i = 0; i < 4; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	printf("one buffer for all\n");
+}
+
+/* Several threads on one ring, with a lock of their own for each side. */
+static struct io_uring one_ring;
+static pthread_mutex_t submit_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *submits(void *arg)
+{
+	uintptr_t first = (uintptr_t)arg;
+
+	for (uintptr_t i = first; i < BLOCKS; i += 4) {
+		struct io_uring_sqe *s;
+
+		pthread_mutex_lock(&submit_lock);
+		s = sqe_get(&one_ring);
+		io_uring_prep_read(s, shared_fd, NULL, BLOCK, i * BLOCK);
+		s->addr = (uintptr_t)malloc(BLOCK);
+		s->user_data = s->addr;
+		CHECK(ring_submit(&one_ring, 0) == 1);
+		pthread_mutex_unlock(&submit_lock);
+	}
+	return NULL;
+}
+
+static void one_ring_for_all(int fd)
+{
+	pthread_t t[4];
+	char *seen = calloc(BLOCKS, 1);
+
+	shared_fd = fd;
+	ring_flags(&one_ring, 8, 0);
+	for (uintptr_t i = 0; i < 4; i++)
+		CHECK(pthread_create(&t[i], NULL, submits, (void *)i) == 0);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		struct io_uring_cqe *cqe;
+		uint32_t *block;
+
+		CHECK(io_uring_wait_cqe(&one_ring, &cqe) == 0 && cqe->res == BLOCK);
+		block = (uint32_t *)(uintptr_t)cqe->user_data;
+		CHECK(block[0] < BLOCKS && !seen[block[0]] && block[BLOCK / 4 - 1] == block[0]);
+		seen[block[0]] = 1;
+		io_uring_cqe_seen(&one_ring, cqe);
+		free(block);
+	}
+	for (int i = 0; i < 4; i++)
+		CHECK(pthread_join(t[i], NULL) == 0);
+	ring_close(&one_ring);
+	free(seen);
+	printf("one ring for 4 threads\n");
+}
+
 static void limits(int fd)
 {
 	struct io_uring ring;
@@ -237,5 +318,26 @@ void many(void)
 	event(fd);
 	forked(fd);
 	closed(fd);
+	shared_buffer(fd);
+	one_ring_for_all(fd);
 	limits(fd);
+}
+
+/* Where IORING_SETUP_IOPOLL does more than the local disk's driver. */
+void polled(void)
+{
+	struct io_uring ring;
+	int fd = open("i", O_RDWR | O_CREAT | O_TRUNC, 0644);
+	char c[8] = "";
+
+	CHECK(fd >= 0);
+	fill(fd);
+	kinds("IOPOLL", IORING_SETUP_IOPOLL, 8, fd);
+	kinds("IOPOLL, SQPOLL", IORING_SETUP_IOPOLL | IORING_SETUP_SQPOLL, 8, fd);
+	ring_flags(&ring, 8, IORING_SETUP_IOPOLL);
+	SQE(&ring, 1, 0, fsync, fd, 0);
+	SQE(&ring, 2, 0, write, fd, "x", 1, 0);
+	ring_submit(&ring, 2);
+	results(&ring, "IOPOLL refuses fsync", 2);
+	ring_close(&ring);
 }

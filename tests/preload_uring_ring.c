@@ -25,6 +25,16 @@ const char *errno_name(int r)
 	return text;
 }
 
+int ring_errno(void)
+{
+	struct io_uring_params p = { 0 };
+	struct io_uring ring;
+	int r = raw ? (int)syscall(SYS_io_uring_setup, 4, &p) :
+		      io_uring_queue_init_params(4, &ring, &p);
+
+	return r >= 0 ? 0 : raw ? errno : -r;
+}
+
 void ring_open(struct io_uring *ring, unsigned entries, struct io_uring_params *p)
 {
 	int r;

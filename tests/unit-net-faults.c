@@ -314,10 +314,16 @@ START_TEST(server_drops)
 
 	ck_assert_int_eq(pthread_create(&f.thread, NULL, fake_run, &f), 0);
 	for (int i = 0; i < 3; i++) {
+		int r;
+
 		read_init(&op, 1, 0, buf, 100000, 0);
 		op.call.reply_expected = i * 10;
-		ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(10000)),
-				 _i == BAD_CRC ? -EBADMSG : -ECONNRESET);
+		r = ff3_rpc_call(peer, &op.call, in_ms(10000));
+		/* After a wrong guess the reply has lain in buf, which its owner might have changed. */
+		if (_i == BAD_CRC && i == 0)
+			ck_assert_int_eq(r, -EBADMSG);
+		else if (_i != BAD_CRC || r != -EBADMSG)
+			ck_assert_int_eq(r, -ECONNRESET);
 	}
 	pthread_join(f.thread, NULL);
 	close(f.listener);

@@ -443,6 +443,7 @@ struct ff3_piece {
 	int n_iov;
 	struct iovec one;
 	struct iovec *iov; /* &one or an array of n_iov */
+	struct iovec own;  /* of a read that is repeated because of its checksum: where it goes first */
 	struct ff3_route route;
 	uint64_t routes_version;
 	int start_error;

@@ -4,7 +4,8 @@
  * a copy, so that an application that changes its buffer meanwhile does not spoil the checksums.
  *
  * Repeating: lost connections until the client's timeout, with the same tag so that a write
- * applies once; a wrong checksum once; an old route after asking metad.
+ * applies once; a wrong checksum once, into memory of ours, because several reads may share the
+ * application's buffer; an old route after asking metad.
  *
  * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
  * in the child. */
@@ -100,8 +101,17 @@ static void fill_read(struct ff3_piece *p)
 	p->call.reply_size = sizeof p->wire - SMALL;
 	p->call.reply_expected =
 		16 + 4 * ((p->offset % FF3_BLOCK + p->length + FF3_BLOCK - 1) / FF3_BLOCK);
-	p->call.into = p->iov;
-	p->call.n_into = p->n_iov;
+	if (p->n_checksum > 0 && !p->own.iov_base) {
+		p->own.iov_base = malloc(p->length);
+		p->own.iov_len = p->length;
+	}
+	p->call.into = p->own.iov_base ? &p->own : p->iov;
+	p->call.n_into = p->own.iov_base ? 1 : p->n_iov;
+}
+
+static void free_own(struct ff3_piece *p)
+{
+	free(TAKE_PTR(p->own.iov_base));
 }
 
 static void fill_write(struct ff3_piece *p)
@@ -162,8 +172,17 @@ static int check_read(struct ff3_piece *p)
 		return r;
 	if (p->call.payload_len > p->length)
 		return -EBADMSG;
-	if (!ff3_block_crcs_match(p->offset, p->iov, p->n_iov, p->call.payload_len, rep.crcs))
+	if (!ff3_block_crcs_match(p->offset, p->call.into, p->call.n_into, p->call.payload_len,
+				  rep.crcs))
 		return FF3_E_CHECKSUM;
+	if (UNLIKELY(p->own.iov_base != NULL)) {
+		struct ff3_cursor to = { p->iov, p->n_iov, 0 };
+
+		r = ff3_cursor_write(&to, p->own.iov_base, p->call.payload_len);
+		free_own(p);
+		if (r < 0)
+			return r;
+	}
 	p->got = (uint32_t)p->call.payload_len;
 	p->chunk_size = rep.chunk_size;
 	p->instance = p->call.instance;
@@ -222,6 +241,7 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 		r = ff3_retry_pause(retry, cause);
 	}
 	if (r < 0) {
+		free_own(p);
 		if (r != -EFAULT && r != -ENOSPC)
 			explain_piece(p, cause);
 		return r;
@@ -259,4 +279,5 @@ void ff3_piece_abandon(struct ff3_piece *p)
 	if (p->started && p->start_error == 0)
 		ff3_rpc_wait(&call, 1, 1);
 	p->started = false;
+	free_own(p);
 }

@@ -57,6 +57,7 @@ struct ff3_rpc_rx {
 	struct ff3_rpc_call *call; /* its payload arrives; NULL: it is thrown away */
 	size_t payload_len, payload_have; /* have < len: a payload is arriving */
 	int status;       /* of call, once its payload has passed; not 0: the payload is thrown away */
+	bool exposed;     /* some of [start, end) lay in buffers that the application can change */
 	unsigned plain;   /* receives to go without guessing, after a wrong guess */
 };
 

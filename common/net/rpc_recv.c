@@ -317,7 +317,7 @@ static void begin_reply(struct ff3_rpc_conn *conn, const struct ff3_header *h,
 }
 
 /* Parses rx.buf[start, end). */
-static int parse(struct ff3_rpc_conn *conn, struct ff3_rpc_call **done)
+static int parse_frames(struct ff3_rpc_conn *conn, struct ff3_rpc_call **done)
 {
 	struct ff3_rpc_rx *rx = &conn->rx;
 	struct ff3_header h;
@@ -360,6 +360,20 @@ static int parse(struct ff3_rpc_conn *conn, struct ff3_rpc_call **done)
 	return 0;
 }
 
+/* What makes no sense because the application has changed it under our hands (buffers that several
+ * reads share) is no fault of the peer's: it is asked again. */
+static int parse(struct ff3_rpc_conn *conn, struct ff3_rpc_call **done)
+{
+	struct ff3_rpc_rx *rx = &conn->rx;
+	int r = parse_frames(conn, done);
+
+	if (r < 0 && rx->exposed)
+		return -ECONNRESET;
+	if (rx->start == rx->end)
+		rx->exposed = false;
+	return r;
+}
+
 /* The guess from ahead[i] on was wrong: puts the n bytes that came there into rx.buf, in the order
  * in which they came. pos: where ahead[i]'s head is in rx.buf. */
 static int gather(struct ff3_rpc_conn *conn, const struct plan *plan, unsigned i, size_t pos,
@@ -399,6 +413,7 @@ static int gather(struct ff3_rpc_conn *conn, const struct plan *plan, unsigned i
 	rx->size = size;
 	rx->start = 0;
 	rx->end = n;
+	rx->exposed = true;
 	rx->plain = PLAIN_ROUNDS;
 	return 0;
 }
