@@ -111,6 +111,9 @@ check_PROGRAMS += tests/preload-map
 tests_preload_map_SOURCES = tests/preload_map.c
 tests_preload_map_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_map_LDADD = -lpthread
+check_PROGRAMS += tests/preload-map-many
+tests_preload_map_many_SOURCES = tests/preload_map_many.c
+tests_preload_map_many_CFLAGS = $(AM_CFLAGS) -O1 -w
 
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall

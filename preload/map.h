@@ -152,8 +152,9 @@ bool map_object_put_sums(struct map_object *o, const uint64_t *sums, off_t offse
 void map_object_cut_sums(struct map_object *o, off_t size);
 /* The sums of n bytes of pages at offset are those of buf. Within the lock. */
 void map_object_settle(struct map_object *o, const char *buf, off_t offset, size_t n);
-/* Changes when a call writes there. */
+/* Changes when a call writes there, or pages go that were stored to: what was read before is old. */
 uint64_t map_object_sequence(struct map_object *o, off_t from, size_t n);
+void map_object_next_sequence(struct map_object *o, off_t from, off_t to);
 void map_object_set_file(struct map_object *o, struct ff3fs_file *file, bool writes);
 
 /* --- map_node.c ---------------------------------------------------------------------------- */

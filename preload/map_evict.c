@@ -145,8 +145,10 @@ static void drop_writable(struct map_object *o, const struct loaded *e)
 	if (map_object_send(o, e->offset, e->offset + (off_t)e->n) == 0) {
 		map_object_lock(o, &saved);
 		if (!o->header->pinned && o->header->writers == 1 &&
-		    map_object_sequence(o, e->offset, e->n) == before)
+		    map_object_sequence(o, e->offset, e->n) == before) {
+			map_object_next_sequence(o, e->offset, e->offset + (off_t)e->n);
 			punch(o, e);
+		}
 		map_object_unlock(o, &saved);
 	}
 	protect_regions(e, false);

@@ -74,7 +74,7 @@ uint64_t map_object_sequence(struct map_object *o, off_t from, size_t n)
 	return sum;
 }
 
-static void next_sequence(struct map_object *o, off_t from, off_t to)
+void map_object_next_sequence(struct map_object *o, off_t from, off_t to)
 {
 	if (to - from >= (off_t)MAP_SEQUENCES << 20)
 		to = from + ((off_t)MAP_SEQUENCES << 20) - 1;
@@ -96,7 +96,7 @@ void map_object_resize(struct map_object *o, off_t size)
 		resettle(o, size);
 		map_object_cut_sums(o, size);
 	}
-	next_sequence(o, MIN(now, size), MAX(now, size));
+	map_object_next_sequence(o, MIN(now, size), MAX(now, size));
 	map_object_unlock(o, &saved);
 }
 
@@ -117,7 +117,7 @@ static void piece_written(uint64_t ino, const char *data, off_t at, size_t n)
 		if (at + (off_t)n > now)
 			grow(o, now, at + (off_t)n);
 		whole = bytes_written(o, data, at, n);
-		next_sequence(o, at, at + (off_t)n);
+		map_object_next_sequence(o, at, at + (off_t)n);
 		map_object_unlock(o, &saved);
 		if (!whole)
 			map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), at + (off_t)n);
@@ -145,10 +145,10 @@ void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t
 
 /* --- Changes made elsewhere ---------------------------------------------------------------- */
 
-/* Pages without stores get what the cluster has now. */
+/* Pages without stores get what the cluster has now. 1: a call has written meanwhile, once more. */
 static int refresh_run(struct map_object *o, char *buf, char *fresh, off_t at, size_t n)
 {
-	uint64_t sums[PIECE / MAP_PAGE], saved;
+	uint64_t sums[PIECE / MAP_PAGE], saved, before = map_object_sequence(o, at, n);
 	size_t got;
 	int r = map_object_read_file(o, fresh, n, at, &got);
 
@@ -156,6 +156,10 @@ static int refresh_run(struct map_object *o, char *buf, char *fresh, off_t at, s
 		return r;
 	memset(fresh + got, 0, n - got);
 	map_object_lock(o, &saved);
+	if (map_object_sequence(o, at, n) != before) {
+		map_object_unlock(o, &saved);
+		return 1;
+	}
 	if (!map_object_peek(o, buf, at, n) || !map_object_get_sums(o, sums, at, n / MAP_PAGE))
 		r = -EIO;
 	for (size_t p = 0; r == 0 && p < n; p += MAP_PAGE) {
@@ -218,12 +222,15 @@ int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a)
 	buf = malloc(2 * PIECE);
 	if (!buf)
 		return -ENOMEM;
+	map_object_hold(o); /* what others sent meanwhile would be undone */
 	while (r == 0 && map_object_stretch(o, at, size, false, &from, &to)) {
 		size_t n = MIN(PIECE, ROUND_UP((size_t)(to - from), MAP_PAGE));
 
-		r = refresh_run(o, buf, buf + PIECE, from, n);
+		while ((r = refresh_run(o, buf, buf + PIECE, from, n)) > 0)
+			;
 		at = from + (off_t)n;
 	}
+	map_object_let_go(o);
 	if (r == 0)
 		o->header->mtime_ns = mtime;
 	return r;

@@ -6,6 +6,7 @@
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 map=$(find_built preload-map) || die 'preload-map is not built'
+many=$(find_built preload-map-many) || die 'preload-map-many is not built'
 
 export FF3FS_MMAP_DIR=$tmp/shm
 mkdir "$tmp/shm" "$tmp/local"
@@ -38,6 +39,9 @@ for max in 1G 64K; do
 	check "two processes talk, whole up to $max" on timeout 60 "$map" talk "$prefix/m"
 	fails 'a process stores and is killed' 137 on "$map" left "$prefix/m"
 	check 'the next one finds all it had stored' on "$map" found "$prefix/m"
+	check "four processes, one of them killed, whole up to $max" \
+		on timeout 60 "$many" "$prefix/m" 4 150 "$tmp/model"
+	check "one, killed, whole up to $max" on timeout 60 "$many" "$prefix/m" 1 60 "$tmp/model"
 	nothing_left 'a killed process'
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
