@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -161,6 +163,45 @@ static void read_by_map(unsigned *rnd)
 		FAIL("mmap: %s", strerror(errno));
 	check_bytes("mmap", p, s->size, s->seed, 0);
 	MUST(munmap(p, s->size));
+}
+
+/* Linux AIO: what is in flight ends in any order. A child of a fork has no contexts. */
+#define IN_FLIGHT 12
+
+static void read_by_aio(aio_context_t context, unsigned *rnd, uint8_t *buf)
+{
+	struct iocb cbs[IN_FLIGHT], *list[IN_FLIGHT];
+	struct io_event events[IN_FLIGHT];
+	int n = 1 + rand_r(rnd) % IN_FLIGHT;
+
+	for (int i = 0; i < n; i++) {
+		int k = rand_r(rnd) % N_SHARED;
+
+		cbs[i] = (struct iocb){ .aio_data = (uint64_t)k,
+					.aio_lio_opcode = IOCB_CMD_PREAD,
+					.aio_fildes = (uint32_t)shared[k].fd,
+					.aio_buf = (uintptr_t)(buf + i * (PIECE / IN_FLIGHT)),
+					.aio_nbytes = (uint64_t)rand_r(rnd) % (PIECE / IN_FLIGHT),
+					.aio_offset = rand_r(rnd) % (long)shared[k].size };
+		list[i] = &cbs[i];
+	}
+	if (MUST(syscall(SYS_io_submit, context, n, list)) != n)
+		FAIL("io_submit took fewer");
+	for (int have = 0; have < n;) {
+		long got = syscall(SYS_io_getevents, context, 1, n - have, events, NULL);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		MUST(got);
+		for (long i = 0; i < got; i++, have++) {
+			const struct iocb *cb = (const struct iocb *)(uintptr_t)events[i].obj;
+			const struct shared *s = &shared[events[i].data];
+
+			check_count("AIO", events[i].res, cb->aio_nbytes, s->size, (size_t)cb->aio_offset);
+			check_bytes("AIO", (const uint8_t *)(uintptr_t)cb->aio_buf, (size_t)events[i].res,
+				    s->seed, (uint64_t)cb->aio_offset);
+		}
+	}
 }
 
 static void look_around(unsigned *rnd)
@@ -401,10 +442,10 @@ static void on_signal(int signal)
 
 /* --- Threads ------------------------------------------------------------------------------- */
 
-enum role { READER, OPENER, WRITER, APPENDER, FORKER, EXECUTER, N_ROLES };
-static const char *const role_names[] = { "reader", "opener", "writer", "appender", "forker", "executer" };
+enum role { READER, OPENER, WRITER, APPENDER, FORKER, EXECUTER, SUBMITTER, N_ROLES };
+static const char *const role_names[] = { "reader", "opener", "writer", "appender", "forker", "executer", "submitter" };
 static const enum role roles[] = { READER, READER, OPENER, OPENER,   WRITER,  WRITER,
-				   APPENDER, APPENDER, FORKER, FORKER, EXECUTER };
+				   APPENDER, APPENDER, FORKER, FORKER, EXECUTER, SUBMITTER };
 #define N_THREADS (sizeof roles / sizeof *roles)
 
 static struct thread {
@@ -440,6 +481,7 @@ static void *run(void *arg)
 	uint8_t *buf = malloc(PIECE);
 	struct own *own = role == WRITER ? calloc(1, sizeof *own) : NULL;
 	char path[2100];
+	aio_context_t context = 0;
 	int log = -1;
 
 	if (!buf || (role == WRITER && !own))
@@ -450,6 +492,8 @@ static void *run(void *arg)
 	}
 	if (role == APPENDER)
 		log = MUST(open(path_of(path, "log", 0), O_WRONLY | O_APPEND | O_CLOEXEC));
+	if (role == SUBMITTER)
+		MUST(syscall(SYS_io_setup, IN_FLIGHT, &context));
 	while (!stop) {
 		if (calm && (role == FORKER || role == EXECUTER)) {
 			for (struct timespec left = { .tv_sec = 2 }; nanosleep(&left, &left) < 0 && !stop;)
@@ -472,6 +516,9 @@ static void *run(void *arg)
 			append(log, (uint32_t)t->number, (uint32_t)t->steps);
 			n_records++;
 			break;
+		case SUBMITTER:
+			read_by_aio(context, &rnd, buf);
+			break;
 		case FORKER:
 			fork_child(&rnd, buf);
 			break;
@@ -488,6 +535,8 @@ static void *run(void *arg)
 	}
 	if (log >= 0)
 		MUST(close(log));
+	if (context)
+		MUST(syscall(SYS_io_destroy, context));
 	free(own);
 	free(buf);
 	return NULL;
