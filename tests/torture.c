@@ -1,4 +1,5 @@
-/* Threads, forks and signals on one directory, all at once, every byte checked:
+/* Threads, forks and signals on one directory, all at once, every byte checked (long because each kind
+ * of reader, writer and child is an actor of its own in one process):
  *
  *	torture [--calm] DIR SECONDS SEED
  *
