@@ -224,7 +224,7 @@ static void handle_chunk_sync(struct chunkd_target *t, struct ff3_request *r)
 	struct served *s = NULL;
 	int e = ff3_decode_req_chunk_sync(r->body, r->header.body_len, &req);
 
-	if (e == 0 && req.instance != t->daemon->instance)
+	if (e == 0 && req.instance != 0 && req.instance != t->daemon->instance)
 		e = FF3_E_INSTANCE;
 	if (e == 0 && !(s = served_new(t, r, CHUNKD_SYNC, answer_status)))
 		e = -ENOMEM;

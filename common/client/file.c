@@ -144,7 +144,7 @@ EXPORT int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff
 
 /* --- Durability ------------------------------------------------------------------------------ */
 
-static int file_fsync(struct ff3fs_file *file)
+static int file_fsync(struct ff3fs_file *file, bool whole)
 {
 	struct ff3_inode *inode = file->inode;
 	uint64_t end = 0;
@@ -155,7 +155,7 @@ static int file_fsync(struct ff3fs_file *file)
 	atomic_store(&file->wrote, false);
 	r = ff3_gather_flush_end(inode, &end);
 	/* What can be made durable is, even if something else is lost. */
-	r2 = ff3_sync(inode, end);
+	r2 = ff3_sync(inode, end, whole);
 	if (end > 0)
 		ff3_gather_told(inode, end);
 	return r < 0 ? r : r2;
@@ -165,7 +165,9 @@ EXPORT int ff3fs_fsync(struct ff3fs_file *file)
 {
 	FF3_ENTER();
 
-	return ff3_public(file_fsync(file));
+	/* Bytes of other processes count as well; see sync.c. */
+	ff3_board_settle(file->fs, file->inode->ino);
+	return ff3_public(file_fsync(file, true));
 }
 
 EXPORT int ff3fs_flush(struct ff3fs_file *file)
@@ -188,7 +190,7 @@ EXPORT int ff3fs_close(struct ff3fs_file *file)
 	int r = 0;
 
 	if (atomic_load(&file->wrote))
-		r = file_fsync(file);
+		r = file_fsync(file, false);
 	if (atomic_fetch_sub(&file->refs, 1) == 1) {
 		ff3_ahead_free(file);
 		ff3_inode_unref(file->inode);

@@ -2,6 +2,10 @@
  * metad, all at the same time: whoever reads already sees the bytes and the size, so the order in
  * which they become durable matters to nobody before fsync has returned.
  *
+ * fsync is about the file, not about who wrote it (a database's processes sync each other's log): so
+ * it also asks the targets that this process has not written to, and commits what others have told
+ * metad. What close and the flusher sync is this process's own.
+ *
  * Threads: any; no lock is held while a target syncs, so writers of the same file go on; what
  * they add meanwhile stays unsynced. */
 #include "internal.h"
@@ -117,7 +121,8 @@ static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
 	return -EIO;
 }
 
-int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
+/* whole: also if nothing of it is ours. */
+static int commit(struct ff3_inode *inode, uint64_t end, bool whole)
 {
 	uint64_t told = atomic_load(&inode->uncommitted_end);
 	struct ff3_req_commit req = { .ino = inode->ino, .end = end };
@@ -126,7 +131,7 @@ int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
 	struct ff3_meta_call call = FF3_META_CALL(commit, true, &req, &rep, buf, sizeof buf);
 	int r;
 
-	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told == 0)
+	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told == 0 && !whole)
 		return 0;
 	atomic_store(&inode->told, false);
 	r = ff3_inode_call(inode, &call);
@@ -140,8 +145,54 @@ int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
 	return 0;
 }
 
-/* commit_end: not NULL if metad is to commit, too. */
-static int sync_all(struct ff3_inode *inode, bool background, const uint64_t *commit_end)
+int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)
+{
+	return commit(inode, end, false);
+}
+
+static bool is_ours(const struct target_sync *all, uint32_t n, uint64_t target)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (all[i].u.target == target)
+			return true;
+	return false;
+}
+
+/* Has the other targets sync what they hold of the file. 0, 1: to be tried again, or negative. */
+static int sync_others(struct ff3_inode *inode, const struct target_sync *all, uint32_t n,
+		       struct ff3_retry *retry)
+{
+	uint64_t chunks = (atomic_load(&inode->size) + ff3_inode_chunk_size(inode) - 1) >>
+			  inode->chunk_shift;
+	uint32_t n_others = (uint32_t)MIN(chunks, (uint64_t)inode->n_stripe);
+	_cleanup_free_ struct target_sync *others = calloc(n_others + 1, sizeof *others);
+	int result = 0;
+
+	if (!others)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n_others; i++) {
+		struct target_sync *t = &others[i];
+
+		t->u.chain = inode->stripe[(i + inode->seed) % inode->n_stripe];
+		t->start_error = ff3_route_find(inode->fs, t->u.chain, &t->route);
+		if (t->start_error == 0 && t->route.peer && is_ours(all, n, t->route.peer->target))
+			t->u.lost = true; /* not to be asked */
+		else
+			start(inode, t);
+	}
+	for (uint32_t i = 0; i < n_others; i++) {
+		int r = others[i].u.lost ? 0 : finish(inode, &others[i], retry);
+
+		if (r < 0 && result >= 0)
+			result = r;
+		else if (r > 0 && result == 0)
+			result = r;
+	}
+	return result;
+}
+
+/* commit_end: not NULL if metad is to commit, too. whole: see the head. */
+static int sync_all(struct ff3_inode *inode, bool background, const uint64_t *commit_end, bool whole)
 {
 	struct ff3_retry retry = ff3_retry_begin(inode->fs);
 	struct ff3_hold *hold = &inode->hold;
@@ -161,9 +212,17 @@ static int sync_all(struct ff3_inode *inode, bool background, const uint64_t *co
 			if (!all[i].u.lost)
 				start(inode, &all[i]);
 		if (commit_end)
-			committed = ff3_sync_meta(inode, *commit_end);
+			committed = commit(inode, *commit_end, whole);
 		commit_end = NULL;
 		again = false;
+		/* The commit has told how long the file is by now. */
+		if (whole) {
+			r = sync_others(inode, all, n, &retry);
+			if (r > 0)
+				again = true;
+			else if (r < 0)
+				result = r;
+		}
 		for (uint32_t i = 0; i < n; i++) {
 			if (!all[i].u.lost)
 				r = finish(inode, &all[i], &retry);
@@ -180,12 +239,12 @@ static int sync_all(struct ff3_inode *inode, bool background, const uint64_t *co
 
 int ff3_sync_background(struct ff3_inode *inode)
 {
-	return sync_all(inode, true, NULL);
+	return sync_all(inode, true, NULL, false);
 }
 
-int ff3_sync(struct ff3_inode *inode, uint64_t end)
+int ff3_sync(struct ff3_inode *inode, uint64_t end, bool whole)
 {
-	return sync_all(inode, false, &end);
+	return sync_all(inode, false, &end, whole);
 }
 
 int ff3_hold_room(struct ff3fs *fs, size_t len)

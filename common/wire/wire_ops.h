@@ -416,7 +416,8 @@
 	F(u64, instance)
 
 /* Everything this target holds of ino is durable. instance: of the daemon that accepted the
- * caller's unsynced writes; another one answers INSTANCE, because they are lost. */
+ * caller's unsynced writes; another one answers INSTANCE, because they are lost. 0: the caller wrote
+ * nothing, and asks for what others did. */
 #define FF3_REQ_chunk_sync(F)                                                                      \
 	F(u64, ino)                                                                                \
 	F(u64, instance)
