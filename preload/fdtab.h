@@ -48,12 +48,18 @@ extern _Atomic uintptr_t fdtab_first[FDTAB_PAGE];
 
 int fdtab_get_slow(int fd, struct ofd **ret);
 
+/* Known to be native: one load and a comparison, the whole of what such a descriptor pays. */
+static inline bool fdtab_is_native(int fd)
+{
+	return LIKELY((unsigned)fd < FDTAB_PAGE &&
+		      atomic_load_explicit(&fdtab_first[fd], memory_order_relaxed) == SLOT_NATIVE);
+}
+
 /* 1 and a reference in *ret (ofd_unref) if fd is ours; 0 if it is not, or not open; negative errno
  * if it is ours, inherited, and cannot be taken up. */
 static inline int fdtab_get(int fd, struct ofd **ret)
 {
-	if (LIKELY((unsigned)fd < FDTAB_PAGE &&
-		   atomic_load_explicit(&fdtab_first[fd], memory_order_relaxed) == SLOT_NATIVE))
+	if (fdtab_is_native(fd))
 		return 0;
 	return fdtab_get_slow(fd, ret);
 }

@@ -76,10 +76,16 @@ pid_t hook__Fork(void)
 	return UNLIKELY(map_n_lazy) ? hook_fork() : REAL(_Fork)();
 }
 
+/* pthread_atfork is this call. Weak, because another libc lacks it, and shall load the library all the
+ * same: it is inert there, and LD_PRELOAD is often set for whole containers. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso)
+	__attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
 void fork_init(void)
 {
 	self = (pid_t)RAW(getpid);
-	pthread_atfork(before_fork, shared_map_after_fork_in_parent, in_child);
+	__register_atfork(before_fork, shared_map_after_fork_in_parent, in_child, &__dso_handle);
 }
 
 int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)

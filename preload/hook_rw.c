@@ -243,7 +243,17 @@ static ssize_t many(int fd, struct ofd *o, const struct iovec *iov, int n, off_t
 	return r;
 }
 
-ssize_t hook_read(int fd, void *buf, size_t n)
+/* Those that are called most do nothing for a native descriptor but look, not even make a frame; what
+ * follows is for the others. */
+#define NATIVE_FIRST(ret, name, params, args)                                                      \
+	static NOINLINE ret looked_up_##name params;                                               \
+	ret hook_##name params                                                                     \
+	{                                                                                          \
+		return fdtab_is_native(fd) ? REAL(name) args : looked_up_##name args;              \
+	}                                                                                          \
+	static NOINLINE ret looked_up_##name params
+
+NATIVE_FIRST(ssize_t, read, (int fd, void *buf, size_t n), (fd, buf, n))
 {
 	IS_OURS(o, fd);
 
@@ -259,7 +269,7 @@ ssize_t hook___read_chk(int fd, void *buf, size_t n, size_t size)
 	return hook_read(fd, buf, n);
 }
 
-ssize_t hook_pread(int fd, void *buf, size_t n, off_t offset)
+NATIVE_FIRST(ssize_t, pread, (int fd, void *buf, size_t n, off_t offset), (fd, buf, n, offset))
 {
 	IS_OURS(o, fd);
 
@@ -308,7 +318,7 @@ ssize_t hook_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int f
 	return hook_result(ours < 0 ? ours : many(fd, o, iov, n, offset, false, flags));
 }
 
-ssize_t hook_write(int fd, const void *buf, size_t n)
+NATIVE_FIRST(ssize_t, write, (int fd, const void *buf, size_t n), (fd, buf, n))
 {
 	IS_OURS(o, fd);
 
@@ -317,7 +327,7 @@ ssize_t hook_write(int fd, const void *buf, size_t n)
 	return hook_result(ours < 0 ? ours : one_write(fd, o, buf, n, -1));
 }
 
-ssize_t hook_pwrite(int fd, const void *buf, size_t n, off_t offset)
+NATIVE_FIRST(ssize_t, pwrite, (int fd, const void *buf, size_t n, off_t offset), (fd, buf, n, offset))
 {
 	IS_OURS(o, fd);
 
@@ -395,7 +405,7 @@ off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence)
 	return -EINVAL;
 }
 
-off_t hook_lseek(int fd, off_t offset, int whence)
+NATIVE_FIRST(off_t, lseek, (int fd, off_t offset, int whence), (fd, offset, whence))
 {
 	IS_OURS(o, fd);
 

@@ -7,6 +7,26 @@
 
 #include "syscalls.h"
 
+/* An allocator behind ours that has hooks for memory makes the call itself by syscall(): where that is the
+ * end of the way and not its beginning, it passes. 0: no such call under way. */
+static _Thread_local long memory_call;
+
+static long serve_memory_call(long number, const long a[6])
+{
+	long r, before = memory_call;
+
+	memory_call = number;
+	r = syscall_serve(number, a);
+	memory_call = before;
+	return r;
+}
+
+static bool is_memory_call(long number)
+{
+	return number == SYS_mmap || number == SYS_munmap || number == SYS_mremap ||
+	       number == SYS_mprotect;
+}
+
 long hook_syscall(long number, ...)
 {
 	long a[6], r;
@@ -16,8 +36,9 @@ long hook_syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(ap, long);
 	va_end(ap);
-	if (LIKELY(init_active()) && syscall_is_ours(number, a))
-		return syscall_serve(number, a);
+	if (LIKELY(init_active()) && number != memory_call && syscall_is_ours(number, a))
+		return is_memory_call(number) ? serve_memory_call(number, a) :
+						syscall_serve(number, a);
 	r = REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (UNLIKELY(r == -1 && errno == ENOENT) && init_active() && syscall_is_linked(number, a))
 		return syscall_serve(number, a);

@@ -237,15 +237,16 @@ extern const char *gnu_get_libc_version(void) __attribute__((weak));
 
 static bool may_serve(char **envp)
 {
-	return getauxval(AT_SECURE) == 0 && gnu_get_libc_version != NULL &&
-	       !environment(envp, "FF3FS_DISABLE") && find_prefixes(envp) > 0;
+	return getauxval(AT_SECURE) == 0 && !environment(envp, "FF3FS_DISABLE") &&
+	       find_prefixes(envp) > 0;
 }
 
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
-	bool serve = may_serve(envp);
+	/* Another libc passes no arguments. */
+	bool known = gnu_get_libc_version != NULL, serve = known && may_serve(envp);
 
-	log_path = environment(envp, "FF3FS_LOG");
+	log_path = known ? environment(envp, "FF3FS_LOG") : NULL;
 	if (serve)
 		dispatch_choose(environment(envp, "FF3FS_INTERCEPT"));
 	resolve_eager();

@@ -30,7 +30,11 @@ TESTS += \
 
 # Unchanged programs, compared with a local directory: see ladder.sh.
 TESTS += \
-	%D%/e2e-ladder-apps.sh
+	%D%/e2e-ladder-apps.sh \
+	%D%/e2e-ladder-cost.sh \
+	%D%/e2e-ladder-fio.sh \
+	%D%/e2e-ladder-others.sh \
+	%D%/e2e-ladder-python.sh
 
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
@@ -40,8 +44,10 @@ EXTRA_DIST += \
 	%D%/crash_load.py \
 	%D%/lock_hosts.py \
 	%D%/scale_files.py \
+	%D%/bench/cost.c \
 	%D%/functions.sh \
 	%D%/ladder.sh \
+	%D%/ladder_python.py \
 	%D%/lint.sh \
 	%D%/ops-table.awk \
 	%D%/prepare.sh \
@@ -67,7 +73,4 @@ TESTS += %D%/unit-base %D%/unit-wire
 %C%_unit_wire_LDADD = libff3base.la $(CHECK_LIBS)
 
 # Its own build, without the sanitizers: they belong to what is preloaded into it.
-check_PROGRAMS += %D%/torture
-%C%_torture_SOURCES = %D%/torture.c
-%C%_torture_CFLAGS = -Wall
 %C%_torture_LDADD = -lpthread

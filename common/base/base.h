@@ -45,6 +45,7 @@
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define NOINLINE __attribute__((noinline))
 #define UNUSED __attribute__((unused))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 #define EXPORT __attribute__((visibility("default")))
