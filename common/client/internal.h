@@ -527,8 +527,8 @@ struct ff3_unsynced *ff3_hold_find(struct ff3_hold *hold, uint64_t target);
  * be told to somebody who asks. */
 int ff3_sync_background(struct ff3_inode *inode);
 /* The same, and size and times at metad, for somebody who asks. end: an end of the file that metad was
- * not told yet, or 0. */
-/* whole: what other processes wrote, too. */
+ * not told yet, or 0. whole: what
+ * other processes wrote, too. */
 int ff3_sync(struct ff3_inode *inode, uint64_t end, bool whole);
 /* Size and times alone. */
 int ff3_sync_meta(struct ff3_inode *inode, uint64_t end);
