@@ -37,19 +37,19 @@ struct kernel_action {
 static struct kernel_action actions[N_SIGNALS + 1];
 static __thread bool sigsys_blocked __attribute__((tls_model("initial-exec")));
 
-/* The return from a signal handler. Unwinders and debuggers know it by its bytes. */
-void signal_return(void) __asm__("ff3_signal_return") __attribute__((visibility("hidden")));
+/* The return from a signal handler. Unwinders know it by its bytes, debuggers by its name too. */
+void signal_return(void) __asm__("__restore_rt") __attribute__((visibility("hidden")));
 __asm__(".text\n"
 	".balign 16\n"
 	"	nop\n" /* unwinders look at the byte before a return address */
-	".globl ff3_signal_return\n"
-	".hidden ff3_signal_return\n"
-	".type ff3_signal_return, @function\n"
-	"ff3_signal_return:\n"
+	".globl __restore_rt\n"
+	".hidden __restore_rt\n"
+	".type __restore_rt, @function\n"
+	"__restore_rt:\n"
 	"	movq $15, %rax\n"
 	"	syscall\n"
 	"	ud2\n"
-	".size ff3_signal_return, . - ff3_signal_return\n");
+	".size __restore_rt, . - __restore_rt\n");
 
 /* --- Handlers ------------------------------------------------------------------------------ */
 

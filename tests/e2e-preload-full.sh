@@ -117,3 +117,20 @@ rm -f "$tmp/leaks"
 checked "$calls" inline "$prefix" >/dev/null
 grep -q 'leak: .* mkdir of .* in preload-syscalls+0x' "$tmp/leaks" || die 'an inline leak is not seen'
 say 'ok: leaks are found'
+
+# Signals, threads and processes.
+gcc -D_GNU_SOURCE -O1 -w -o "$tmp/dispatch" "$srcdir/tests/preload_dispatch.c" -lpthread || die 'cannot build preload_dispatch'
+check 'signals, threads and processes: the control' timeout 60 "$tmp/dispatch" "$tmp/local"
+check 'signals, threads and processes in full mode' env FF3FS_INTERCEPT=full LD_PRELOAD="$shim" \
+	timeout 60 "$tmp/dispatch" "$prefix"
+
+# What the other tests run: the same in full mode, and no leak in it.
+rm -f "$tmp/leaks"
+for test in e2e-preload-calls e2e-preload-python e2e-preload-syscalls; do
+	check "$test in full mode" env FF3FS_INTERCEPT=full bash "$srcdir/tests/$test.sh"
+	check "$test looked at for leaks" env FF3FS_INTERCEPT=check FF3FS_LOG="$tmp/leaks" bash "$srcdir/tests/$test.sh"
+done
+check 'e2e-preload-tools in full mode' env FF3FS_INTERCEPT=full bash "$srcdir/tests/e2e-preload-tools.sh"
+check 'e2e-preload-tools looked at for leaks' env FF3FS_INTERCEPT=check FF3FS_LOG="$tmp/leaks" bash "$srcdir/tests/e2e-preload-tools.sh"
+[ ! -s "$tmp/leaks" ] || { cat "$tmp/leaks"; die 'leaks'; }
+say 'ok: no leaks'

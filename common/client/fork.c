@@ -12,7 +12,9 @@
 static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ff3fs *clients;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool prepared;
+/* This thread has taken the locks. Until they are free again it counts as inside the library: a
+ * signal handler that runs meanwhile is refused rather than hung. */
+static __thread bool forking;
 
 typedef int (*lock_fn)(pthread_mutex_t *);
 
@@ -109,21 +111,28 @@ static void on_prepare(void)
 		ff3_flush_all(fs);
 		lock_client(fs);
 	}
-	prepared = true;
+	forking = true;
+}
+
+static void leave_fork(void)
+{
+	const int entered = 0;
+
+	forking = false;
 	ff3_leave(&entered);
 }
 
 static void on_parent(void)
 {
-	if (ff3_inside())
+	if (!forking)
 		return;
-	prepared = false;
 	for (struct ff3fs *fs = clients; fs; fs = fs->next) {
 		for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 			i->shared_by_fork = true;
 		unlock_client(fs);
 	}
 	pthread_mutex_unlock(&clients_lock);
+	leave_fork();
 }
 
 static int fresh_lock(pthread_mutex_t *lock)
@@ -147,7 +156,7 @@ static void client_in_child(struct ff3fs *fs)
 {
 	uint64_t session = ff3_random_u64();
 
-	if (prepared) {
+	if (forking) {
 		unlock_client(fs);
 	} else {
 		fresh_lock(&fs->routes.lock);
@@ -184,11 +193,12 @@ static void on_child(void)
 {
 	for (struct ff3fs *fs = clients; fs; fs = fs->next)
 		client_in_child(fs);
-	if (prepared)
+	if (forking) {
 		pthread_mutex_unlock(&clients_lock);
-	else
+		leave_fork();
+	} else {
 		fresh_lock(&clients_lock);
-	prepared = false;
+	}
 }
 
 static void register_handlers(void)
