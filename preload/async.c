@@ -110,6 +110,7 @@ int async_thread(void *(*fn)(void *))
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS);
 	entered = dispatch_enter(); /* the thread is ours */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&thread, &attr, fn, NULL);

@@ -129,6 +129,13 @@ void dispatch_start(void)
 		return;
 	dl_iterate_phdr(note_text, NULL);
 	signal_start(on_sigsys);
+	dispatch_join();
+}
+
+void dispatch_join(void)
+{
+	if (LIKELY(dispatch_mode == DISPATCH_OFF))
+		return;
 	dispatch_selector = SELECTOR_TRAP;
 	dispatch_arm();
 }
@@ -141,6 +148,10 @@ static bool offered(void)
 }
 
 void dispatch_start(void)
+{
+}
+
+void dispatch_join(void)
 {
 }
 

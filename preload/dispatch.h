@@ -16,6 +16,8 @@ extern enum dispatch_mode dispatch_mode;
 void dispatch_choose(const char *value);
 /* and when everything else is ready: */
 void dispatch_start(void);
+/* A thread that we made is about to run code of the application. */
+void dispatch_join(void);
 
 /* --- The selector, one for each thread ------------------------------------------------------ */
 

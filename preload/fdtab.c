@@ -44,7 +44,7 @@ static _Atomic int free_lock;
 
 static void lock_free_list(uint64_t *saved)
 {
-	uint64_t all = ~0ull;
+	uint64_t all = RAW_ALL_SIGNALS;
 
 	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
 	while (atomic_exchange_explicit(&free_lock, 1, memory_order_acquire))

@@ -45,7 +45,7 @@ static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
 static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
 {
 	struct flock alive = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
-	uint64_t all = ~0ull;
+	uint64_t all = RAW_ALL_SIGNALS;
 	char path[32];
 	int own;
 

@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "dispatch.h"
 #include "hook.h"
 #include "map.h"
 #include "map_fault.h"
@@ -382,7 +383,8 @@ static void *fault_main(void *arg);
 
 static int start_thread(void)
 {
-	uint64_t all = ~0ull, saved;
+	uint64_t all = RAW_ALL_SIGNALS, saved;
+	char before;
 	pthread_attr_t attr;
 	pthread_t thread;
 	int r;
@@ -392,7 +394,9 @@ static int start_thread(void)
 	pthread_attr_setstacksize(&attr, 512 << 10);
 	n_threads++;
 	RAW(rt_sigprocmask, SIG_BLOCK, &all, &saved, 8);
+	before = dispatch_enter(); /* the thread is ours */
 	r = pthread_create(&thread, &attr, fault_main, NULL);
+	dispatch_leave(before);
 	RAW(rt_sigprocmask, SIG_SETMASK, &saved, 0, 8);
 	pthread_attr_destroy(&attr);
 	if (r != 0)

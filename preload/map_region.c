@@ -29,7 +29,7 @@ static __thread bool inside __attribute__((tls_model("initial-exec")));
 /* Across fork too, where the C library's calls come as SIGSYS in full mode. */
 void map_lock(void)
 {
-	uint64_t all = ~(1ull << (SIGSYS - 1)), saved;
+	uint64_t all = RAW_ALL_SIGNALS, saved;
 
 	RAW(rt_sigprocmask, SIG_BLOCK, &all, &saved, 8);
 	pthread_mutex_lock(&lock);

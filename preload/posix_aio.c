@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include "dispatch.h"
 #include "hook.h"
 #include "raw.h"
 
@@ -52,6 +53,7 @@ static void *run_function(void *arg)
 	free(arg);
 	sigemptyset(&none);
 	pthread_sigmask(SIG_SETMASK, &none, NULL);
+	dispatch_join();
 	call.function(call.value);
 	return NULL;
 }

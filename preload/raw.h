@@ -46,6 +46,9 @@ static inline long raw_syscall(long n, long a, long b, long c, long d, long e, l
 /* RAW(close, fd) */
 #define RAW(name, ...) RAW_PICK(SYS_##name, ##__VA_ARGS__, 0, 0, 0, 0, 0, 0)
 
+/* For rt_sigprocmask: all but SIGSYS, which calls that are dispatched (dispatch.c) come by. */
+#define RAW_ALL_SIGNALS (~(1ull << 30))
+
 static inline int raw_open(const char *path, int flags)
 {
 	return (int)RAW(openat, AT_FDCWD, path, flags);

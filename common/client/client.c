@@ -32,6 +32,11 @@ void ff3_leave(const int *entered)
 		depth = 0;
 }
 
+bool ff3_inside(void)
+{
+	return depth > 0;
+}
+
 void ff3_explain(const char *format, ...)
 {
 	va_list ap;

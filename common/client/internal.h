@@ -274,6 +274,7 @@ struct ff3fs {
  * only a signal handler can achieve. */
 int ff3_enter(void);
 void ff3_leave(const int *entered);
+bool ff3_inside(void);
 #define FF3_ENTER()                                                                                \
 	_cleanup_(ff3_leave) const int _entered = ff3_enter();                                     \
 	if (UNLIKELY(_entered < 0))                                                                \
