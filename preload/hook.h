@@ -195,6 +195,8 @@ int fd_close(int fd);
 int fd_hide(int fd);
 /* … and closes it. */
 void fd_unhide(int fd);
+/* A copy of any descriptor, hidden. Negative errno. */
+int fd_copy_hidden(int fd);
 /* Where no number is free any more: make's descriptor, above RLIMIT_NOFILE. Negative errno. */
 int fd_beyond(int (*make)(const void *arg), const void *arg);
 /* What flush every open file's gathered writes: before exec and exit. */

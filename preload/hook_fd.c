@@ -379,23 +379,43 @@ int hook_daemon(int nochdir, int noclose)
 
 /* The core's own descriptors go high, so that programs find the numbers they expect, and are
  * marked, so that programs that close what they do not know leave them alone. */
-int fd_hide(int fd)
+static int copy_high(int fd)
 {
 	struct rlimit limit;
-	int base, high;
 
-	if (fd < 0)
-		return fd;
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return fd;
-	base = (int)MIN(limit.rlim_cur, (rlim_t)65536) / 4 * 3;
-	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, base);
+		return -EINVAL;
+	return (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC,
+			(int)MIN(limit.rlim_cur, (rlim_t)65536) / 4 * 3);
+}
+
+int fd_hide(int fd)
+{
+	int high = fd < 0 ? fd : copy_high(fd);
+
 	if (high >= 0) {
 		raw_close(fd);
 		fd = high;
 	}
-	fdtab_set_internal(fd);
+	if (fd >= 0)
+		fdtab_set_internal(fd);
 	return fd;
+}
+
+static int copy_low(const void *arg)
+{
+	return (int)RAW(fcntl, *(const int *)arg, F_DUPFD_CLOEXEC, 0);
+}
+
+int fd_copy_hidden(int fd)
+{
+	int high = copy_high(fd);
+
+	if (high == -EMFILE || high == -EINVAL)
+		return fd_beyond(copy_low, &fd);
+	if (high >= 0)
+		fdtab_set_internal(high);
+	return high;
 }
 
 void fd_unhide(int fd)

@@ -126,8 +126,6 @@ struct uring *uring_find(int fd);
 struct uring *uring_new(int fd, uint32_t setup);
 void uring_unlock(struct uring *r);
 void uring_unref_locked(struct uring *r); /* unlocks it, too */
-/* A descriptor of ours for the same: out of the way. -errno. */
-int uring_own_fd(int fd);
 
 struct uop *uop_new(struct uring *r);
 /* A chain that was not taken after all: the ring is locked. */
@@ -200,9 +198,10 @@ void uring_post_after_fork(void);
 
 /* Lets the kernel execute a native entry of a chain. 0 or -errno. */
 int uring_side_run(struct uop *op);
-/* Starts the timer of a LINK_TIMEOUT, which pins it; and ends it, with the ring locked. */
+/* Starts the timer of a LINK_TIMEOUT, which pins it. */
 int uring_side_timer(struct uop *timeout);
-void uring_side_remove(struct uop *timeout);
+/* Ends a timer, or cancels an entry, once: the ring is locked. */
+void uring_side_remove(struct uop *op);
 /* Looks at the ring every moment, until nothing is held. */
 void uring_side_watch(struct uring *r);
 void uring_side_after_fork(void);

@@ -92,7 +92,7 @@ int uring_files_set(struct uring *r, unsigned offset, const int *fds, unsigned n
 		drop(r, offset + i);
 		if (fds[i] < 0 || fdtab_get(fds[i], &o) <= 0)
 			continue;
-		mine = uring_own_fd(fds[i]);
+		mine = fd_copy_hidden(fds[i]);
 		if (mine < 0) {
 			ofd_unref(o);
 			return mine;

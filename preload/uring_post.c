@@ -128,7 +128,7 @@ int uring_post_ready(struct uring *r)
 	pthread_mutex_unlock(&q.lock);
 	if (made < 0 || r->post_fd >= 0)
 		return made;
-	fd = uring_own_fd(r->fd);
+	fd = fd_copy_hidden(r->fd);
 	if (fd < 0)
 		return fd;
 	r->post_fd = fd; /* for good: it is read without the lock by those who hold a uop */

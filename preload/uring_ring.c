@@ -173,6 +173,9 @@ void uring_forget(int fd)
 	if (!r)
 		return;
 	r->fd = -1;
+	for (struct uop *op = r->flying; op; op = op->next)
+		if (op->side)
+			uring_side_remove(op); /* the kernel would end it with the ring */
 	pthread_mutex_unlock(&r->lock);
 	remove_from_table(r, fd);
 	pthread_mutex_lock(&r->lock);
@@ -215,13 +218,6 @@ void uring_after_fork(void)
 		r->held_end = &r->held;
 		r->barrier = r->watched = false;
 	}
-}
-
-int uring_own_fd(int fd)
-{
-	int mine = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, 0);
-
-	return mine < 0 ? mine : fd_hide(mine);
 }
 
 /* --- Operations ---------------------------------------------------------------------------- */

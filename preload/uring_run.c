@@ -40,7 +40,7 @@ static int file_of(struct uop *op, int fd, bool fixed, struct ofd **ret, int *re
 /* A descriptor that stays what it is until op is over. */
 static int pin_fd(struct uop *op, int fd, struct ofd *o)
 {
-	int mine = uring_own_fd(fd);
+	int mine = fd_copy_hidden(fd);
 
 	if (mine < 0)
 		return mine;
@@ -174,7 +174,7 @@ static long call_open_direct(struct async_op *async)
 	if (fd < 0)
 		return fd;
 	index = uring_send_file(op, (int)fd);
-	mine = index < 0 || fdtab_get((int)fd, &o) <= 0 ? -1 : uring_own_fd((int)fd);
+	mine = index < 0 || fdtab_get((int)fd, &o) <= 0 ? -1 : fd_copy_hidden((int)fd);
 	if (mine >= 0) {
 		fdtab_set(mine, o);
 		pthread_mutex_lock(&r->lock);

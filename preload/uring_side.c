@@ -184,12 +184,12 @@ static void push_timer(struct uop *timeout)
 	s->timeout_flags = timeout->sqe.timeout_flags;
 }
 
-static void push_removal(struct uop *timeout)
+static void push_removal(struct uop *op)
 {
 	struct io_uring_sqe *s = push(REMOVAL);
 
-	s->opcode = IORING_OP_TIMEOUT_REMOVE;
-	s->addr = (uintptr_t)timeout | TIMER;
+	s->opcode = op->side ? IORING_OP_ASYNC_CANCEL : IORING_OP_TIMEOUT_REMOVE;
+	s->addr = (uintptr_t)op | (op->side ? RUN : TIMER);
 }
 
 static void push_listener(void)
@@ -427,12 +427,12 @@ int uring_side_timer(struct uop *timeout)
 	return r;
 }
 
-void uring_side_remove(struct uop *timeout)
+void uring_side_remove(struct uop *op)
 {
-	timeout->pins++;
+	op->pins++;
 	pthread_mutex_lock(&side.lock);
-	timeout->remove_next = side.removals;
-	side.removals = timeout;
+	op->remove_next = side.removals;
+	side.removals = op;
 	wake();
 	pthread_mutex_unlock(&side.lock);
 }

@@ -35,6 +35,30 @@ IOPOLL refuses fsync: 1=-EINVAL 2=1" "$(on timeout 60 "$uring" $how polled "$pre
 		"$(FF3FS_URING=off on "$uring" $how errno "$prefix/l" | tail -n 1)"
 done
 
+# A program that has always used it: disk images.
+images() {
+	cat >"$tmp/images.sh" <<-'SH'
+	qemu-img create -q -f qcow2 $1.qcow2 16M
+	qemu-io -f qcow2 -i io_uring -t none -c 'write -P 0x5a 0 4M' -c 'aio_write -P 0x77 8M 1M' \
+		-c 'aio_write -P 0x78 9M 1M' -c 'aio_flush' -c 'write -z 12M 64k' -c 'discard 2M 64k' $1.qcow2
+	qemu-io -r -f qcow2 -i io_uring -c 'read -P 0x5a 0 2M' -c 'read -P 0x77 8M 1M' -c 'read -P 0x78 9M 1M' \
+		-c 'read -P 0 12M 64k' $1.qcow2
+	qemu-img check $1.qcow2
+	qemu-img bench -q -c 200 -d 16 -i io_uring -t none -f qcow2 $1.qcow2
+	qemu-img convert -T none -O raw $1.qcow2 $1.raw
+	qemu-img compare $1.qcow2 $1.raw
+	md5sum <$1.raw
+	SH
+	"$@" bash "$tmp/images.sh" "$where/image" 2>&1 | grep -v -e 'ops' -e '^Run completed' | sort
+}
+if command -v qemu-io >/dev/null; then
+	where=$tmp images env >"$tmp/want"
+	where=$prefix images on >"$tmp/got"
+	diff "$tmp/want" "$tmp/got" || die 'qemu-img: not what a local directory gives'
+	grep -q 'Images are identical' "$tmp/got" || die 'qemu-img does not work here'
+	say 'ok: qemu-img, qemu-io'
+fi
+
 # Not by a function that could be interposed.
 on "$inline" liburing operations "$prefix/l" >"$tmp/got" 2>&1
 equal 'liburing inside the program' 'write: 1=-EPERM' "$(head -n 1 "$tmp/got")"

@@ -15,7 +15,7 @@ build='gcc g++ make autoconf automake libtool pkg-config libc6-dev xz-utils
 run='python3 python3-numpy python3-torch python3-sklearn'
 test='python3 python3-lmdb python3-numpy python3-torch python3-sklearn fio strace xfsprogs e2fsprogs mount nbdkit
 	nbdkit-plugin-dev fuse3 libnbd-bin gnuplot-nox mandoc attr rsync clang sqlite3 curl file git perl
-	libaio-dev binutils diffutils procps bc busybox-static golang-go nodejs openmpi-bin libopenmpi-dev valgrind libjemalloc2
+	libaio-dev qemu-utils binutils diffutils procps bc busybox-static golang-go nodejs openmpi-bin libopenmpi-dev valgrind libjemalloc2
 	libtcmalloc-minimal4 musl-tools'
 npm=@duckdb/node-api
 

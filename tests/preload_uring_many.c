@@ -3,6 +3,7 @@
  * the same everywhere. Threads: its own. */
 #include "preload_uring.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -184,6 +185,46 @@ static void closed(int fd)
 	printf("closed in the middle\n");
 }
 
+static unsigned open_rings(void)
+{
+	unsigned n = 0;
+	char path[300], link[64] = "";
+	struct dirent *e;
+	DIR *d = opendir("/proc/self/fd");
+
+	while ((e = readdir(d))) {
+		snprintf(path, sizeof path, "/proc/self/fd/%s", e->d_name);
+		memset(link, 0, sizeof link);
+		n += readlink(path, link, sizeof link - 1) > 0 && strstr(link, "io_uring");
+	}
+	closedir(d);
+	return n;
+}
+
+/* What waits in a chain ends with its ring, and the ring with it. (Two are the library's.) */
+static void closed_in_a_chain(int fd)
+{
+	static char sink[8];
+	int p[2], tries = 0;
+
+	CHECK(pipe(p) == 0);
+	for (int i = 0; i < 10; i++) {
+		struct io_uring ring;
+
+		ring_flags(&ring, 8, 0);
+		SQE(&ring, 1, IOSQE_IO_LINK, read, fd, sink, 4, 0);
+		SQE(&ring, 2, IOSQE_IO_LINK, read, p[0], sink, 1, 0);
+		SQE(&ring, 3, 0, write, fd, "x", 1, 0);
+		CHECK(ring_submit(&ring, 1) == 3);
+		ring_close(&ring);
+	}
+	while (open_rings() > 2 && tries++ < 1000)
+		usleep(5000);
+	CHECK(open_rings() <= 2);
+	close(p[0]), close(p[1]);
+	printf("closed in a chain\n");
+}
+
 static char one_buffer[BLOCK];
 
 static void *into_one_buffer(void *arg)
@@ -318,6 +359,7 @@ void many(void)
 	event(fd);
 	forked(fd);
 	closed(fd);
+	closed_in_a_chain(fd);
 	shared_buffer(fd);
 	one_ring_for_all(fd);
 	limits(fd);

@@ -93,6 +93,7 @@ END_TEST
 START_TEST(bad_pointers)
 {
 	char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static char many[64 * 4096];
 	const char *rest;
 	char buf[8];
 	int index;
@@ -114,6 +115,10 @@ START_TEST(bad_pointers)
 	ck_assert(!memory_copy_in(buf, page + 4092, 8));
 	ck_assert(memory_copy_out(page + 4088, "12345678", 8));
 	ck_assert(!memory_copy_out(NULL, "1", 1));
+	/* Whichever pages were looked at before. */
+	for (int i = 0; i < 64; i++)
+		ck_assert(memory_readable(many + i * 4096));
+	ck_assert(!memory_readable(NULL) && !memory_readable((void *)8));
 	munmap(page, 8192);
 	ck_assert_int_eq(prefix_classify(page, &rest, &index), PREFIX_FAULT);
 }
