@@ -1,5 +1,5 @@
-/* Purpose: async.h. A few worker threads take operations from a queue and make the ordinary, waiting
- * calls.
+/* Purpose: async.h. Plain reads and writes go out in a batch (async_batch.c). The others are taken from a
+ * queue by a few worker threads, which make the ordinary, waiting calls.
  *
  * The threads are the application's in nothing but memory: all signals are blocked in them, and
  * they end when they have been idle for a while, so that a process whose last thread exits is over.
@@ -8,7 +8,7 @@
  * Fork: a child has no threads and none of its parent's operations: it starts with an empty queue.
  * Exit and exec do not wait for operations.
  * Signals: a handler that interrupts its own thread within the engine is told -EAGAIN. */
-#include "async.h"
+#include "async_batch.h"
 
 #include <signal.h>
 
@@ -54,11 +54,16 @@ static long as_seen(long r)
 	return r >= 0 || hook_result(r) >= 0 ? r : -errno;
 }
 
-static void end(struct async_op *op)
+void async_end(struct async_op *op, long result)
 {
 	if (op->ofd)
 		ofd_unref(op->ofd);
-	op->done(op, as_seen(op->result));
+	op->done(op, as_seen(result));
+}
+
+bool async_ends_slowly(const struct async_op *op)
+{
+	return op->ofd && atomic_load_explicit(&op->ofd->refs, memory_order_relaxed) == 1;
 }
 
 /* --- Workers ------------------------------------------------------------------------------- */
@@ -88,8 +93,7 @@ static void *worker(void *arg)
 		pool.first = op->next;
 		pool.n_queued--;
 		pthread_mutex_unlock(&pool.lock);
-		op->result = perform(op);
-		end(op);
+		async_end(op, perform(op));
 		pthread_mutex_lock(&pool.lock);
 	}
 	pool.n_threads--;
@@ -134,13 +138,18 @@ static int want_threads(unsigned n)
 	return pool.n_threads > 0 ? 0 : -EAGAIN;
 }
 
-static int queue(struct async_op *const *ops, unsigned n)
+/* Those of ops that are not plain. All or none. */
+static int queue(struct async_op *const *ops, unsigned n, unsigned n_plain)
 {
 	int r;
 
+	if (n == n_plain)
+		return 0;
 	pthread_mutex_lock(&pool.lock);
-	r = want_threads(n);
+	r = want_threads(n - n_plain);
 	for (unsigned i = 0; i < n && r == 0; i++) {
+		if (ops[i]->plain)
+			continue;
 		ops[i]->next = NULL;
 		if (pool.first)
 			pool.last->next = ops[i];
@@ -149,10 +158,16 @@ static int queue(struct async_op *const *ops, unsigned n)
 		pool.last = ops[i];
 		pool.n_queued++;
 	}
-	if (r == 0 && pool.n_idle > 0)
-		pthread_cond_broadcast(&pool.wake);
+	for (unsigned i = 0; r == 0 && i < MIN(n - n_plain, pool.n_idle); i++)
+		pthread_cond_signal(&pool.wake);
 	pthread_mutex_unlock(&pool.lock);
 	return r;
+}
+
+int async_work(struct async_op *op)
+{
+	op->plain = false;
+	return queue(&op, 1, 0);
 }
 
 void async_after_fork(void)
@@ -162,12 +177,31 @@ void async_after_fork(void)
 	pool.first = NULL;
 	pool.n_queued = pool.n_threads = pool.n_idle = 0;
 	inside = false;
+	async_batch_after_fork();
 }
 
 /* --- Submitting ---------------------------------------------------------------------------- */
 
+/* How many of ops are plain; they are marked. */
+static unsigned mark_plain(struct async_op *const *ops, unsigned n)
+{
+	unsigned n_plain = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		ops[i]->plain = async_batch_takes(ops[i]);
+		n_plain += ops[i]->plain;
+	}
+	if (n_plain > 0 && async_batch_prepare() < 0) {
+		for (unsigned i = 0; i < n; i++)
+			ops[i]->plain = false;
+		n_plain = 0;
+	}
+	return n_plain;
+}
+
 int async_submit(struct async_op *const *ops, unsigned n)
 {
+	unsigned n_plain;
 	int r;
 
 	if (n == 0)
@@ -175,7 +209,10 @@ int async_submit(struct async_op *const *ops, unsigned n)
 	if (inside || init_is_vfork_child())
 		return -EAGAIN;
 	inside = true;
-	r = queue(ops, n);
+	n_plain = mark_plain(ops, n);
+	r = queue(ops, n, n_plain);
+	if (r == 0 && n_plain > 0)
+		async_batch_submit(ops, n);
 	inside = false;
 	return r;
 }

@@ -28,6 +28,7 @@ struct async_op {
 	/* The engine's own. */
 	struct async_op *next;
 	long result;
+	bool plain;
 };
 
 /* Starts all of ops, or none: 0; -EAGAIN or -ENOMEM (no thread, no memory; inside a handler that

@@ -34,6 +34,15 @@
 	  (struct ff3fs_file *, const struct ff3fs_lock *, int, struct ff3fs_lock *))              \
 	C(int, ftruncate, (struct ff3fs_file *, off_t))                                            \
 	C(int, fstat, (struct ff3fs_file *, struct ff3fs_attr *))                                  \
+	C(int, batch_new, (struct ff3fs *, unsigned, struct ff3fs_batch **))                       \
+	C(int, batch_read,                                                                         \
+	  (struct ff3fs_batch *, struct ff3fs_file *, void *, size_t, off_t, void *))              \
+	C(int, batch_write,                                                                        \
+	  (struct ff3fs_batch *, struct ff3fs_file *, const void *, size_t, off_t, void *))        \
+	C(int, batch_submit, (struct ff3fs_batch *))                                               \
+	C(int, batch_reap,                                                                         \
+	  (struct ff3fs_batch *, struct ff3fs_completion *, unsigned, unsigned,                    \
+	   const struct timespec *))                                                               \
 	C(int, stat, (struct ff3fs *, uint64_t, const char *, unsigned, struct ff3fs_attr *))      \
 	C(int, access, (struct ff3fs *, uint64_t, const char *, int, unsigned))                    \
 	C(int, mkdir, (struct ff3fs *, uint64_t, const char *, mode_t))                            \

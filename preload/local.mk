@@ -5,6 +5,7 @@ preload_sources = \
 	%D%/aio_ctx.c %D%/aio_ctx.h \
 	%D%/aio_notify.c \
 	%D%/async.c %D%/async.h \
+	%D%/async_batch.c %D%/async_batch.h \
 	%D%/calls.h \
 	%D%/core.c %D%/core.h \
 	%D%/dispatch.c %D%/dispatch.h %D%/dispatch_internal.h \

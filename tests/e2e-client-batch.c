@@ -1,4 +1,6 @@
 /* e2e-client: batches, threads, signals. */
+#include <sched.h>
+
 #include "e2e-client.h"
 
 void test_batch(void)
@@ -79,6 +81,92 @@ void test_batch(void)
 	free(buf);
 	free(got);
 	free(c);
+}
+
+/* --- One thread submits, another reaps ----------------------------------------------------- */
+
+enum { PAIR_OPS = 6000, PAIR_ROOM = 512, PAIR_LEN = 3000, PAIR_BIG = 40 << 20 };
+
+struct pair {
+	struct ff3fs_batch *b;
+	_Atomic unsigned n_sent, n_reaped;
+	uint8_t seen[PAIR_OPS];
+	int64_t wrong;
+};
+
+static void *pair_reaper(void *arg)
+{
+	struct ff3fs_completion c[64];
+	struct pair *p = arg;
+
+	while (p->n_reaped < PAIR_OPS) {
+		int n;
+
+		if (p->n_sent == p->n_reaped) {
+			sched_yield();
+			continue;
+		}
+		n = ff3fs_batch_reap(p->b, c, 1, 64, NULL);
+		CHECK(n >= 0);
+		for (int i = 0; i < n; i++) {
+			size_t k = (size_t)(uintptr_t)c[i].user;
+
+			p->seen[k]++;
+			p->wrong += c[i].result != PAIR_LEN;
+		}
+		p->n_reaped += (unsigned)n;
+	}
+	return NULL;
+}
+
+void test_batch_pair(void)
+{
+	struct ff3fs_file *f = open_file(fs, in_dir("pair"), O_CREAT | O_RDWR);
+	uint8_t *buf = malloc((size_t)PAIR_LEN * PAIR_ROOM), *big = malloc(PAIR_BIG);
+	struct pair *p = calloc(1, sizeof *p);
+	struct ff3fs_completion c;
+	pthread_t reaper;
+	uint64_t s = 9;
+
+	fill(buf, (size_t)PAIR_LEN * PAIR_ROOM, 0, 1);
+	OK(ff3fs_batch_new(fs, PAIR_ROOM, &p->b));
+	EQ(ff3fs_pwrite(f, buf, (size_t)PAIR_LEN * PAIR_ROOM, 0), (long long)PAIR_LEN * PAIR_ROOM);
+	EQ(pthread_create(&reaper, NULL, pair_reaper, p), 0);
+	for (size_t i = 0; i < PAIR_OPS;) {
+		off_t at = (off_t)(random_u64(&s) % PAIR_ROOM) * PAIR_LEN;
+		int r = i % 3 ? ff3fs_batch_read(p->b, f, big + i * PAIR_LEN % (PAIR_BIG - PAIR_LEN),
+						 PAIR_LEN, at, (void *)(uintptr_t)i) :
+				ff3fs_batch_write(p->b, f, buf + at, PAIR_LEN, at, (void *)(uintptr_t)i);
+
+		CHECK(r == 0 || r == -EAGAIN);
+		i += r == 0;
+		/* Alone, or a few, and then a pause that lets the other thread fall asleep. */
+		if (r < 0 || random_u64(&s) % 8 == 0 || i == PAIR_OPS) {
+			CHECK(ff3fs_batch_submit(p->b) >= 0);
+			p->n_sent = (unsigned)i;
+			while (random_u64(&s) % 4 == 0 && p->n_reaped < i)
+				;
+		}
+	}
+	EQ(pthread_join(reaper, NULL), 0);
+	for (size_t i = 0; i < PAIR_OPS; i++)
+		EQ(p->seen[i], 1);
+	EQ(p->wrong, 0);
+	/* More pieces than go out at once. */
+	fill(big, PAIR_BIG, 0, 7);
+	OK(ff3fs_batch_write(p->b, f, big, PAIR_BIG, 0, NULL));
+	EQ(ff3fs_batch_reap(p->b, &c, 1, 1, NULL), 1);
+	EQ(c.result, PAIR_BIG);
+	memset(big, 0, PAIR_BIG);
+	OK(ff3fs_batch_read(p->b, f, big, PAIR_BIG, 0, NULL));
+	EQ(ff3fs_batch_reap(p->b, &c, 1, 1, NULL), 1);
+	EQ(c.result, PAIR_BIG);
+	EQ(differs(big, PAIR_BIG, 0, 7), -1);
+	ff3fs_batch_free(p->b);
+	OK(ff3fs_close(f));
+	free(big);
+	free(buf);
+	free(p);
 }
 
 struct thread_arg {

@@ -104,6 +104,7 @@ static const struct {
 	{ "fork", test_fork },		 { "forkbusy", test_fork_busy },
 			 { "unlinked", test_unlinked },	  { "cut", test_cut },
 	{ "coherence", test_coherence }, { "readahead", test_read_ahead }, { "batch", test_batch },
+	{ "pair", test_batch_pair },
 	{ "threads", test_threads },	 { "signals", test_signals },
 };
 

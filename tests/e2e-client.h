@@ -73,6 +73,7 @@ void test_cut(void);
 void test_coherence(void);
 void test_read_ahead(void);
 void test_batch(void);
+void test_batch_pair(void);
 void test_threads(void);
 void test_signals(void);
 

@@ -10,6 +10,6 @@ check "every call" "$client" "$@"
 cat "$tmp/check.out"
 # One connection to each daemon, no copies, no read-ahead: the same must hold.
 FF3FS_CLIENT_CONNECTIONS=1 FF3FS_CLIENT_WRITE_HOLD=0 FF3FS_CLIENT_READ_AHEAD=0 \
-	check "with one connection, no copies, no read-ahead" "$client" calls model fork batch threads
+	check "with one connection, no copies, no read-ahead" "$client" calls model fork batch pair threads
 # Copies are few: writers sync.
-FF3FS_CLIENT_WRITE_HOLD=256K check "with few copies" "$client" model threads batch
+FF3FS_CLIENT_WRITE_HOLD=256K check "with few copies" "$client" model threads batch pair

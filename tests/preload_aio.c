@@ -196,7 +196,7 @@ static void bad(aio_context_t ctx)
 static void bad_events(aio_context_t ctx)
 {
 	int fd = file("data", O_RDWR);
-	struct timespec now = { 0, 0 }, short_time = { 0, 20000000 };
+	struct timespec now = { 0, 0 }, short_time = { 0, 400000000 };
 	char b[16];
 
 	request(0, IOCB_CMD_PREAD, fd, b, 8, 0);
@@ -259,7 +259,7 @@ static void mixed(aio_context_t ctx)
 {
 	int fd = file("data", O_RDWR), p[2], native;
 	char name[] = "/tmp/preload-aio.XXXXXX", a[8], b[8], c[8];
-	struct timespec short_time = { 0, 20000000 };
+	struct timespec short_time = { 0, 400000000 };
 	pid_t child;
 
 	native = mkstemp(name);

@@ -97,6 +97,7 @@ static void data(void)
 	SHOW(aio_fsync(O_DSYNC, fill(&a, fd, NULL, 0, 0)));
 	end("data sync", &a);
 	SHOW(aio_fsync(O_SYNC, fill(&a, in, NULL, 0, 0)));
+	end("sync, read-only", &a);
 	SHOW(aio_fsync(0, fill(&a, fd, NULL, 0, 0)));
 	SHOW(aio_fsync(O_SYNC, fill(&a, 9999, NULL, 0, 0)));
 	SHOW(aio_read(fill(&a, out, buf, 4, 0)));

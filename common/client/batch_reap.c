@@ -1,19 +1,13 @@
 /* Purpose: reaping batches; see batch.c.
  *
  * Threads and fork: as there. */
+#include <sched.h>
+
 #include "batch.h"
 
 /* How many calls are waited for at a time; looking at all of thousands would cost more. */
 #define WAIT_MAX 256u
 #define WAIT_SLICE_NS (10 * FF3_NSEC_PER_MSEC)
-
-static void calls_remove(struct ff3fs_batch *b, struct ff3_batch_piece *p)
-{
-	struct ff3_rpc_call *last = b->calls[--b->n_calls];
-
-	b->calls[p->slot] = last;
-	ff3_batch_piece_of(last)->slot = p->slot;
-}
 
 static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 {
@@ -21,7 +15,9 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 	struct ff3_batch_op *op = p->op;
 	int r;
 
-	calls_remove(b, p);
+	/* The thread that sent it is about to say so. */
+	while (!atomic_load(&p->linked))
+		sched_yield();
 	/* From here on it is an ordinary piece; usually there is nothing to wait for. */
 	p->piece.call.done = NULL;
 	r = ff3_piece_wait(&p->piece, &retry);
@@ -34,11 +30,7 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 		   ff3_hold_check_read(op->file->inode, &p->piece)) {
 		op->is_short = true;
 	}
-	if (r < 0)
-		ff3_op_fail(op, r);
-	op->n_active--;
-	ff3_batch_piece_put(b, p);
-	ff3_batch_continue(b, op);
+	ff3_batch_piece_over(b, op, p, r);
 }
 
 static void take_arrived(struct ff3fs_batch *b)
@@ -100,9 +92,9 @@ static void settle_writes(struct ff3_batch_op *first)
 		}
 }
 
-static void settle(struct ff3fs_batch *b)
+static void settle(struct ff3_batch_op *first)
 {
-	for (struct ff3_batch_op *op = b->done.first; op; op = op->next) {
+	for (struct ff3_batch_op *op = first; op; op = op->next) {
 		if (op->settled)
 			continue;
 		if (op->write)
@@ -121,48 +113,97 @@ static void file_unref(struct ff3fs_file *file)
 	}
 }
 
+/* Settles what is done, and moves it behind what is settled already. */
+static void settle_done(struct ff3fs_batch *b)
+{
+	struct ff3_op_list done = { NULL, NULL };
+
+	ff3_batch_lock(b);
+	if (b->done.first) {
+		done = b->done;
+		b->done.first = NULL;
+		b->done.last = &b->done.first;
+	}
+	ff3_batch_unlock(b);
+	if (!done.first)
+		return;
+	settle(done.first);
+	*b->settled.last = done.first;
+	b->settled.last = done.last;
+}
+
 static unsigned hand_out(struct ff3fs_batch *b, struct ff3fs_completion *ret, unsigned max)
 {
 	unsigned n = 0;
 
-	settle(b);
-	while (n < max && b->done.first) {
-		struct ff3_batch_op *op = ff3_ops_take(&b->done);
+	settle_done(b);
+	while (n < max && b->settled.first) {
+		struct ff3_batch_op *op = ff3_ops_take(&b->settled);
 
 		ret[n++] = (struct ff3fs_completion){
 			.user = op->user,
 			.result = op->result < 0 ? ff3_public((int)op->result) : op->result,
 		};
 		file_unref(op->file);
+		ff3_batch_lock(b);
 		op->next = b->free;
 		b->free = op;
 		b->n_outstanding--;
+		ff3_batch_unlock(b);
 	}
 	return n;
 }
 
-/* Waits for any reply, at most until deadline_ns, and not for long at a time: only some of the calls
- * are looked at, and in another order the next time. */
-static void wait_some(struct ff3fs_batch *b, uint64_t deadline_ns)
+/* Some of the calls under way; others the next time. */
+static size_t some_calls(struct ff3fs_batch *b, struct ff3_rpc_call *ret[WAIT_MAX], size_t *ret_all)
 {
-	size_t n = MIN(b->n_calls, (size_t)WAIT_MAX);
-	uint64_t until = deadline_ns;
+	size_t n;
 
-	if (n < b->n_calls)
-		until = MIN(until, ff3_boottime_ns() + WAIT_SLICE_NS);
-	ff3_rpc_wait_one(b->calls, n, until);
-	if (n < b->n_calls && !atomic_load(&b->arrived)) {
-		for (size_t i = 0; i < n; i++) {
-			struct ff3_rpc_call *other = b->calls[b->n_calls - 1 - i];
-
-			if (b->n_calls - 1 - i <= i)
-				break;
-			b->calls[b->n_calls - 1 - i] = b->calls[i];
-			b->calls[i] = other;
-			ff3_batch_piece_of(b->calls[i])->slot = i;
-			ff3_batch_piece_of(b->calls[b->n_calls - 1 - i])->slot = b->n_calls - 1 - i;
-		}
+	ff3_batch_lock(b);
+	n = MIN(b->n_calls, (size_t)WAIT_MAX);
+	for (size_t i = 0; i < n; i++) {
+		b->looked_at = b->looked_at + 1 < b->n_calls ? b->looked_at + 1 : 0;
+		ret[i] = b->calls[b->looked_at];
 	}
+	*ret_all = b->n_calls;
+	ff3_batch_unlock(b);
+	return n;
+}
+
+/* Waits for any reply, or for more to wait for, at most until deadline_ns; not for long at a time if only
+ * some of the calls are looked at. Returns one of them. */
+static struct ff3_batch_piece *wait_some(struct ff3fs_batch *b, uint64_t deadline_ns)
+{
+	struct ff3_rpc_call *calls[WAIT_MAX];
+	size_t all, n;
+
+	/* Cleared before arrived and calls are looked at: what comes later raises it again. */
+	atomic_store(&b->interrupt.raised, false);
+	n = some_calls(b, calls, &all);
+	if (n < all)
+		deadline_ns = MIN(deadline_ns, ff3_boottime_ns() + WAIT_SLICE_NS);
+	if (!atomic_load(&b->arrived))
+		ff3_rpc_wait_interruptible(calls, n, deadline_ns, &b->interrupt);
+	return n ? ff3_batch_piece_of(calls[0]) : NULL;
+}
+
+static size_t n_under_way(struct ff3fs_batch *b)
+{
+	size_t n;
+
+	ff3_batch_lock(b);
+	n = b->n_calls;
+	ff3_batch_unlock(b);
+	return n;
+}
+
+/* Takes what has arrived, without waiting for more. */
+static void look(struct ff3fs_batch *b)
+{
+	struct ff3_rpc_call *calls[WAIT_MAX];
+	size_t all, n = some_calls(b, calls, &all);
+
+	ff3_rpc_poll(calls, n);
 }
 
 static uint64_t deadline_of(const struct ff3fs_batch *b, const struct timespec *timeout)
@@ -181,6 +222,7 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 	FF3_ENTER();
 	uint64_t deadline = deadline_of(batch, timeout);
 	uint64_t progress = ff3_boottime_ns(), now;
+	struct ff3_batch_piece *one;
 	bool polled = false;
 	unsigned n = 0;
 
@@ -188,26 +230,27 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 		return -EINVAL;
 	ff3_batch_submit(batch);
 	for (;;) {
+		unsigned before = n;
+
 		take_arrived(batch);
-		if (batch->done.first) {
-			n += hand_out(batch, ret + n, max - n);
-			progress = ff3_boottime_ns();
-		}
+		n += hand_out(batch, ret + n, max - n);
 		now = ff3_boottime_ns();
-		if ((n >= min && (n > 0 || polled)) || batch->n_calls == 0 ||
+		if (n > before)
+			progress = now;
+		if ((n >= min && (n > 0 || polled)) || n_under_way(batch) == 0 ||
 		    (now >= deadline && polled))
 			return (int)n;
 		if (n >= min || now >= deadline) {
 			/* Not to wait, but to see what is there. */
-			ff3_rpc_poll(batch->calls, MIN(batch->n_calls, (size_t)WAIT_MAX));
+			look(batch);
 			polled = true;
 			continue;
 		}
-		wait_some(batch, MIN(deadline, progress + batch->fs->timeout_ns));
+		one = wait_some(batch, MIN(deadline, progress + batch->fs->timeout_ns));
 		/* A daemon that hangs: its calls are finished, and so fail, in the ordinary way. */
-		if (!atomic_load(&batch->arrived) &&
+		if (one && !atomic_load(&batch->arrived) &&
 		    ff3_boottime_ns() >= progress + batch->fs->timeout_ns)
-			piece_finish(batch, ff3_batch_piece_of(batch->calls[0]));
+			piece_finish(batch, one);
 	}
 }
 
@@ -226,6 +269,7 @@ EXPORT void ff3fs_batch_free(struct ff3fs_batch *b)
 		b->spare = p->next;
 		free(p);
 	}
+	pthread_mutex_destroy(&b->lock);
 	free(b->calls);
 	free(b->ops);
 	free(b);

@@ -9,8 +9,9 @@
  * -FF3FS_REDIRECT is returned where a symbolic link or ".." leads out of the file system;
  * ff3fs_redirect() then tells where to, for the calling thread.
  *
- * Threads: every call is thread-safe. Calls on one file may run in parallel; a batch belongs to
- * one thread at a time. The library starts one thread of its own, at the first buffered write.
+ * Threads: every call is thread-safe. Calls on one file may run in parallel; of a batch, one
+ * thread at a time submits and one reaps. The library starts one thread of its own, at the first
+ * buffered write.
  * Fork: a child may use everything it inherited; it speaks on connections of its own. Buffered
  * writes are flushed before the fork. Between vfork and exec nothing may be called.
  * Signals: not async-signal-safe. A call from a handler that interrupted another call returns
@@ -189,10 +190,12 @@ int ff3fs_batch_read(struct ff3fs_batch *batch, struct ff3fs_file *file, void *b
 		     off_t offset, void *user);
 int ff3fs_batch_write(struct ff3fs_batch *batch, struct ff3fs_file *file, const void *buf,
 		      size_t len, off_t offset, void *user);
-/* Sends what was queued. Returns how many operations are outstanding. */
+/* Sends what was queued. Returns how many operations are outstanding. One thread may queue and submit
+ * while another reaps: a sleeping reaper takes notice of what is submitted. */
 int ff3fs_batch_submit(struct ff3fs_batch *batch);
 /* Submits, then reaps between min and max completions, in order of completion; waits at most
- * timeout (NULL: for ever). Returns how many, perhaps fewer than min on timeout. */
+ * timeout (NULL: for ever). Returns how many, perhaps fewer than min on timeout or when no more
+ * operations are under way. */
 int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *ret, unsigned min,
 		     unsigned max, const struct timespec *timeout);
 

@@ -15,6 +15,7 @@
  * retrying is the caller's decision, since it knows what the request does. */
 #pragma once
 
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "../wire/wire.h"
@@ -107,6 +108,16 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 /* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
  * callbacks which: no call is missed that another thread completes just now. */
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* The same, until another thread interrupts it. Zero-initialise; one waits at a time. */
+struct ff3_rpc_interrupt {
+	_Atomic bool raised; /* stays so until the waiting thread clears it */
+	_Atomic bool asleep;
+	struct ff3_rpc_waiter *w; /* where; valid while asleep */
+};
+int ff3_rpc_wait_interruptible(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns,
+			       struct ff3_rpc_interrupt *interrupt);
+/* From any thread, and from call.done. */
+void ff3_rpc_interrupt(struct ff3_rpc_interrupt *interrupt);
 /* Receives what has arrived on the connections of calls, without waiting. */
 void ff3_rpc_poll(struct ff3_rpc_call **calls, size_t n);
 /* Waits until at least one more of the calls is done than when it began, or deadline. */

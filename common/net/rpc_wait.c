@@ -109,6 +109,7 @@ struct wait {
 	size_t goal; /* so many shall be done */
 	uint64_t deadline_ns;
 	struct ff3_rpc_waiter *w; /* once it is needed */
+	struct ff3_rpc_interrupt *interrupt; /* or NULL */
 	bool stay_awake; /* a call is ending and nobody will tell us */
 	uint32_t seen; /* w->word at the beginning of the round */
 	struct ff3_rpc_conn *conns[WAIT_CONNS]; /* of calls not done; the first n_mine we read */
@@ -126,6 +127,8 @@ static bool reached(const struct wait *wait)
 {
 	size_t n = 0;
 
+	if (wait->interrupt && atomic_load(&wait->interrupt->raised))
+		return true;
 	for (size_t i = 0; i < wait->n && n < wait->goal; i++)
 		n += ff3_rpc_is_done(wait->calls[i]);
 	return n >= wait->goal;
@@ -281,6 +284,7 @@ static int poll_ms(uint64_t left_ns)
  * for a tick. */
 static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 {
+	bool others = wait->n_mine < wait->n_conns || wait->interrupt;
 	struct pollfd p[WAIT_CONNS + 1];
 	nfds_t n = 0;
 	uint64_t value;
@@ -288,10 +292,10 @@ static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 
 	for (unsigned i = 0; i < wait->n_mine; i++)
 		p[n++] = (struct pollfd){ .fd = wait->conns[i]->fd, .events = POLLIN };
-	if (wait->n_mine < wait->n_conns)
+	if (others)
 		p[n++] = (struct pollfd){ .fd = wait->w->event_fd, .events = POLLIN };
 	r = poll(p, n, poll_ms(MIN(left_ns, FF3_RPC_RECV_TICK_NS)));
-	if (r > 0 && wait->n_mine < wait->n_conns && p[n - 1].revents)
+	if (r > 0 && others && p[n - 1].revents)
 		(void)!read(wait->w->event_fd, &value, sizeof value);
 	return r;
 }
@@ -344,13 +348,68 @@ static void drain_mine(struct wait *wait)
 		drain_peer(wait->conns[i]->peer);
 }
 
+/* From here on the thread can be woken by ff3_rpc_interrupt. False: it need not sleep any more. */
+static bool fall_asleep(struct wait *wait)
+{
+	struct ff3_rpc_interrupt *i = wait->interrupt;
+
+	if (!i)
+		return true;
+	i->w = wait->w;
+	atomic_store(&i->asleep, true);
+	if (!atomic_load(&i->raised))
+		return true;
+	atomic_store(&i->asleep, false);
+	return false;
+}
+
+static void awake(struct wait *wait)
+{
+	if (wait->interrupt)
+		atomic_store(&wait->interrupt->asleep, false);
+}
+
+void ff3_rpc_interrupt(struct ff3_rpc_interrupt *i)
+{
+	atomic_store(&i->raised, true);
+	if (atomic_exchange(&i->asleep, false))
+		ff3_rpc_wake(i->w);
+}
+
+/* Nothing can be read, or others read. */
+static void sleep_round(struct wait *wait, uint64_t left_ns)
+{
+	bool drain = false;
+
+	if (wait->n_mine > 0 && read_all(wait))
+		return;
+	if (!fall_asleep(wait))
+		return;
+	if (wait->n_mine == 0)
+		futex_wait(wait->w, wait->seen, left_ns == UINT64_MAX ? 0 : left_ns);
+	else
+		drain = sleep_in_poll(wait, left_ns) == 0;
+	awake(wait);
+	if (drain)
+		drain_mine(wait);
+}
+
+/* Has what the thread can be woken by, if anybody else shall wake it. */
+static bool wakeable(const struct wait *wait)
+{
+	return wait->n_mine == 0 || (wait->n_mine == wait->n_conns && !wait->interrupt) ||
+	       wait->w->event_fd >= 0;
+}
+
 /* One round: joins connections, then reads or sleeps once. */
 static int wait_round(struct wait *wait, uint64_t left_ns)
 {
 	int r;
 
 	wait->stay_awake = false;
-	r = join_all(wait);
+	if (wait->interrupt && !wait->w)
+		wait->w = ff3_rpc_waiter_get();
+	r = wait->interrupt && !wait->w ? -ENOMEM : join_all(wait);
 	if (r < 0 || reached(wait))
 		return r;
 	if (wait->stay_awake) {
@@ -358,7 +417,8 @@ static int wait_round(struct wait *wait, uint64_t left_ns)
 		leave_others(wait);
 		return 0;
 	}
-	if (wait->n_conns == 1 && wait->n_mine == 1 && left_ns >= FF3_RPC_RECV_TICK_NS) {
+	if (wait->n_conns == 1 && wait->n_mine == 1 && left_ns >= FF3_RPC_RECV_TICK_NS &&
+	    !wait->interrupt) {
 		r = ff3_rpc_receive(wait->conns[0], true);
 		if (r < 0)
 			leave_mine(wait, 0);
@@ -366,14 +426,10 @@ static int wait_round(struct wait *wait, uint64_t left_ns)
 			drain_mine(wait);
 		return 0;
 	}
-	if (wait->n_mine == 0) {
-		futex_wait(wait->w, wait->seen, left_ns == UINT64_MAX ? 0 : left_ns);
-	} else if (wait->n_mine < wait->n_conns && wait->w->event_fd < 0) {
-		/* Others could not wake us in poll yet: once more around. */
+	if (wakeable(wait))
+		sleep_round(wait, left_ns);
+	else /* once more around */
 		r = ff3_rpc_waiter_pollable(wait->w);
-	} else if (!read_all(wait) && sleep_in_poll(wait, left_ns) == 0) {
-		drain_mine(wait);
-	}
 	leave_others(wait);
 	return r;
 }
@@ -482,6 +538,15 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 {
 	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };
+
+	return n > 0 ? wait_for(&wait, false) : 0;
+}
+
+int ff3_rpc_wait_interruptible(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns,
+			       struct ff3_rpc_interrupt *interrupt)
+{
+	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns,
+			     .interrupt = interrupt };
 
 	return n > 0 ? wait_for(&wait, false) : 0;
 }
