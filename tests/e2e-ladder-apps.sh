@@ -21,13 +21,13 @@ twin_with '16: git' git -- 'cd $D; git init -q -b main repo; cd repo; mkdir -p a
 # An aborted transaction leaves a journal that the next one to open the file rolls back.
 sqlite='pragma cache_size=20; create table t(i integer primary key, s text); begin; insert into t select value, hex(zeroblob(50)) || value from generate_series(1,5000); commit;
 	create index x on t(s); delete from t where i%3=0; vacuum; pragma integrity_check; select count(*), sum(i), min(s) from t;'
-for mode in delete truncate persist; do
+for mode in delete truncate persist wal; do
 	twin_with "17, 29: sqlite, journal_mode=$mode" sqlite3 -- "cd \$D; sqlite3 q.db 'pragma journal_mode=$mode; $sqlite'
 	for i in 1 2 3; do (sqlite3 -cmd '.timeout 30000' q.db 'insert into t(s) values(\"one\")') & done; wait; sqlite3 q.db \"select count(*) from t where s='one'\"
 	{ printf '%s\n' 'pragma cache_size=2; begin; update t set s=s||1;' '.shell kill -9 \$PPID' | sqlite3 q.db; } 2>/dev/null || echo killed; ls | wc -l; sqlite3 q.db 'pragma integrity_check; select count(*), sum(i) from t'; sqlite3 q.db .dump | md5sum; rm q.db*; ls"
 done
 
-# A write-ahead log, used by one process at a time.
+# A write-ahead log that was not written back, and what a killed process left of one.
 twin_with '29: sqlite, journal_mode=wal' sqlite3 -- "cd \$D; sqlite3 q.db 'pragma journal_mode=wal; $sqlite'; sqlite3 q.db 'pragma wal_autocheckpoint=0; insert into t(s) select value from generate_series(1,3000); select count(*) from t'
 	{ printf '%s\n' 'insert into t(s) values(7);' '.shell kill -9 \$PPID' | sqlite3 q.db; } 2>/dev/null || echo killed; ls; sqlite3 q.db 'pragma integrity_check; select count(*), sum(i) from t; pragma wal_checkpoint(truncate)'; sqlite3 q.db .dump | md5sum; ls; rm q.db"
 

@@ -18,7 +18,7 @@ run() {
 	say "ok: $1"
 }
 
-for engine in psync sync vsync pvsync pvsync2 libaio mmap; do
+for engine in psync sync vsync pvsync pvsync2 libaio posixaio mmap io_uring; do
 	fio --enghelp 2>/dev/null | grep -qw "$engine" || { say "not run: $engine: this fio has none"; continue; }
 	[ $engine = io_uring ] && export FF3FS_INTERCEPT=full # fio makes its calls by the instruction
 	run "$engine in sequence" --ioengine=$engine --rw=write --bs=128k --iodepth=8 --size=4m $verify

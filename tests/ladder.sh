@@ -11,9 +11,9 @@
 #	 7 fork Pool                        e2e-preload-python    22 cd, relative paths   e2e-preload-tools
 #	 8 cp tar dd                        e2e-preload-tools     23 __xstat binary       e2e-preload-closed
 #	 9 fio                              e2e-ladder-fio        24 scripts, dlopen      e2e-preload-closed
-#	10 fails closed                     e2e-preload-closed     25 torch, safetensors   e2e-ladder-python
+#	10 fails closed                     e2e-preload-closed    25 torch, safetensors   e2e-ladder-python
 #	11 what a process pays              e2e-ladder-cost       26 fio io_uring         e2e-ladder-fio
-#	12 allocators, valgrind, ASan       e2e-ladder-others     27 Go and static        e2e-preload-closed
+#	12 allocators, valgrind, ASan       e2e-ladder-others     27 Go and static        e2e-notify
 #	13 a second preload                 e2e-ladder-others     28 musl                 e2e-preload-closed
 #	14 1,000 threads, SIGALRM           e2e-preload-calls     29 writable MAP_SHARED  e2e-ladder-apps
 #	15 python spawn, forkserver         e2e-ladder-python
