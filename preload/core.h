@@ -12,6 +12,7 @@
 #define CORE_FUNCTIONS(C)                                                                          \
 	C(int, api_version, (void))                                                                \
 	C(int, new, (const char *, struct ff3fs **))                                               \
+	C(const char *, mount_dir, (const struct ff3fs *))                                         \
 	C(const char *, conf_error, (void))                                                        \
 	C(const char *, redirect, (void))                                                          \
 	C(const char *, last_error, (void))                                                        \

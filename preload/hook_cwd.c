@@ -3,7 +3,8 @@
  * `cwd` is its inode; relative paths start there (where.c). The kernel's own working directory is
  * meanwhile an empty directory that has been removed already, so that a relative path in a call we
  * do not see finds nothing; and its name, "ff3fs-cwd:<inode>:<unique>", is how programs started
- * from here know where they are: exec and fork keep it, whatever the environment.
+ * from here know where they are: exec and fork keep it, whatever the environment. Where the file system is
+ * mounted at the prefix, the kernel can have it, and so do programs that are not preloaded.
  *
  * Threads: `cwd` is one word. Fork: inherited. vfork: the child's kernel directory is its own,
  * `cwd` is the parent's and stays; the child's is noted in the thread they share. */
@@ -12,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "mount.h"
 #include "raw.h"
 
 static _Atomic uint64_t cwd;
@@ -46,12 +48,12 @@ void cwd_init(void)
 	const char *rest;
 	uint64_t ino;
 	int index;
-	long n;
+	long n, r;
 
 	/* Removed directories have no path; the supervisor of ff3fs run --notify gives one of ours. */
-	n = RAW(getcwd, buf, sizeof buf);
-	if (n != -ENOENT &&
-	    (n < 0 || prefix_classify_normal(buf, &rest, &index) != PREFIX_INSIDE))
+	r = RAW(getcwd, buf, sizeof buf);
+	if (r != -ENOENT &&
+	    (r < 0 || prefix_classify_normal(buf, &rest, &index) != PREFIX_INSIDE))
 		return;
 	n = RAW(readlinkat, AT_FDCWD, "/proc/self/cwd", buf, sizeof buf - 1);
 	if (n <= 0)
@@ -59,6 +61,8 @@ void cwd_init(void)
 	buf[n] = '\0';
 	if (placeholder_cwd_parse(buf, &ino))
 		cwd = ino;
+	else if (r != -ENOENT)
+		cwd = mount_cwd();
 }
 
 int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size)
@@ -131,6 +135,8 @@ static int find_target(void *arg, void *out)
 	if (!S_ISDIR(a.mode))
 		return -ENOTDIR;
 	t->ino = a.ino;
+	if (!mount_over_prefix(w.fs, a.ino, t->native))
+		t->native[0] = '\0';
 	return CALL(access, w.fs, a.ino, "", X_OK, 0);
 }
 
@@ -144,9 +150,13 @@ static void now_at(uint64_t ino)
 	}
 }
 
+/* To where the kernel knows the directory, if it does. */
 static int enter(const struct target *t)
 {
-	int r = t->ino ? park(t->ino) : (int)RAW(chdir, t->native);
+	int r = t->native[0] ? (int)RAW(chdir, t->native) : -ENOENT;
+
+	if (r < 0 && t->ino)
+		r = park(t->ino);
 
 	if (r == 0)
 		now_at(t->ino);
@@ -199,6 +209,8 @@ int hook_fchdir(int fd)
 	if (r < 0)
 		return (int)hook_result(r);
 	t.ino = o->ino;
+	if (!mount_over_prefix(fs, o->ino, t.native))
+		t.native[0] = '\0';
 	return (int)hook_result(enter(&t));
 }
 

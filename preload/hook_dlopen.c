@@ -1,6 +1,6 @@
 /* Purpose: loading shared objects from our files. The linker opens files itself, by name: it gets the
  * name of a memfd with the object's contents. The same object again must be the same handle, so the
- * memfds stay open.
+ * memfds stay open. Where there is a mount, the object is loaded from there.
  *
  * Threads: `mutex` guards the list of loaded objects. */
 #include "hook.h"
@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "map.h"
+#include "mount.h"
 #include "raw.h"
 
 struct object {
@@ -62,6 +63,10 @@ static int object_path(const char *path, char out[PATH_MAX])
 	}
 	if (r > 0)
 		r = CALL(fstat, o->file, &a);
+	if (r >= 0 && mount_for_exec(core_loaded(), a.ino, out)) {
+		fd_close(fd);
+		return 0;
+	}
 	if (r >= 0) {
 		pthread_mutex_lock(&mutex);
 		r = object_fd(o->file, &a);

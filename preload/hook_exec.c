@@ -2,7 +2,8 @@
  *
  * The kernel cannot execute a file of ours. A program is read into a memfd, which is executed; a
  * script's first line is read here, and its interpreter executed with the script's path, which
- * the interpreter opens through the shim. Two things differ from a mount: /proc/self/exe names a
+ * the interpreter opens through the shim. Where there is a mount (mount.h), programs are executed from
+ * there. Without one, two things differ from it: /proc/self/exe names a
  * memfd (so $ORIGIN does not work), and a native script whose interpreter is below a prefix is
  * opened by the kernel, which does not find it.
  *
@@ -17,6 +18,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "mount.h"
 #include "raw.h"
 #include "shared_map.h"
 
@@ -30,7 +32,7 @@ extern char **environ;
 struct program {
 	int memfd;
 	char head[HEAD];
-	char native[PATH_MAX]; /* set if a link led out */
+	char native[PATH_MAX]; /* set if a link led out, or there is a mount */
 };
 
 struct fetch {
@@ -43,13 +45,18 @@ static int read_program(struct where *w, struct ff3fs_file *file, struct program
 	static const size_t piece = 1 << 20;
 	_cleanup_free_ char *buf = malloc(piece);
 	off_t at = 0;
-	ssize_t n;
+	ssize_t n = CALL(pread, file, p->head, sizeof p->head - 1, 0);
 
+	if (n < 0)
+		return (int)n;
+	/* A script keeps the name by which it was called. */
+	if (memcmp(p->head, "#!", 2) != 0 &&
+	    mount_for_exec(w->fs, CALL(file_ino, file), p->native))
+		return 0;
+	p->native[0] = '\0';
 	if (!buf)
 		return -ENOMEM;
 	while ((n = CALL(pread, file, buf, piece, at)) > 0) {
-		if (at == 0)
-			memcpy(p->head, buf, MIN((size_t)n, sizeof p->head - 1));
 		if (RAW(pwrite64, p->memfd, buf, n, at) != n)
 			return -ENOMEM;
 		at += n;

@@ -15,6 +15,7 @@ preload_sources = \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fifo.c \
 	%D%/fork.c \
+	%D%/mount.c %D%/mount.h \
 	%D%/hook.h %D%/hooks.h \
 	%D%/hook_aio.c \
 	%D%/hook_copy.c \

@@ -51,10 +51,11 @@ say "ok: mounted by process ${mount_pid[$tmp/m]}"
 
 # twin WHAT SCRIPT: runs it in both places, which are $D; the scripts go on in the same two trees.
 export SCRATCH=$tmp/scratch
+with=
 twin() {
-	(cd / && D=$tmp/local bash -c "$2") >"$tmp/want" 2>&1
+	(cd / && D=$tmp/local $with bash -c "$2") >"$tmp/want" 2>&1
 	echo "status $?" >>"$tmp/want"
-	(cd / && D=$tmp/m bash -c "$2") >"$tmp/got" 2>&1
+	(cd / && D=$tmp/m $with bash -c "$2") >"$tmp/got" 2>&1
 	echo "status $?" >>"$tmp/got"
 	sed -i "s,$tmp/local,DIR,g" "$tmp/want"
 	sed -i "s,$tmp/m,DIR,g" "$tmp/got"
@@ -128,7 +129,7 @@ fi
 if command -v go >/dev/null; then
 	check 'builds a Go program' env HOME="$tmp" GO111MODULE=off CGO_ENABLED=0 go build -o "$tmp/walk" "$srcdir/tests/walk.go"
 	export walk=$tmp/walk
-	twin 'a Go program' '$walk -write $D | grep -v ^DIR.*drwx'
+	twin 'a Go program' '$walk -write $D | grep -v "^$D d"'
 else
 	say 'skipped: go is not installed'
 fi
@@ -136,7 +137,7 @@ fi
 # --- Random reads, writes, truncations, mappings; two mounts --------------------------------------
 mount_at "$tmp/two"
 if [ -x /usr/bin/python3 ]; then
-	steps=400
+	steps=200
 	[ "${SCALE:-}" = full ] && steps=20000
 	check 'a file against its model' /usr/bin/python3 "$srcdir/tests/mount_model.py" "$tmp/m/model" - $steps $((RANDOM))
 	check 'the same, with a second mount looking on' /usr/bin/python3 "$srcdir/tests/mount_model.py" \
@@ -179,6 +180,77 @@ equal 'ioctl: any alignment' 1 "$(/usr/bin/python3 -c "
 import fcntl, struct
 print(struct.unpack('i', fcntl.ioctl(open('$tmp/m/both'), 0x80046664, b'0000'))[0])")"
 on rm "$prefix/both" "$prefix/shared" "$prefix/numbers2" "$prefix/log" "$prefix/renamed"
+
+# --- Locks, everywhere the same --------------------------------------------------------------------
+lock_twice() { # lock_twice WHAT FIRST SECOND: who has the file by FIRST keeps SECOND from it
+	/usr/bin/python3 - "$2" "$3" <<-'PYTHON' || die "locks: $1"
+		import fcntl, os, subprocess, sys, time
+		def ask(path, kind, mode):
+		    # each in a process of its own, with the shim where the path is the prefix's
+		    code = ("import fcntl, sys\nf = open(sys.argv[1], 'r+')\n"
+		            "try: fcntl.%s(f, fcntl.%s)\nexcept BlockingIOError: print('busy')\n"
+		            "else: print('got')\nsys.stdout.flush(); sys.stdin.read()" % (kind, mode))
+		    env = dict(os.environ)
+		    if not path.startswith(os.environ['TMPTOP']):
+		        env['LD_PRELOAD'] = os.environ['SHIM']
+		    return subprocess.Popen([sys.executable, '-c', code, path], stdin=subprocess.PIPE,
+		                            stdout=subprocess.PIPE, text=True, env=env)
+		for kind in ('flock', 'lockf'):
+		    for mode, want in (('LOCK_EX', 'busy'), ('LOCK_SH', 'got')):
+		        a = ask(sys.argv[1], kind, mode)
+		        assert a.stdout.readline() == 'got\n'
+		        b = ask(sys.argv[2], kind, mode + ' | fcntl.LOCK_NB')
+		        got = b.stdout.readline().strip()
+		        assert got == want, (kind, mode, got)
+		        b.communicate('')
+		        if want == 'busy':
+		            c = ask(sys.argv[2], kind, mode) # waits
+		            a.communicate('')
+		            assert c.stdout.readline() == 'got\n'
+		            c.communicate('')
+		        else:
+		            a.communicate('')
+	PYTHON
+	say "ok: locks: $1"
+}
+export TMPTOP=$tmp SHIM=${sanitizer_runtime:+$sanitizer_runtime:}$shim
+echo >"$tmp/m/lock"
+lock_twice 'one mount' "$tmp/m/lock" "$tmp/m/lock"
+lock_twice 'two mounts' "$tmp/m/lock" "$tmp/two/lock"
+lock_twice 'a mount, then the shim' "$tmp/m/lock" "$prefix/lock"
+lock_twice 'the shim, then a mount' "$prefix/lock" "$tmp/two/lock"
+rm "$tmp/m/lock"
+twin 'a named pipe' 'cd $D; mkfifo p; stat -c %F p; echo through >p & cat p; wait; rm p'
+
+# --- The shim uses the mount -------------------------------------------------------------------------
+# At the prefix itself: the same outputs as in a local directory, also where only the kernel can know.
+(
+	export FF3FS_CLIENT_PREFIX=$tmp/m
+	with=on
+	cat >"$tmp/scratch/lib.c" <<-'C'
+		int from_library(void) { return 42; }
+	C
+	cat >"$tmp/scratch/main.c" <<-'C'
+		#include <stdio.h>
+		int from_library(void);
+		int main(void) { printf("%d\n", from_library()); return 0; }
+	C
+	export busybox=${busybox:-/bin/true}
+	twin 'prefix and mount: programs know where they are' 'cd $D; cp /usr/bin/readlink rl; ./rl /proc/self/exe; $D/rl /proc/self/exe; (cd / && exec $D/rl /proc/self/exe); python3 -c "import subprocess; print(subprocess.run([\"$D/rl\", \"/proc/self/exe\"], capture_output=True, text=True).stdout)"; rm rl'
+	twin 'prefix and mount: libraries by RUNPATH, $ORIGIN and LD_LIBRARY_PATH' 'cd $D; mkdir lib; gcc -shared -fPIC -o lib/libx.so $SCRATCH/lib.c; gcc -o a $SCRATCH/main.c -Llib -lx -Wl,-rpath,$D/lib; ./a; gcc -o b $SCRATCH/main.c -Llib -lx -Wl,-rpath,"\$ORIGIN/lib"; ./b; gcc -o c $SCRATCH/main.c -Llib -lx; LD_LIBRARY_PATH=$D/lib:$LD_LIBRARY_PATH ./c; rm -r lib a b c'
+	twin 'prefix and mount: an interpreter below it' 'cd $D; cp /bin/echo ec; printf "#!$D/ec said\n" >$SCRATCH/scr; chmod +x $SCRATCH/scr; $SCRATCH/scr 1; printf "#!$D/ec here\n" >scr; chmod +x scr; ./scr 2; PATH=$D:$PATH scr 3; rm ec scr'
+	twin 'prefix and mount: static programs in a working directory' 'mkdir -p $D/w/x; echo hi >$D/w/x/f; cd $D/w; $busybox pwd; $busybox ls; cd x; $busybox cat f; cd ..; $busybox ls x; pwd; /bin/pwd; cat x/f; sh -c "cd x; pwd; cat f; $busybox cat f"; cd ..; rm -r w; pwd; cd /; pwd; /bin/pwd'
+	twin 'prefix and mount: the shim writes, a static program reads, and back' 'cd $D; echo one >f; $busybox cat f; $busybox sh -c "echo two >>f"; cat f; exec 5>>f; echo three >&5; $busybox cat f; exec 5>&-; $busybox mv f g; cat g; mv g h; $busybox rm h; ls -la h'
+) || exit
+equal 'a mount elsewhere, told by client.mount' "$tmp/m/rl" \
+	"$(FF3FS_CLIENT_MOUNT=$tmp/m on bash -c "cp /usr/bin/readlink $prefix/rl; $prefix/rl /proc/self/exe")"
+mkdir "$tmp/m/part"
+mount_at "$tmp/part" part
+equal 'not one of a part' '/memfd:ff3fs-exec (deleted)' \
+	"$(FF3FS_CLIENT_MOUNT=$tmp/part on bash -c "$prefix/rl /proc/self/exe")"
+release "$tmp/part" || die 'unmounting'
+rm "$tmp/m/rl"
+rmdir "$tmp/m/part"
 
 # --- A subdirectory; other users --------------------------------------------------------------------
 mkdir -p "$tmp/m/sub/deep"
@@ -225,18 +297,19 @@ d = sys.argv[1] + '/soak'
 os.mkdir(d)
 for i in range(int(sys.argv[2])):
     p = '%s/%d' % (d, i)
-    with open(p, 'w') as f: f.write('x')
+    with open(p, 'w') as f:
+        if i % 20 == 0: f.write('x') # (is made durable)
     os.stat(p); os.rename(p, p + '.r'); open(p + '.r').read()
     if i % 100 == 0: os.listdir(d)
     os.unlink(p + '.r')
 os.rmdir(d)" "$tmp/m" "$1"
 }
-soak 300
+soak 60
 rss=$(awk '/^RssAnon/ { print $2 }' "/proc/${mount_pid[$tmp/m]}/status")
-soak $([ "${SCALE:-}" = full ] && echo 100000 || echo 1500)
+soak $([ "${SCALE:-}" = full ] && echo 100000 || echo 250)
 grown=$(($(awk '/^RssAnon/ { print $2 }' "/proc/${mount_pid[$tmp/m]}/status") - rss))
-[ $grown -lt 4096 ] || die "1,500 files later it has $grown KiB more"
-say "ok: 1,500 files later it has $grown KiB more"
+[ $grown -lt 4096 ] || die "many files later it has $grown KiB more"
+say "ok: many files later it has $grown KiB more"
 equal 'no descriptor is left' 0 "$(ls -l "/proc/${mount_pid[$tmp/m]}/fd" | grep -c deleted)"
 
 # --- The end ------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ endif
 ff3fs_mount_SOURCES = \
 	$(ff3fs_shared_sources) %D%/cli_fs.c \
 	%D%/mount.c %D%/mount.h \
-	%D%/mount_dir.c %D%/mount_file.c %D%/mount_names.c %D%/mount_users.c %D%/mount_wire.c
+	%D%/mount_dir.c %D%/mount_file.c %D%/mount_lock.c %D%/mount_names.c %D%/mount_users.c %D%/mount_wire.c
 ff3fs_mount_CFLAGS = $(ff3fs_CFLAGS) $(FUSE_CFLAGS)
 ff3fs_mount_LDADD = $(ff3fs_LDADD) $(FUSE_LIBS)
 

@@ -228,14 +228,10 @@ static void *watch_signals(void *arg)
 {
 	const sigset_t *signals = arg;
 	struct statvfs st;
-	int number, fd;
+	int number;
 
 	sigwait(signals, &number);
-	fd = open(mnt.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		syncfs(fd);
-		close(fd);
-	}
+	mount_sync_mappings(mnt.dir);
 	fuse_session_exit(mnt.session);
 	if (statvfs(mnt.dir, &st) < 0)
 		return NULL; /* unmounted meanwhile, which ends it as well */

@@ -66,6 +66,8 @@ void mount_ioctl(fuse_req_t req, fuse_ino_t node, unsigned cmd, void *arg,
 		 size_t out_size);
 /* The file behind a handle; NULL for fi NULL. */
 struct ff3fs_file *mount_file(const struct fuse_file_info *fi);
+/* Has the kernel write what mappings of open files hold; dir is the mount point. Not from a worker. */
+void mount_sync_mappings(const char *dir);
 /* Closes what is still open when the mount ends. The first error. */
 int mount_close_all(void);
 
@@ -77,6 +79,15 @@ void mount_readdir(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 void mount_readdirplus(fuse_req_t req, fuse_ino_t node, size_t size, off_t offset,
 		       struct fuse_file_info *fi);
 void mount_releasedir(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi);
+
+/* --- mount_lock.c -------------------------------------------------------------------------- */
+
+void mount_getlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi, struct flock *fl);
+void mount_setlk(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi, struct flock *fl,
+		 int sleep);
+void mount_flock(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi, int op);
+/* The owner has closed a descriptor (FF3FS_LOCK_RECORD), or the description (FF3FS_LOCK_FLOCK). */
+void mount_lock_closed(struct ff3fs_file *file, uint64_t ino, uint64_t owner, int kind);
 
 /* --- mount_users.c ------------------------------------------------------------------------- */
 

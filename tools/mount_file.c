@@ -9,6 +9,7 @@
 #include "mount.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <pthread.h>
 
@@ -69,6 +70,47 @@ static int handle_new(struct ff3fs_file *file, struct fuse_file_info *fi)
 	fi->fh = (uintptr_t)h;
 	fi->direct_io = 1;
 	return 0;
+}
+
+/* The path below the mount point of an inode, or NULL: it has none any more. */
+static const char *path_below(uint64_t ino, char buf[PATH_MAX])
+{
+	char root[PATH_MAX];
+	size_t n;
+
+	if (ff3fs_get_path(mount_state.fs, mount_state.root, root, sizeof root) < 0 ||
+	    ff3fs_get_path(mount_state.fs, ino, buf, PATH_MAX) < 0)
+		return NULL;
+	n = strcmp(root, "/") == 0 ? 0 : strlen(root);
+	return strncmp(buf, root, n) == 0 && buf[n] == '/' ? buf + n + 1 : NULL;
+}
+
+/* syncfs does not wait for FUSE's pages, fsync does. */
+void mount_sync_mappings(const char *dir)
+{
+	_cleanup_(ff3_closep) int top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ uint64_t *inos = NULL;
+	char buf[PATH_MAX];
+	size_t n = 0;
+
+	pthread_mutex_lock(&lock);
+	for (struct handle *h = handles; h; h = h->next)
+		n++;
+	inos = calloc(n + 1, sizeof *inos);
+	n = 0;
+	for (struct handle *h = handles; inos && h; h = h->next)
+		if (h->writes)
+			inos[n++] = ff3fs_file_ino(h->file);
+	pthread_mutex_unlock(&lock);
+	for (size_t i = 0; top >= 0 && i < n; i++) {
+		const char *path = path_below(inos[i], buf);
+		int fd = path ? openat(top, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+		if (fd >= 0) {
+			fsync(fd);
+			close(fd);
+		}
+	}
 }
 
 int mount_close_all(void)
@@ -162,6 +204,7 @@ void mount_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
 
+	mount_lock_closed(h->file, mount_ino(node), fi->lock_owner, FF3FS_LOCK_RECORD);
 	mount_reply(req, h->writes ? ff3fs_close(ff3fs_file_ref(h->file)) : 0);
 }
 
@@ -173,7 +216,11 @@ void mount_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file
 void mount_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
 	struct handle *h = handle_of(fi);
-	int r = ff3fs_close(h->file);
+	int r;
+
+	if (fi->flock_release)
+		mount_lock_closed(h->file, mount_ino(node), fi->lock_owner, FF3FS_LOCK_FLOCK);
+	r = ff3fs_close(h->file);
 
 	handle_free(h);
 	mount_reply(req, r);

@@ -166,16 +166,15 @@ static void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 	struct ff3fs *user;
 	int r;
 
-	if (!S_ISREG(mode)) {
-		mount_reply(req, -EPERM);
-		return;
-	}
 	r = mount_user_get(req, &user);
-	if (r == 0) {
+	if (r == 0 && S_ISREG(mode)) {
 		r = ff3fs_open(user, mount_ino(parent), name, O_WRONLY | O_CREAT | O_EXCL,
 			       mode & 07777, &file);
 		if (r == 0)
 			r = ff3fs_close(file);
+		mount_user_put(user);
+	} else if (r == 0) {
+		r = ff3fs_mknod(user, mount_ino(parent), name, mode, NULL);
 		mount_user_put(user);
 	}
 	reply_name(req, r, parent, name);
@@ -339,4 +338,7 @@ const struct fuse_lowlevel_ops mount_ops = {
 	.listxattr = on_listxattr,
 	.removexattr = on_removexattr,
 	.ioctl = mount_ioctl,
+	.getlk = mount_getlk,
+	.setlk = mount_setlk,
+	.flock = mount_flock,
 };

@@ -18,7 +18,8 @@
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
-	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")
+	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
+	K(client, mount, str, "", "a mount of ff3fs-mount's that the preloaded library may use")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \
 	K(metad, dir, str, "/var/lib/ff3fs/metad", "where the log and the database live")          \

@@ -302,6 +302,11 @@ EXPORT void ff3fs_free(struct ff3fs *fs)
 	free(fs);
 }
 
+EXPORT const char *ff3fs_mount_dir(const struct ff3fs *fs)
+{
+	return fs->conf.client.mount;
+}
+
 EXPORT const char *ff3fs_prefix(const struct ff3fs *fs)
 {
 	return fs->conf.client.prefix;

@@ -103,6 +103,8 @@ const char *ff3fs_conf_error(void);
 void ff3fs_free(struct ff3fs *fs);
 /* Colon-separated absolute path prefixes from the configuration. */
 const char *ff3fs_prefix(const struct ff3fs *fs);
+/* Where the configuration says that the file system is mounted, or "". */
+const char *ff3fs_mount_dir(const struct ff3fs *fs);
 /* Where the calling thread's last -FF3FS_REDIRECT led: absolute, or relative to the directory
  * that holds the prefix. */
 const char *ff3fs_redirect(void);
