@@ -30,6 +30,7 @@
 	C(ssize_t, append, (struct ff3fs_file *, const struct iovec *, int, off_t *))              \
 	C(int, flush, (struct ff3fs_file *))                                                       \
 	C(int, flush_all, (struct ff3fs *))                                                        \
+	C(int, sync_all, (struct ff3fs *))                                                         \
 	C(int, fsync, (struct ff3fs_file *))                                                       \
 	C(int, lock,                                                                               \
 	  (struct ff3fs_file *, const struct ff3fs_lock *, int, struct ff3fs_lock *))              \

@@ -201,6 +201,8 @@ int fd_copy_hidden(int fd);
 int fd_beyond(int (*make)(const void *arg), const void *arg);
 /* What flush every open file's gathered writes: before exec and exit. */
 void flush_everything(void);
+/* … and what makes durable what this process wrote: the end of a process closes its files. */
+void sync_everything(void);
 
 /* hook_dir.c: getdents64(2) */
 long dir_getdents64(int fd, struct ofd *o, void *buf, size_t size);

@@ -196,7 +196,7 @@ static int execute(const char *path, char *const argv[], char *const envp[], int
 static void leave_program(void)
 {
 	shared_map_send_all();
-	flush_everything();
+	sync_everything();
 	lock_exec();
 }
 
@@ -503,7 +503,7 @@ FILE *hook_popen(const char *command, const char *mode)
 __attribute__((noreturn)) void hook__exit(int status)
 {
 	shared_map_exit();
-	flush_everything();
+	sync_everything();
 	lock_exit();
 	for (;;) {
 		if (real._exit)

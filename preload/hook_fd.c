@@ -19,6 +19,14 @@ void flush_everything(void)
 		CALL(flush_all, fs);
 }
 
+void sync_everything(void)
+{
+	struct ff3fs *fs = core_loaded();
+
+	if (fs && !init_is_vfork_child())
+		CALL(sync_all, fs);
+}
+
 /* --- close --------------------------------------------------------------------------------- */
 
 int fd_close(int fd)

@@ -266,7 +266,7 @@ __attribute__((destructor)) static void done(void)
 		return;
 	stdio_flush();
 	shared_map_exit();
-	flush_everything();
+	sync_everything();
 	lock_exit();
 	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */
 }

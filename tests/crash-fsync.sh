@@ -44,6 +44,15 @@ sys.exit(open(sys.argv[1], "rb").read() != want)' "$prefix/$1"
 }
 lose synced sync
 check 'everything is there' intact synced
+# The end of a process closes its files, whether it does so itself or not.
+on /usr/bin/python3 -c '
+import os, sys
+f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+os.write(f, b"".join(b"%07d\n" % i for i in range(1 << 20)) + b"the end\n")
+os._exit(0)' "$prefix/left" || die 'a program that leaves its file open'
+for n in 1 2 3; do kill_daemon "${chunkd_pid[$n]}"; done
+for n in 1 2 3; do start_chunkd $n; done
+check 'a program ended with the file open' intact left
 # Without the fsync it is gone: the daemons had it in memory only. (Unless killing took so long that the
 # writer's own library had synced in the background.)
 lose unsynced

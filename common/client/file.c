@@ -184,6 +184,23 @@ EXPORT int ff3fs_flush_all(struct ff3fs *fs)
 	return ff3_public(ff3_flush_all(fs));
 }
 
+EXPORT int ff3fs_sync_all(struct ff3fs *fs)
+{
+	FF3_ENTER();
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	int r = ff3_flush_all(fs), e;
+	size_t n = 0;
+
+	e = ff3_inodes_all(fs, &inodes, &n);
+	r = r < 0 ? r : e;
+	for (size_t i = 0; i < n; i++) {
+		e = atomic_load(&inodes[i]->hold.n_unsynced) > 0 ? ff3_sync_background(inodes[i]) : 0;
+		r = r < 0 ? r : e;
+		ff3_inode_unref(inodes[i]);
+	}
+	return ff3_public(r);
+}
+
 EXPORT int ff3fs_close(struct ff3fs_file *file)
 {
 	FF3_ENTER();
