@@ -225,6 +225,18 @@
 	C(system, SERVED, "")                                                                      \
 	C(popen, SERVED, "")                                                                       \
 	C(daemon, SERVED, "")                                                                      \
+	C(setuid, SERVED, "")                                                                      \
+	C(seteuid, SERVED, "")                                                                     \
+	C(setreuid, SERVED, "")                                                                    \
+	C(setresuid, SERVED, "")                                                                   \
+	C(setfsuid, EMULATED, "For the whole process, not the calling thread.")                     \
+	C(setgid, SERVED, "")                                                                      \
+	C(setegid, SERVED, "")                                                                     \
+	C(setregid, SERVED, "")                                                                    \
+	C(setresgid, SERVED, "")                                                                   \
+	C(setfsgid, EMULATED, "For the whole process, not the calling thread.")                     \
+	C(setgroups, SERVED, "")                                                                   \
+	C(initgroups, SERVED, "")                                                                  \
 	C(vfork, SERVED, "")                                                                       \
 	C(fork, SERVED, "")                                                                        \
 	C(_Fork, SERVED, "")                                                                        \

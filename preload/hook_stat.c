@@ -164,7 +164,8 @@ int hook_faccessat(int dirfd, const char *path, int mode, int flags)
 		r = -EINVAL;
 	while (r > 0)
 		r = where_next(&w, CALL(access, w.fs, w.dir, w.path, mode,
-					nofollow ? FF3FS_NOFOLLOW : 0));
+					(nofollow ? FF3FS_NOFOLLOW : 0) |
+						(flags & AT_EACCESS ? 0 : FF3FS_REAL_USER)));
 	if (r == 0 && w.native)
 		return REAL(faccessat)(AT_FDCWD, w.native, mode, flags);
 	return (int)hook_result(r);

@@ -378,6 +378,20 @@ struct __kernel_timespec;
 	A(lio_listio64, lio_listio)
 
 /* In assembly: hook_vfork.c. */
+#define HOOKS_user(H, A)                                                                           \
+	H(L, int, setuid, (uid_t uid))                                                             \
+	H(L, int, seteuid, (uid_t uid))                                                            \
+	H(L, int, setreuid, (uid_t real, uid_t effective))                                         \
+	H(L, int, setresuid, (uid_t real, uid_t effective, uid_t saved))                           \
+	H(L, int, setfsuid, (uid_t uid))                                                           \
+	H(L, int, setgid, (gid_t gid))                                                             \
+	H(L, int, setegid, (gid_t gid))                                                            \
+	H(L, int, setregid, (gid_t real, gid_t effective))                                         \
+	H(L, int, setresgid, (gid_t real, gid_t effective, gid_t saved))                           \
+	H(L, int, setfsgid, (gid_t gid))                                                           \
+	H(L, int, setgroups, (size_t n, const gid_t *groups))                                      \
+	H(L, int, initgroups, (const char *user, gid_t group))
+
 #define HOOKS_vfork(H, A)                                                                          \
 	H(E, pid_t, vfork, (void))                                                                 \
 	A(__vfork, vfork)
@@ -448,6 +462,7 @@ struct __kernel_timespec;
 	HOOKS_socket(H, A)                                                                         \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
+	HOOKS_user(H, A)                                                                           \
 	HOOKS_aio(H, A)                                                                            \
 	HOOKS_fork(H, A)                                                                           \
 	HOOKS_posix_aio(H, A)                                                                      \

@@ -36,6 +36,7 @@ preload_sources = \
 	%D%/hook_stdio.c \
 	%D%/hook_syscall.c \
 	%D%/hook_uring.c \
+	%D%/hook_user.c \
 	%D%/hook_vfork.c \
 	%D%/hook_walk.c \
 	%D%/hook_xattr.c \

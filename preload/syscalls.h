@@ -119,6 +119,15 @@ const char *syscall_name(long number);
 	S(umask, ALWAYS, (long)hook_umask((mode_t)a[0]))                                           \
 	S(exit_group, ALWAYS, (hook__exit(INT(0)), 0))                                             \
 	S(cachestat, FD(0), REFUSE(EOPNOTSUPP))                                                    \
+	N(setuid) /* of one thread, where the name means the process */                            \
+	N(setreuid)                                                                                \
+	N(setresuid)                                                                               \
+	N(setfsuid)                                                                                \
+	N(setgid)                                                                                  \
+	N(setregid)                                                                                \
+	N(setresgid)                                                                               \
+	N(setfsgid)                                                                                \
+	N(setgroups)                                                                               \
 	N(socket) /* the core's own descriptors, which come by name */                             \
 	N(eventfd2)                                                                                \
 	S(bind, ALWAYS, hook_bind(INT(0), PTR(1), (socklen_t)a[2]))                                \

@@ -47,6 +47,8 @@ extern "C" {
 
 /* Flags of calls that take (dir, path). */
 #define FF3FS_NOFOLLOW 1u
+/* Of ff3fs_access: what the real user and group may, as access(2) asks, not the effective ones. */
+#define FF3FS_REAL_USER 2u
 
 struct ff3fs;       /* a client of one cluster */
 struct ff3fs_file;  /* an open file */
@@ -101,6 +103,9 @@ int ff3fs_new_as(const char *conf, uid_t uid, gid_t gid, const gid_t *groups, in
 const char *ff3fs_conf_error(void);
 /* No file may be open. Accepts NULL. */
 void ff3fs_free(struct ff3fs *fs);
+/* The process's user or groups have changed (seteuid, setgroups, setfsuid, …): calls that start from
+ * now on are judged by what they are now. */
+int ff3fs_user_changed(struct ff3fs *fs);
 /* Colon-separated absolute path prefixes from the configuration. */
 const char *ff3fs_prefix(const struct ff3fs *fs);
 /* Where the configuration says that the file system is mounted, or "". */

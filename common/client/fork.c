@@ -191,6 +191,7 @@ static void client_in_child(struct ff3fs *fs)
 
 static void on_child(void)
 {
+	ff3_users_after_fork();
 	for (struct ff3fs *fs = clients; fs; fs = fs->next)
 		client_in_child(fs);
 	if (forking) {

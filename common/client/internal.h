@@ -68,6 +68,13 @@ int ff3_cursor_read(struct ff3_cursor *c, void *to, size_t len);
 int ff3_cursor_write(struct ff3_cursor *c, const void *from, size_t len);
 int ff3_cursor_zero(struct ff3_cursor *c, size_t len);
 
+/* --- user.c ----------------------------------------------------------------------------------- */
+
+/* The calling thread's calls are those of the real user until ff3_as_oneself(). */
+int ff3_as_real_user(void);
+void ff3_as_oneself(void);
+void ff3_users_after_fork(void);
+
 /* --- routes.c -------------------------------------------------------------------------------- */
 
 /* One target at one address. Never freed before the client, so that pointers need no count. */

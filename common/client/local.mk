@@ -6,7 +6,7 @@ libff3client_la_SOURCES = \
 	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
-	%D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
+	%D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
 libff3client_la_LIBADD = libff3rpc.la libff3base.la
 
 lib_LTLIBRARIES += libff3fs.la

@@ -35,8 +35,12 @@ EXPORT int ff3fs_access(struct ff3fs *fs, uint64_t dir, const char *path, int ma
 {
 	FF3_ENTER();
 	REQUEST(access, false, .at = ff3_path_of(dir, path, flags), .mask = (uint32_t)mask);
+	int r = flags & FF3FS_REAL_USER ? ff3_as_real_user() : 0;
 
-	return ff3_public(ff3_meta_call(fs, &call));
+	if (r == 0)
+		r = ff3_meta_call(fs, &call);
+	ff3_as_oneself();
+	return ff3_public(r);
 }
 
 EXPORT int ff3fs_mkdir(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode)

@@ -93,6 +93,13 @@ uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
 	return atomic_load(&peer->cluster);
 }
 
+_Thread_local const struct ff3_rpc_user *ff3_rpc_as;
+
+void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
+{
+	atomic_store(&peer->user, user);
+}
+
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 {
 	peer->identity.session = session;
@@ -115,24 +122,27 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 	ff3_rpc_waiters_after_fork();
 }
 
+/* peer->lock held. */
+static void close_unused(struct ff3_rpc_conn *conn, uint64_t now, uint64_t idle_ns)
+{
+	pthread_mutex_lock(&conn->lock);
+	if (conn->state == FF3_CONN_UP && conn->n_calls == 0 && conn->n_users == 0 &&
+	    now - conn->used_ns >= idle_ns) {
+		conn->state = FF3_CONN_EMPTY;
+		conn->epoch++;
+		close(TAKE_FD(conn->fd));
+		ff3_rpc_rx_reset(&conn->rx);
+	}
+	pthread_mutex_unlock(&conn->lock);
+}
+
 void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns)
 {
 	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
 
 	pthread_mutex_lock(&peer->lock);
-	for (unsigned i = 0; i < peer->options.max_connections; i++) {
-		struct ff3_rpc_conn *conn = &peer->conns[i];
-
-		pthread_mutex_lock(&conn->lock);
-		if (conn->state == FF3_CONN_UP && conn->n_calls == 0 && conn->n_users == 0 &&
-		    now - conn->used_ns >= idle_ns) {
-			conn->state = FF3_CONN_EMPTY;
-			conn->epoch++;
-			close(TAKE_FD(conn->fd));
-			ff3_rpc_rx_reset(&conn->rx);
-		}
-		pthread_mutex_unlock(&conn->lock);
-	}
+	for (unsigned i = 0; i < peer->options.max_connections; i++)
+		close_unused(&peer->conns[i], now, idle_ns);
 	pthread_mutex_unlock(&peer->lock);
 }
 
@@ -218,11 +228,12 @@ void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn)
 
 struct choice {
 	struct ff3_rpc_conn *idle, *empty, *loaded;
+	struct ff3_rpc_conn *foreign; /* another user's, idle */
 };
 
-static struct choice look(struct ff3_rpc_peer *peer)
+static struct choice look(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
 {
-	struct choice c = { NULL, NULL, NULL };
+	struct choice c = { NULL, NULL, NULL, NULL };
 	unsigned least = UINT32_MAX;
 
 	for (unsigned i = 0; i < peer->options.max_connections && !c.idle; i++) {
@@ -232,6 +243,11 @@ static struct choice look(struct ff3_rpc_peer *peer)
 
 		switch (state) {
 		case FF3_CONN_UP:
+			if (UNLIKELY(conn->user != user)) {
+				if (n == 0)
+					c.foreign = conn;
+				break;
+			}
 			if (n == 0)
 				c.idle = conn;
 			if (n < least) {
@@ -251,20 +267,22 @@ static struct choice look(struct ff3_rpc_peer *peer)
 }
 
 /* peer->lock held, and released meanwhile. */
-static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn, uint64_t deadline_ns)
+static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn,
+		     const struct ff3_rpc_user *user, uint64_t deadline_ns)
 {
 	uint64_t instance = 0;
 	int fd;
 
 	conn->state = FF3_CONN_CONNECTING;
 	pthread_mutex_unlock(&peer->lock);
-	fd = ff3_rpc_connect(peer, deadline_ns, &instance);
+	fd = ff3_rpc_connect(peer, user, deadline_ns, &instance);
 	pthread_mutex_lock(&peer->lock);
 	pthread_mutex_lock(&conn->lock);
 	if (fd >= 0) {
 		conn->fd = fd;
 		conn->pid = getpid();
 		conn->instance = instance;
+		conn->user = user;
 		conn->next_id = 1;
 		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
 	}
@@ -274,26 +292,39 @@ static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn, uint6
 	return MIN(fd, 0);
 }
 
+/* peer->lock held, and released meanwhile. That another user's connection has no calls any more is
+ * told to nobody, so it is looked at again after a while. */
+static void wait_for_slot(struct ff3_rpc_peer *peer)
+{
+	uint64_t until = ff3_now_ns(CLOCK_REALTIME) + 5 * FF3_NSEC_PER_MSEC;
+	struct timespec ts = { (time_t)(until / FF3_NSEC_PER_SEC), (long)(until % FF3_NSEC_PER_SEC) };
+
+	pthread_cond_timedwait(&peer->changed, &peer->lock, &ts);
+}
+
 /* A connection that was up a moment ago, with n_calls raised. */
 static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rpc_conn **ret)
 {
+	const struct ff3_rpc_user *user = ff3_rpc_as ? ff3_rpc_as : atomic_load(&peer->user);
 	struct ff3_rpc_conn *conn = NULL;
 	int r = 0;
 
 	pthread_mutex_lock(&peer->lock);
 	while (!conn && r == 0) {
-		struct choice c = look(peer);
+		struct choice c = look(peer, user);
 
 		conn = c.idle;
 		if (!conn && c.empty) {
-			r = open_slot(peer, c.empty, deadline_ns);
+			r = open_slot(peer, c.empty, user, deadline_ns);
 			/* What cannot have one more connection shares those that are. */
-			if (r < 0 && (conn = look(peer).loaded))
+			if (r < 0 && (conn = look(peer, user).loaded))
 				r = 0;
 		} else if (!conn && c.loaded) {
 			conn = c.loaded;
+		} else if (!conn && c.foreign) {
+			close_unused(c.foreign, 0, 0);
 		} else if (!conn) {
-			pthread_cond_wait(&peer->changed, &peer->lock);
+			wait_for_slot(peer);
 		}
 	}
 	if (conn) {

@@ -33,6 +33,14 @@ struct ff3_rpc_identity {
 	struct ff3_blob credential;
 };
 
+/* Whom the daemon takes the caller for. */
+struct ff3_rpc_user {
+	uint32_t uid;
+	uint32_t gid;
+	const uint32_t *groups;
+	uint32_t n_groups;
+};
+
 struct ff3_rpc_options {
 	unsigned max_connections;    /* 0: 4 */
 	uint32_t connect_timeout_ms; /* for the connection and the hello each; 0: 2000 */
@@ -54,6 +62,11 @@ uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer);
 /* In a forked child, before anything else is done with the peer: drops connections and takes the
  * child's new session. */
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
+/* Calls that start from now on are this user's, and not the identity's; user lives as long as the
+ * peer, and one user is one pointer: a connection belongs to one. */
+void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user);
+/* If not NULL: whose the calling thread's calls are. */
+extern _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
 /* Closes connections that have been idle for idle_ns. */
 void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
 

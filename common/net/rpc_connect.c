@@ -167,10 +167,13 @@ static uint64_t cluster_of(const struct ff3_rpc_peer *peer)
 	return peer->identity.cluster ? peer->identity.cluster : atomic_load(&peer->cluster);
 }
 
-static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns)
+static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other, int fd,
+		      uint64_t deadline_ns)
 {
 	const struct ff3_rpc_identity *id = &peer->identity;
-	uint32_t n_groups = MIN(id->n_groups, FF3_GROUPS_MAX);
+	const struct ff3_rpc_user own = { id->uid, id->gid, id->groups, id->n_groups };
+	const struct ff3_rpc_user *user = other ? other : &own;
+	uint32_t n_groups = MIN(user->n_groups, FF3_GROUPS_MAX);
 	uint8_t groups[4 * FF3_GROUPS_MAX];
 	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
 	uint8_t small[2048], *frame = small;
@@ -180,8 +183,8 @@ static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline
 		.cluster = cluster_of(peer),
 		.session = id->session,
 		.role = id->role,
-		.uid = id->uid,
-		.gid = id->gid,
+		.uid = user->uid,
+		.gid = user->gid,
 		.target = peer->options.target,
 		.pid = (uint32_t)getpid(),
 		.credential = id->credential,
@@ -190,7 +193,7 @@ static int send_hello(const struct ff3_rpc_peer *peer, int fd, uint64_t deadline
 	size_t len;
 
 	for (uint32_t i = 0; i < n_groups; i++)
-		ff3_put_u32(&e, &id->groups[i]);
+		ff3_put_u32(&e, &user->groups[i]);
 	hello.groups = (struct ff3_blob){ groups, (uint32_t)e.len };
 	if (gethostname(host, sizeof host - 1) < 0)
 		host[0] = '\0';
@@ -241,7 +244,8 @@ static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
 	return 0;
 }
 
-int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *ret_instance)
+int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
+		    uint64_t *ret_instance)
 {
 	uint64_t timeout_ns = peer->options.connect_timeout_ms * FF3_NSEC_PER_MSEC, until;
 	struct addrinfo *list = peer->numeric;
@@ -265,7 +269,7 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *r
 	until = ff3_boottime_ns() + timeout_ns;
 	if (deadline_ns)
 		until = MIN(until, deadline_ns);
-	r = send_hello(peer, fd, until);
+	r = send_hello(peer, user, fd, until);
 	if (r == 0)
 		r = recv_hello(peer, fd, until, ret_instance);
 	return r < 0 ? r : TAKE_FD(fd);

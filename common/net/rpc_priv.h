@@ -77,6 +77,7 @@ struct ff3_rpc_conn {
 	struct ff3_rpc_waiter *sender; /* waits for the socket to take more */
 	uint64_t next_id;
 	uint64_t instance;
+	const struct ff3_rpc_user *user; /* UP: whose it is; NULL: the identity's */
 	_Atomic uint64_t used_ns; /* CLOCK_MONOTONIC_COARSE */
 	struct ff3_rpc_rx rx;
 };
@@ -86,6 +87,7 @@ struct ff3_rpc_peer {
 	struct addrinfo *numeric; /* of address, if it needs no resolver; else NULL */
 	struct ff3_rpc_identity identity;
 	struct ff3_rpc_options options;
+	const struct ff3_rpc_user *_Atomic user;
 	_Atomic uint64_t instance, cluster;
 	_Atomic uint32_t lease_ms;
 	pthread_mutex_t lock;
@@ -108,7 +110,8 @@ void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn);
 
 /* rpc_connect.c */
 /* Connects to peer and exchanges hellos. Returns a blocking socket, or a negative code. */
-int ff3_rpc_connect(struct ff3_rpc_peer *peer, uint64_t deadline_ns, uint64_t *ret_instance);
+int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
+		    uint64_t *ret_instance);
 
 /* rpc_recv.c */
 /* The caller is conn's reader. Receives once and completes what became complete: 1; 0 if there was
