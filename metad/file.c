@@ -186,6 +186,14 @@ void metad_file_times_end(struct metad *m, uint64_t ino, bool set)
 	metad_file_put(m, f);
 }
 
+void metad_file_retimed(struct metad *m, uint64_t ino)
+{
+	struct metad_file *f = metad_file_find(m, ino);
+
+	if (f)
+		f->mtime = 0;
+}
+
 uint64_t metad_file_cut(struct metad *m, uint64_t ino)
 {
 	struct metad_file *f = metad_file_find(m, ino);

@@ -151,6 +151,8 @@ void metad_file_times_begin(struct metad *m, uint64_t ino);
 /* It was applied; set: successfully. */
 void metad_file_times_end(struct metad *m, uint64_t ino, bool set);
 /* The file was cut. Returns the end it was known to have. */
+/* What is in the database is newer than what writers have told of. */
+void metad_file_retimed(struct metad *m, uint64_t ino);
 uint64_t metad_file_cut(struct metad *m, uint64_t ino);
 /* Logs sizes noted before CLOCK_BOOTTIME before_ns. */
 void metad_files_flush(struct metad *m, uint64_t before_ns);

@@ -155,13 +155,21 @@ int apply_truncate(struct metad_apply *a, const struct ff3_req_truncate *q,
 	return 0;
 }
 
+/* writer: who has written, or NULL if u says all there is to say. */
 static int update_size(struct metad_apply *a, const struct metad_size_update *u,
-		       struct metad_inode *inode)
+		       const struct metad_cred *writer, struct metad_inode *inode)
 {
 	int r = metad_db_get_inode(a->db, u->ino, inode);
 
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;
+	if (writer && writer->uid != 0 && S_ISREG(inode->mode) && metad_mode_kills(writer, inode)) {
+		inode->mode &= ~metad_mode_kills(writer, inode);
+		inode->ctime = a->now;
+		r = metad_db_put_inode(a->db, inode);
+		if (r < 0)
+			return r;
+	}
 	if (!S_ISREG(inode->mode) || u->truncs != inode->truncs)
 		return 0;
 	inode->size = MAX(inode->size, MIN(u->size, FF3_FILE_SIZE_MAX));
@@ -181,7 +189,7 @@ int apply_commit(struct metad_apply *a, const struct ff3_req_commit *q, struct f
 
 	if (a->rec->assigned.len == sizeof u)
 		memcpy(&u, a->rec->assigned.p, sizeof u);
-	r = update_size(a, &u, &inode);
+	r = update_size(a, &u, &a->rec->cred, &inode);
 	if (r < 0)
 		return r;
 	a->effects.ino = inode.ino;
@@ -199,7 +207,7 @@ int apply_log_set_sizes(struct metad_apply *a)
 		struct metad_inode inode;
 
 		memcpy(&u, (const uint8_t *)all->p + at, sizeof u);
-		if (update_size(a, &u, &inode) < 0 && metad_db_error(a->db) < 0)
+		if (update_size(a, &u, NULL, &inode) < 0 && metad_db_error(a->db) < 0)
 			return metad_db_error(a->db);
 	}
 	return 0;

@@ -67,6 +67,8 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	ff3_histogram_observe_own(&m->latency[op], ff3_boottime_ns() - mutation->received_ns);
 	if (mutation->times_ino != 0)
 		metad_file_times_end(m, mutation->times_ino, ok && a->effects.times_set);
+	if (ok && op == FF3_OP_truncate && !a->effects.truncated)
+		metad_file_retimed(m, a->effects.ino);
 	if (ok)
 		follow_up(m, &a->effects);
 	if (ok && op == FF3_OP_open)

@@ -25,7 +25,7 @@
 	C(__open_2, SERVED, "")                                                                    \
 	C(__openat_2, SERVED, "")                                                                  \
 	C(creat, SERVED, "")                                                                       \
-	N(openat2, EMULATED, "By syscall(2); a resolve flag other than RESOLVE_NO_XDEV: EXDEV.")     \
+	N(openat2, SERVED, "By syscall(2).")                                                        \
 	C(close, SERVED, "")                                                                       \
 	C(close_range, SERVED, "")                                                                 \
 	C(closefrom, SERVED, "")                                                                   \
@@ -52,8 +52,11 @@
 	C(lseek, EMULATED, "SEEK_DATA and SEEK_HOLE: all is data up to the end.")                   \
 	C(truncate, SERVED, "")                                                                    \
 	C(ftruncate, SERVED, "")                                                                   \
-	C(fallocate, REFUSED, "EOPNOTSUPP")                                                        \
-	C(posix_fallocate, EMULATED, "Writes zeros after the end.")                                 \
+	C(fallocate, EMULATED, "Mode 0, KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE; space is not promised, holes "\
+			       "are zeros written; another mode: EOPNOTSUPP.")                     \
+	C(posix_fallocate, EMULATED, "The size grows; space is not promised.")                      \
+	C(setrlimit, SERVED, "")                                                                   \
+	C(prlimit, SERVED, "")                                                                     \
 	C(posix_fadvise, EMULATED, "Advice is taken and not followed.")                             \
 	C(readahead, EMULATED, "Advice is taken and not followed.")                                 \
 	C(fsync, SERVED, "")                                                                       \
@@ -123,8 +126,13 @@
 	C(scandir, SERVED, "")                                                                     \
 	C(scandirat, SERVED, "")                                                                   \
 	C(glob, SERVED, "")                                                                        \
-	C(nftw, EMULATED, "FTW_CHDIR and FTW_ACTIONRETVAL: EINVAL.")                                \
+	C(nftw, SERVED, "")                                                                        \
 	C(ftw, SERVED, "")                                                                         \
+	C(fts_open, SERVED, "")                                                                    \
+	C(fts_read, SERVED, "")                                                                    \
+	C(fts_children, SERVED, "")                                                                \
+	C(fts_set, SERVED, "")                                                                     \
+	C(fts_close, SERVED, "")                                                                   \
 	C(realpath, SERVED, "")                                                                    \
 	C(__realpath_chk, SERVED, "")                                                              \
 	C(canonicalize_file_name, SERVED, "")                                                      \
@@ -137,7 +145,7 @@
 	C(__getcwd_chk, SERVED, "")                                                                \
 	C(getwd, SERVED, "")                                                                       \
 	C(get_current_dir_name, SERVED, "")                                                        \
-	N(chroot, PASSED, "ENOENT: nothing is there for the kernel.")                               \
+	C(chroot, REFUSED, "EPERM for a directory below a prefix.")                                 \
 	T("Names")                                                                                 \
 	C(rename, SERVED, "")                                                                      \
 	C(renameat, SERVED, "")                                                                    \

@@ -35,6 +35,7 @@
 	C(int, fsync, (struct ff3fs_file *))                                                       \
 	C(int, lock,                                                                               \
 	  (struct ff3fs_file *, const struct ff3fs_lock *, int, struct ff3fs_lock *))              \
+	C(int, grow, (struct ff3fs_file *, off_t))                                                 \
 	C(int, ftruncate, (struct ff3fs_file *, off_t))                                            \
 	C(int, fstat, (struct ff3fs_file *, struct ff3fs_attr *))                                  \
 	C(int, batch_new, (struct ff3fs *, unsigned, struct ff3fs_batch **))                       \

@@ -140,6 +140,11 @@ int open_ours(struct where *w, int flags, mode_t mode);
 /* A new description and descriptor for an open file, which it takes over in any case. */
 int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int flags);
 
+/* hook_space.c: RLIMIT_FSIZE. How many of n bytes may be written at `at`; -EFBIG, and SIGXFSZ is sent,
+ * if none. */
+bool space_limited(void);
+ssize_t space_within_limit(off_t at, ssize_t n);
+
 /* hook_rw.c: at an explicit offset, or -1: the descriptor's. Negative errno. */
 ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
 ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);

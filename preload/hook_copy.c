@@ -185,12 +185,13 @@ static off_t where_is(const struct side *s)
 	return s->at ? *s->at : (off_t)RAW(lseek, s->fd, 0, SEEK_CUR);
 }
 
-/* Regular files both, in ranges that exist and do not overlap. */
-static int copy_allowed(const struct side *from, const struct side *to, size_t n)
+/* Regular files both, in ranges that exist and do not overlap. Cuts *n at the end of the first. */
+static int copy_allowed(const struct side *from, const struct side *to, size_t *n)
 {
 	mode_t in_type = type_of(from), out_type = type_of(to);
 	off_t in_at = where_is(from), out_at = where_is(to);
 	struct ff3fs_attr a;
+	struct stat st = { 0 };
 	int r = open_for(from, false);
 
 	if (r == -EISDIR || in_type == S_IFDIR || out_type == S_IFDIR ||
@@ -204,15 +205,14 @@ static int copy_allowed(const struct side *from, const struct side *to, size_t n
 		r = -EBADF;
 	if (r < 0)
 		return r;
-	if ((uint64_t)in_at + n < n || (uint64_t)out_at + n < n)
+	if ((uint64_t)in_at + *n < *n || (uint64_t)out_at + *n < *n)
 		return -EOVERFLOW;
+	if (hook_fstat(from->fd, &st) < 0)
+		return -errno;
+	*n = in_at >= st.st_size ? 0 : MIN(*n, (size_t)(st.st_size - in_at));
 	if (!from->o || !to->o || from->o->ino != to->o->ino)
 		return 0;
-	r = stat_ofd(from->o, &a);
-	if (r < 0)
-		return r;
-	n = in_at >= (off_t)a.size ? 0 : MIN(n, a.size - (size_t)in_at);
-	return out_at < in_at + (off_t)n && in_at < out_at + (off_t)n ? -EINVAL : 0;
+	return out_at < in_at + (off_t)*n && in_at < out_at + (off_t)*n ? -EINVAL : 0;
 }
 
 ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_offset, size_t n,
@@ -234,7 +234,7 @@ ssize_t hook_copy_file_range(int in, off64_t *in_offset, int out, off64_t *out_o
 		       (out_offset && !memory_copy_in(&to_at, out_offset, sizeof to_at))))
 		r = -EFAULT;
 	if (r == 0)
-		r = flags ? -EINVAL : copy_allowed(&from, &to, n);
+		r = flags ? -EINVAL : copy_allowed(&from, &to, &n);
 	if (r < 0)
 		return hook_result(r);
 	done = copy(&from, &to, MIN(n, COPY_MAX));

@@ -275,4 +275,18 @@ char *hook_get_current_dir_name(void)
 	return hook_getcwd(NULL, 0);
 }
 
+/* The kernel has no such directory. What is wrong with the path comes first. */
+int hook_chroot(const char *path)
+{
+	struct stat st;
+
+	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+		return REAL(chroot)(path);
+	if (hook_stat(path, &st) < 0)
+		return -1;
+	if (!S_ISDIR(st.st_mode))
+		return (int)hook_result(-ENOTDIR);
+	return hook_access(path, X_OK) < 0 ? -1 : (int)hook_result(-EPERM);
+}
+
 DEFINE_ALIASES(cwd)

@@ -33,6 +33,15 @@ static struct ff3_dir *ours(DIR *dir)
 	return (struct ff3_dir *)(void *)dir;
 }
 
+/* A stream can be made of a descriptor that only names a directory. It cannot be read. */
+static int path_is_directory(struct ofd *o)
+{
+	struct ff3fs_attr a;
+	int r = stat_ofd(o, &a);
+
+	return r < 0 ? r : S_ISDIR(a.mode) ? 0 : -ENOTDIR;
+}
+
 /* fd is taken over on success. */
 static int dir_new(int fd, struct ofd *o, DIR **ret)
 {
@@ -45,7 +54,8 @@ static int dir_new(int fd, struct ofd *o, DIR **ret)
 	d = malloc(sizeof *d);
 	if (!d)
 		return -ENOMEM;
-	r = CALL(opendir, fs, o->ino, "", 0, &d->listing);
+	d->listing = NULL;
+	r = o->flags & O_PATH ? path_is_directory(o) : CALL(opendir, fs, o->ino, "", 0, &d->listing);
 	if (r < 0) {
 		free(d);
 		return r;
@@ -53,7 +63,7 @@ static int dir_new(int fd, struct ofd *o, DIR **ret)
 	d->magic = MAGIC;
 	d->fd = fd;
 	d->cookie = (uint64_t)RAW(lseek, fd, 0, SEEK_CUR);
-	if (d->cookie)
+	if (d->cookie && d->listing)
 		CALL_VOID(seekdir, d->listing, d->cookie);
 	pthread_mutex_init(&d->lock, NULL);
 	*ret = (DIR *)(void *)d;
@@ -73,7 +83,7 @@ DIR *hook_opendir(const char *path)
 		if (LIKELY(r == 0))
 			return dir;
 	}
-	fd = r < 0 ? r : open_ours(&w, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	fd = r < 0 ? r : open_ours(&w, O_RDONLY | O_NONBLOCK | O_DIRECTORY | O_CLOEXEC, 0);
 	if (hook_result(fd) < 0)
 		return NULL;
 	r = fdtab_get(fd, &o);
@@ -95,7 +105,7 @@ DIR *hook_fdopendir(int fd)
 	if (LIKELY(r == 0))
 		return REAL(fdopendir)(fd);
 	if (r > 0)
-		r = o->flags & O_PATH ? -EBADF : dir_new(fd, o, &dir);
+		r = (o->flags & O_ACCMODE) == O_WRONLY ? -EINVAL : dir_new(fd, o, &dir);
 	if (r == 0)
 		RAW(fcntl, fd, F_SETFD, FD_CLOEXEC);
 	return hook_result(r) < 0 ? NULL : dir;
@@ -112,7 +122,8 @@ int hook_closedir(DIR *dir)
 		return REAL(closedir)(dir);
 	}
 	fd = d->fd;
-	CALL_VOID(closedir, d->listing);
+	if (d->listing)
+		CALL_VOID(closedir, d->listing);
 	d->magic = 0;
 	free(d);
 	return (int)hook_result(fd_close(fd));
@@ -122,7 +133,7 @@ int hook_closedir(DIR *dir)
 static int next_entry(struct ff3_dir *d, struct dirent *entry)
 {
 	const struct ff3fs_dirent *e;
-	int r = CALL(readdir, d->listing, &e);
+	int r = d->listing ? CALL(readdir, d->listing, &e) : -EBADF;
 	size_t len;
 
 	if (r <= 0)
@@ -177,7 +188,8 @@ void hook_seekdir(DIR *dir, long position)
 		return;
 	}
 	pthread_mutex_lock(&d->lock);
-	CALL_VOID(seekdir, d->listing, (uint64_t)position);
+	if (d->listing)
+		CALL_VOID(seekdir, d->listing, (uint64_t)position);
 	d->cookie = (uint64_t)position;
 	pthread_mutex_unlock(&d->lock);
 }
@@ -242,6 +254,7 @@ static long getdents_locked(int fd, struct ofd *o, void *user, size_t size)
 {
 	uint64_t at = (uint64_t)RAW(lseek, fd, 0, SEEK_CUR);
 	_cleanup_free_ char *buf = NULL;
+	struct ff3fs_attr a;
 	struct ff3fs *fs;
 	long r = core_fs(&fs);
 
@@ -262,6 +275,9 @@ static long getdents_locked(int fd, struct ofd *o, void *user, size_t size)
 	if (!buf)
 		return -ENOMEM;
 	r = fill(o, buf, size);
+	/* Two entries at the beginning: it is empty, or was removed. */
+	if (at == 0 && r == 48 && stat_ofd(o, &a) == 0 && a.nlink == 0)
+		return -ENOENT;
 	if (r > 0 && !memory_copy_out(user, buf, (size_t)r))
 		return -EFAULT;
 	if (r > 0)

@@ -169,7 +169,10 @@ static int get_flags(int fd, struct ofd *o)
 
 	if (k < 0)
 		return (int)k;
-	return (o->flags & ~KERNEL_FLAGS) | (int)(k & KERNEL_FLAGS) | 0100000 /* O_LARGEFILE */;
+	if (o->flags & O_PATH)
+		return o->flags;
+	return (o->flags & ~(KERNEL_FLAGS & ~O_ASYNC)) | (int)(k & KERNEL_FLAGS) |
+	       0100000 /* O_LARGEFILE */;
 }
 
 static int set_flags(int fd, struct ofd *o, int flags)

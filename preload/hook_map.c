@@ -41,7 +41,7 @@ static int check(struct ofd *o, size_t len, int prot, int flags, off_t offset)
 		return -EOPNOTSUPP;
 	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
 		return -EACCES;
-	if (mode == O_WRONLY)
+	if (!ofd_reads(o))
 		return -EACCES;
 	return offset < 0 ? -EOVERFLOW : 0;
 }

@@ -272,11 +272,21 @@ ssize_t hook_readlink(const char *path, char *buf, size_t size)
 	return hook_result(readlink_ours(&w, r, buf, size));
 }
 
+/* An empty path means a descriptor that names a link. */
+static bool names_link(int fd)
+{
+	struct stat st;
+
+	return hook_fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
 ssize_t hook_readlinkat(int dirfd, const char *path, char *buf, size_t size)
 {
 	struct where w;
 	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW | WHERE_EMPTY);
 
+	if (r > 0 && !*w.path && dirfd >= 0 && path && !*path && !names_link(dirfd))
+		r = -ENOENT;
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED((int)REAL(readlinkat)(dirfd, path, buf, size), &w, dirfd, path,
 					 WHERE_NOFOLLOW);

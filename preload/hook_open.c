@@ -42,6 +42,14 @@ static int open_path(struct where *w, int flags)
 	return open_install(a.ino, a.generation, NULL, flags);
 }
 
+static bool is_owner(struct ff3fs_file *file)
+{
+	struct ff3fs_attr a;
+	uid_t uid = (uid_t)RAW(geteuid);
+
+	return uid == 0 || CALL(fstat, file, &a) < 0 || a.uid == uid;
+}
+
 /* One try; -FF3FS_REDIRECT is possible. */
 static int open_once(struct where *w, int flags, mode_t mode)
 {
@@ -54,6 +62,10 @@ static int open_once(struct where *w, int flags, mode_t mode)
 		 mode & 07777 & ~init_umask(), &file);
 	if (r < 0)
 		return r;
+	if (UNLIKELY(flags & O_NOATIME) && !is_owner(file)) {
+		CALL(close, file);
+		return -EPERM;
+	}
 	if (UNLIKELY(S_ISFIFO(CALL(file_mode, file)))) {
 		uint64_t ino = CALL(file_ino, file);
 

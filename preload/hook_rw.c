@@ -39,6 +39,34 @@ static void give_back(int fd, size_t n)
 		RAW(lseek, fd, -(off_t)n, SEEK_CUR);
 }
 
+#define BOUNCE_MAX (64ul << 20)
+
+/* Into memory of ours first: the caller's turned out to be bad in part, which the kernel fills as far as
+ * it is good; or to change under the checksums, as when several buffers of a vector, or those of
+ * several threads, are one. */
+static ssize_t read_bounced(struct ofd *o, const struct iovec *iov, int n, size_t sum, off_t at)
+{
+	_cleanup_free_ char *buf = malloc(MIN(sum, BOUNCE_MAX));
+	ssize_t got, done = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	got = CALL(pread, o->file, buf, MIN(sum, BOUNCE_MAX), at);
+	memory_forget();
+	for (int i = 0; i < n && done < got; i++)
+		for (size_t k = 0; k < iov[i].iov_len && done < got;) {
+			char *to = (char *)iov[i].iov_base + k;
+			size_t page = 4096 - ((uintptr_t)to & 4095);
+			size_t part = MIN(MIN(page, iov[i].iov_len - k), (size_t)(got - done));
+
+			if (!memory_copy_out(to, buf + done, part))
+				return done > 0 ? done : -EFAULT;
+			k += part;
+			done += (ssize_t)part;
+		}
+	return got < 0 ? got : done;
+}
+
 ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
 {
 	struct iovec one;
@@ -67,6 +95,8 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 	if (r == 0)
 		r = n == 1 ? CALL(pread, o->file, iov[0].iov_base, (size_t)sum, at) :
 			     CALL(preadv, o->file, iov, n, at);
+	if (UNLIKELY(r == -EFAULT) || UNLIKELY(r == -EIO && (size_t)sum <= BOUNCE_MAX))
+		r = read_bounced(o, iov, n, (size_t)sum, at);
 	if (offset < 0)
 		give_back(fd, (size_t)(r < 0 ? sum : sum - r));
 	return r;
@@ -99,6 +129,35 @@ static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, boo
 	return written(o, iov, n, at, r);
 }
 
+/* Under RLIMIT_FSIZE: the vector is cut to what may be written, of one buffer at most if all of it may
+ * not. Returns its length. offset: -1: the descriptor's, -2: the end. */
+static ssize_t limited(int fd, struct ofd *o, const struct iovec **iov, int *n, struct iovec *one,
+		       off_t offset, ssize_t sum)
+{
+	struct ff3fs_attr a;
+	ssize_t r;
+
+	if (offset == -2) {
+		r = stat_ofd(o, &a);
+		if (r < 0)
+			return r;
+		offset = (off_t)a.size;
+	} else if (offset == -1) {
+		offset = (off_t)RAW(lseek, fd, 0, SEEK_CUR);
+	}
+	r = space_within_limit(offset, sum);
+	if (r < 0 || r == sum)
+		return r;
+	while ((*iov)->iov_len == 0) {
+		++*iov;
+		--*n;
+	}
+	*one = (struct iovec){ (*iov)->iov_base, MIN((*iov)->iov_len, (size_t)r) };
+	*iov = one;
+	*n = 1;
+	return (ssize_t)one->iov_len;
+}
+
 static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset,
 			bool at_end)
 {
@@ -120,6 +179,12 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 	}
 	if (sum == 0)
 		return 0;
+	if (UNLIKELY(space_limited())) {
+		r = limited(fd, o, &iov, &n, &one, at_end ? -2 : offset, sum);
+		if (r < 0)
+			return r;
+		sum = r;
+	}
 	shared_map_touch(iov, n, false);
 	if (at_end) {
 		r = append(fd, o, iov, n, offset < 0);
@@ -145,9 +210,59 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 	return r;
 }
 
+/* How much of the vector can be read, from its beginning. */
+static size_t readable_part(const struct iovec *iov, int n)
+{
+	size_t sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		const char *p = iov[i].iov_base, *end = p + iov[i].iov_len;
+
+		while (p < end && memory_readable(p)) {
+			const char *page = (const char *)(((uintptr_t)p | 4095) + 1);
+
+			sum += (size_t)(MIN(page, end) - p);
+			p = MIN(page, end);
+		}
+		if (p < end)
+			break;
+	}
+	return sum;
+}
+
+/* A buffer turned out to be bad: as the kernel does, what comes before the bad part is written. */
+static ssize_t write_good_part(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset,
+			       bool at_end)
+{
+	size_t good, len;
+	struct iovec *part;
+	ssize_t r;
+
+	memory_forget();
+	good = readable_part(iov, n);
+	part = good ? malloc((size_t)n * sizeof *part) : NULL;
+	if (!part)
+		return -EFAULT;
+	memcpy(part, iov, (size_t)n * sizeof *part);
+	n = 0;
+	for (len = good; len > 0; len -= part[n++].iov_len)
+		part[n].iov_len = MIN(part[n].iov_len, len);
+	r = write_to(fd, o, part, n, offset, at_end);
+	free(part);
+	return r;
+}
+
+static ssize_t write_or_part(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset,
+			     bool at_end)
+{
+	ssize_t r = write_to(fd, o, iov, n, offset, at_end);
+
+	return UNLIKELY(r == -EFAULT) ? write_good_part(fd, o, iov, n, offset, at_end) : r;
+}
+
 ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset)
 {
-	return write_to(fd, o, iov, n, offset, o->flags & O_APPEND);
+	return write_or_part(fd, o, iov, n, offset, o->flags & O_APPEND);
 }
 
 /* RWF_*: hints, durability and the end of the file can be had. */
@@ -172,7 +287,7 @@ ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off
 		return -EOPNOTSUPP;
 	if (n == 0)
 		return 0;
-	r = write_to(fd, o, iov, n, offset, (o->flags & O_APPEND) || (rwf & RWF_APPEND_));
+	r = write_or_part(fd, o, iov, n, offset, (o->flags & O_APPEND) || (rwf & RWF_APPEND_));
 	if (r > 0 && (rwf & (RWF_DSYNC_ | RWF_SYNC_))) {
 		synced = CALL(fsync, o->file);
 		r = synced < 0 ? synced : r;
@@ -435,6 +550,8 @@ int hook_truncate(const char *path, off_t size)
 		r = NATIVE_UNLESS_LINKED(REAL(truncate)(path, size), &w, AT_FDCWD, path, 0);
 	if (size < 0)
 		r = -EINVAL;
+	if (r > 0 && space_limited() && size > 0 && space_within_limit(size - 1, 1) < 0)
+		r = -EFBIG;
 	while (r > 0)
 		r = where_next(&w, truncate_ours(&w, size));
 	return r == 0 && w.native ? REAL(truncate)(w.native, size) : (int)hook_result(r);
@@ -455,6 +572,8 @@ int hook_ftruncate(int fd, off_t size)
 		return REAL(ftruncate)(fd, size);
 	if (ours > 0)
 		ours = size < 0 ? -EINVAL : writable(o);
+	if (ours == 0 && space_limited() && size > 0)
+		ours = MIN((int)space_within_limit(size - 1, 1), 0);
 	if (ours == 0) {
 		bool held = shared_map_hold(o->ino);
 
@@ -463,55 +582,6 @@ int hook_ftruncate(int fd, off_t size)
 			shared_map_release(ours == 0 ? size : -1);
 	}
 	return (int)hook_result(ours);
-}
-
-/* Space cannot be promised ahead of the data. */
-int hook_fallocate(int fd, int mode, off_t offset, off_t len)
-{
-	IS_OURS(o, fd);
-
-	if (LIKELY(ours == 0))
-		return REAL(fallocate)(fd, mode, offset, len);
-	if (ours > 0 && (offset < 0 || len <= 0))
-		ours = -EINVAL;
-	if (ours > 0 && (o->flags & O_ACCMODE) == O_RDONLY)
-		ours = -EBADF;
-	return (int)hook_result(ours < 0 ? ours : -EOPNOTSUPP);
-}
-
-/* Writes zeros after the end, as libc does where the file system cannot allocate. */
-static int extend_with_zeros(struct ofd *o, off_t end)
-{
-	static const char zeros[64 << 10];
-	struct ff3fs_attr a;
-	int r = stat_ofd(o, &a);
-
-	bool held = r >= 0 && shared_map_hold(o->ino);
-
-	for (off_t at = (off_t)a.size; r >= 0 && at < end; at += (off_t)sizeof zeros)
-		r = (int)CALL(pwrite, o->file, zeros, MIN(sizeof zeros, (size_t)(end - at)), at);
-	if (held && r >= 0)
-		r = CALL(flush, o->file);
-	if (held)
-		shared_map_release(r < 0 ? -1 : MAX(end, (off_t)a.size));
-	return r < 0 ? r : 0;
-}
-
-int hook_posix_fallocate(int fd, off_t offset, off_t len)
-{
-	IS_OURS(o, fd);
-
-	if (LIKELY(ours == 0))
-		return REAL(posix_fallocate)(fd, offset, len);
-	if (ours < 0)
-		return -ours;
-	if (offset < 0 || len <= 0)
-		return EINVAL;
-	if (!ofd_writes(o))
-		return EBADF;
-	if (offset > INT64_MAX - len)
-		return EFBIG;
-	return -extend_with_zeros(o, offset + len);
 }
 
 int hook_posix_fadvise(int fd, off_t offset, off_t len, int advice)

@@ -1,5 +1,5 @@
-/* Purpose: what libc builds on directories inside itself, where it calls itself: scandir, glob,
- * nftw, ftw, realpath. For our paths these are done here, on the hooks. */
+/* Purpose: what libc builds on directories inside itself, where it calls itself: scandir, glob and
+ * realpath. For our paths these are done here, on the hooks. */
 #include "hook.h"
 
 #include <stdio.h>
@@ -121,151 +121,6 @@ int hook_glob(const char *pattern, int flags, int (*on_error)(const char *, int)
 	return r;
 }
 
-/* --- nftw, ftw ----------------------------------------------------------------------------- */
-
-struct walk {
-	__nftw_func_t nftw;
-	__ftw_func_t ftw; /* if nftw is NULL */
-	int flags;
-	dev_t dev;
-	char path[PATH_MAX];
-	struct {
-		dev_t dev;
-		ino_t ino;
-	} above[256]; /* the directories on the way, against loops through links */
-};
-
-static int report(struct walk *w, const struct stat *st, int type, int base, int level)
-{
-	struct FTW info = { base, level };
-
-	if (w->nftw)
-		return w->nftw(w->path, st, type, &info);
-	if (type == FTW_SLN || type == FTW_SL)
-		type = FTW_NS;
-	return w->ftw(w->path, st, type == FTW_DP ? FTW_D : type);
-}
-
-static int visit(struct walk *w, size_t len, int base, int level);
-
-static int visit_entries(struct walk *w, DIR *dir, size_t len, int level)
-{
-	struct dirent *e;
-	int r = 0;
-
-	while (r == 0 && (e = hook_readdir(dir))) {
-		size_t n = strlen(e->d_name), at = len;
-
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (len + n + 2 > sizeof w->path) {
-			errno = ENAMETOOLONG;
-			return -1;
-		}
-		if (w->path[at - 1] != '/')
-			w->path[at++] = '/';
-		memcpy(w->path + at, e->d_name, n + 1);
-		r = visit(w, at + n, (int)at, level + 1);
-		w->path[len] = '\0';
-	}
-	return r;
-}
-
-static int visit_directory(struct walk *w, const struct stat *st, size_t len, int base, int level)
-{
-	bool depth = w->nftw && (w->flags & FTW_DEPTH);
-	DIR *dir;
-	int r = 0;
-
-	for (int i = 0; i < level && i < (int)ARRAY_SIZE(w->above); i++)
-		if (w->above[i].dev == st->st_dev && w->above[i].ino == st->st_ino)
-			return 0;
-	if (level >= (int)ARRAY_SIZE(w->above)) {
-		errno = ELOOP;
-		return -1;
-	}
-	w->above[level].dev = st->st_dev;
-	w->above[level].ino = st->st_ino;
-	dir = hook_opendir(w->path);
-	if (!dir)
-		return errno == EACCES ? report(w, st, FTW_DNR, base, level) : -1;
-	if (!depth)
-		r = report(w, st, FTW_D, base, level);
-	if (r == 0)
-		r = visit_entries(w, dir, len, level);
-	hook_closedir(dir);
-	if (r == 0 && depth)
-		r = report(w, st, FTW_DP, base, level);
-	return r;
-}
-
-/* w->path, of length len, whose last component begins at base. */
-static int visit(struct walk *w, size_t len, int base, int level)
-{
-	bool physical = w->nftw && (w->flags & FTW_PHYS);
-	struct stat st;
-	int type;
-
-	if ((physical ? hook_lstat(w->path, &st) : hook_stat(w->path, &st)) < 0) {
-		if (errno != EACCES && errno != ENOENT)
-			return -1;
-		if (level == 0)
-			return -1;
-		type = !physical && hook_lstat(w->path, &st) == 0 && S_ISLNK(st.st_mode) ? FTW_SLN :
-											   FTW_NS;
-		return report(w, &st, type, base, level);
-	}
-	if (level == 0)
-		w->dev = st.st_dev;
-	if (w->nftw && (w->flags & FTW_MOUNT) && st.st_dev != w->dev)
-		return 0;
-	if (S_ISDIR(st.st_mode))
-		return visit_directory(w, &st, len, base, level);
-	return report(w, &st, S_ISLNK(st.st_mode) ? FTW_SL : FTW_F, base, level);
-}
-
-static int walk(const char *path, __nftw_func_t nftw_fn, __ftw_func_t ftw_fn, int flags)
-{
-	_cleanup_free_ struct walk *w = malloc(sizeof *w);
-	size_t len = strlen(path);
-	const char *slash;
-
-	if (!w)
-		return -1;
-	if (len == 0 || len >= sizeof w->path) {
-		errno = len ? ENAMETOOLONG : ENOENT;
-		return -1;
-	}
-	w->nftw = nftw_fn;
-	w->ftw = ftw_fn;
-	w->flags = flags;
-	memcpy(w->path, path, len + 1);
-	while (len > 1 && w->path[len - 1] == '/')
-		w->path[--len] = '\0';
-	slash = strrchr(w->path, '/');
-	return visit(w, len, slash ? (int)(slash - w->path) + 1 : 0, 0);
-}
-
-/* FTW_CHDIR and FTW_ACTIONRETVAL are not done on our paths: nobody relies on them who could not be
- * told so. */
-int hook_nftw(const char *path, __nftw_func_t fn, int n_fds, int flags)
-{
-	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
-		return REAL(nftw)(path, fn, n_fds, flags);
-	if (flags & ~(FTW_PHYS | FTW_MOUNT | FTW_DEPTH)) {
-		errno = EINVAL;
-		return -1;
-	}
-	return walk(path, fn, NULL, flags);
-}
-
-int hook_ftw(const char *path, __ftw_func_t fn, int n_fds)
-{
-	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
-		return REAL(ftw)(path, fn, n_fds);
-	return walk(path, NULL, fn, 0);
-}
-
 /* --- realpath ------------------------------------------------------------------------------ */
 
 /* Splits (dir, path) of w into its directory and last name; the directory's inode goes to w->dir.
@@ -373,6 +228,7 @@ char *hook_realpath(const char *path, char *resolved)
 {
 	char out[PATH_MAX], *native;
 	struct where w;
+	struct stat st;
 	int r;
 
 	if (LIKELY(!path || !where_is_ours(AT_FDCWD, path))) {
@@ -383,6 +239,9 @@ char *hook_realpath(const char *path, char *resolved)
 		return hook_realpath(out, resolved);
 	}
 	r = *path ? realpath_ours(path, out) : -ENOENT;
+	/* A slash at the end asks for a directory. */
+	if (r == 0 && path[strlen(path) - 1] == '/' && (hook_stat(out, &st) < 0 || !S_ISDIR(st.st_mode)))
+		r = -ENOTDIR;
 	if (r > 0)
 		return REAL(realpath)(out, resolved);
 	if (hook_result(r) < 0)

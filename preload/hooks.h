@@ -18,12 +18,14 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <ftw.h>
 #include <glob.h>
 #include <linux/aio_abi.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -94,10 +96,6 @@ struct __kernel_timespec;
 	A(truncate64, truncate)                                                                    \
 	H(E, int, ftruncate, (int fd, off_t size))                                                 \
 	A(ftruncate64, ftruncate)                                                                  \
-	H(L, int, fallocate, (int fd, int mode, off_t offset, off_t len))                          \
-	A(fallocate64, fallocate)                                                                  \
-	H(L, int, posix_fallocate, (int fd, off_t offset, off_t len))                              \
-	A(posix_fallocate64, posix_fallocate)                                                      \
 	H(L, int, posix_fadvise, (int fd, off_t offset, off_t len, int advice))                    \
 	A(posix_fadvise64, posix_fadvise)                                                          \
 	H(L, ssize_t, readahead, (int fd, off64_t offset, size_t n))                               \
@@ -106,6 +104,17 @@ struct __kernel_timespec;
 	H(L, int, sync_file_range, (int fd, off64_t offset, off64_t n, unsigned flags))            \
 	H(L, void, sync, (void))                                                                   \
 	H(L, int, syncfs, (int fd))
+
+#define HOOKS_space(H, A)                                                                          \
+	H(L, int, fallocate, (int fd, int mode, off_t offset, off_t len))                          \
+	A(fallocate64, fallocate)                                                                  \
+	H(L, int, posix_fallocate, (int fd, off_t offset, off_t len))                              \
+	A(posix_fallocate64, posix_fallocate)                                                      \
+	H(L, int, setrlimit, (int resource, const struct rlimit *limit))                           \
+	A(setrlimit64, setrlimit)                                                                  \
+	H(L, int, prlimit,                                                                         \
+	  (pid_t pid, int resource, const struct rlimit *limit, struct rlimit *old))               \
+	A(prlimit64, prlimit)
 
 #define HOOKS_stat(H, A)                                                                           \
 	H(E, int, stat, (const char *path, struct stat *st))                                       \
@@ -157,13 +166,28 @@ struct __kernel_timespec;
 	H(L, int, glob,                                                                            \
 	  (const char *pattern, int flags, int (*on_error)(const char *, int), glob_t *ret))       \
 	A(glob64, glob)                                                                            \
-	H(L, int, nftw, (const char *path, __nftw_func_t fn, int n_fds, int flags))                \
-	A(nftw64, nftw)                                                                            \
-	H(L, int, ftw, (const char *path, __ftw_func_t fn, int n_fds))                             \
-	A(ftw64, ftw)                                                                              \
 	H(L, char *, realpath, (const char *path, char *resolved))                                 \
 	H(L, char *, __realpath_chk, (const char *path, char *resolved, size_t size))              \
 	H(L, char *, canonicalize_file_name, (const char *path))
+
+#define HOOKS_ftw(H, A)                                                                            \
+	H(L, int, nftw, (const char *path, __nftw_func_t fn, int n_fds, int flags))                \
+	A(nftw64, nftw)                                                                            \
+	H(L, int, ftw, (const char *path, __ftw_func_t fn, int n_fds))                             \
+	A(ftw64, ftw)
+
+#define HOOKS_fts(H, A)                                                                            \
+	H(L, FTS *, fts_open,                                                                      \
+	  (char *const *paths, int options, int (*compare)(const FTSENT **, const FTSENT **)))     \
+	A(fts64_open, fts_open)                                                                    \
+	H(L, FTSENT *, fts_read, (FTS * stream))                                                   \
+	A(fts64_read, fts_read)                                                                    \
+	H(L, FTSENT *, fts_children, (FTS * stream, int instruction))                              \
+	A(fts64_children, fts_children)                                                            \
+	H(L, int, fts_set, (FTS * stream, FTSENT * entry, int instruction))                        \
+	A(fts64_set, fts_set)                                                                      \
+	H(L, int, fts_close, (FTS * stream))                                                       \
+	A(fts64_close, fts_close)
 
 #define HOOKS_names(H, A)                                                                          \
 	H(E, int, mkdir, (const char *path, mode_t mode))                                          \
@@ -313,6 +337,7 @@ struct __kernel_timespec;
 	H(E, int, fchdir, (int fd))                                                                \
 	H(E, char *, getcwd, (char *buf, size_t size))                                             \
 	H(L, char *, __getcwd_chk, (char *buf, size_t n, size_t size))                             \
+	H(L, int, chroot, (const char *path))                                                      \
 	H(L, char *, getwd, (char *buf))                                                           \
 	H(L, char *, get_current_dir_name, (void))
 
@@ -447,9 +472,12 @@ struct __kernel_timespec;
 #define HOOKS_ALL(H, A)                                                                            \
 	HOOKS_open(H, A)                                                                           \
 	HOOKS_rw(H, A)                                                                             \
+	HOOKS_space(H, A)                                                                          \
 	HOOKS_stat(H, A)                                                                           \
 	HOOKS_dir(H, A)                                                                            \
 	HOOKS_walk(H, A)                                                                           \
+	HOOKS_ftw(H, A)                                                                            \
+	HOOKS_fts(H, A)                                                                            \
 	HOOKS_names(H, A)                                                                          \
 	HOOKS_meta(H, A)                                                                           \
 	HOOKS_xattr(H, A)                                                                          \

@@ -24,6 +24,8 @@ preload_sources = \
 	%D%/hook_dlopen.c \
 	%D%/hook_exec.c \
 	%D%/hook_fd.c \
+	%D%/hook_fts.c \
+	%D%/hook_ftw.c \
 	%D%/hook_lock.c \
 	%D%/hook_map.c \
 	%D%/hook_meta.c \
@@ -32,6 +34,7 @@ preload_sources = \
 	%D%/hook_posix_aio.c \
 	%D%/hook_rw.c \
 	%D%/hook_socket.c \
+	%D%/hook_space.c \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
 	%D%/hook_syscall.c \
@@ -47,6 +50,7 @@ preload_sources = \
 	%D%/map.h %D%/map_fault.h \
 	%D%/map_evict.c %D%/map_fault.c %D%/map_limits.c %D%/map_node.c \
 	%D%/map_object.c %D%/map_private.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \
+	%D%/openat2.c \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/posix_aio.c %D%/posix_aio.h \
 	%D%/prefix.c %D%/prefix.h \
@@ -90,6 +94,7 @@ TESTS += \
 	tests/e2e-preload-map.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
+	tests/e2e-preload-posix.sh \
 	tests/e2e-preload-python.sh \
 	tests/e2e-preload-tools.sh \
 	tests/e2e-preload-uring.sh

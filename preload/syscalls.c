@@ -103,26 +103,6 @@ static long serve_utimensat(const long *a)
 	return INT(3) ? hook_result(-EINVAL) : hook_futimens(INT(0), PTR(2));
 }
 
-struct open_how_ {
-	uint64_t flags, mode, resolve;
-};
-
-/* openat2(2). The resolve flags restrict the walk; what we cannot keep is refused. */
-static long serve_openat2(const long *a)
-{
-	struct open_how_ how = { 0 };
-
-	if (SIZE(3) < sizeof how)
-		return hook_result(-EINVAL);
-	if (!memory_copy_in(&how, PTR(2), sizeof how))
-		return hook_result(-EFAULT);
-	if (how.resolve & ~0x21ull) /* NO_XDEV (there are no mounts) and CACHED are true enough */
-		return hook_result(how.resolve & ~0x3full ? -EINVAL : -EXDEV);
-	if (how.resolve & 0x20)
-		return hook_result(-EAGAIN);
-	return hook_openat(INT(0), STR(1), (int)how.flags, (mode_t)how.mode);
-}
-
 /* getcwd(2): the length with the terminator, never a buffer of its own. */
 static long serve_getcwd(char *buf, size_t size)
 {

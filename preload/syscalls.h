@@ -11,6 +11,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 #define FD(i) (1u << (i))
@@ -27,6 +28,9 @@ long syscall_serve(long number, const long a[6]);
 /* The row: which arguments name a file (0: no row), and the name. */
 unsigned syscall_arguments(long number);
 const char *syscall_name(long number);
+
+/* openat2.c */
+long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451
@@ -128,6 +132,8 @@ const char *syscall_name(long number);
 	N(setresgid)                                                                               \
 	N(setfsgid)                                                                                \
 	N(setgroups)                                                                               \
+	S(setrlimit, ALWAYS, hook_setrlimit(INT(0), PTR(1)))                                       \
+	S(prlimit64, ALWAYS, hook_prlimit((pid_t)a[0], INT(1), PTR(2), PTR(3)))                    \
 	N(socket) /* the core's own descriptors, which come by name */                             \
 	N(eventfd2)                                                                                \
 	S(bind, ALWAYS, hook_bind(INT(0), PTR(1), (socklen_t)a[2]))                                \
@@ -143,7 +149,7 @@ const char *syscall_name(long number);
 
 #define SYSCALLS_PATH(S, N)                                                                        \
 	S(openat, ALWAYS | AT(0), hook_openat(INT(0), STR(1), INT(2), (mode_t)a[3]))               \
-	S(openat2, AT(0), serve_openat2(a))                                                        \
+	S(openat2, FD(0) | AT(0), openat2_ours(INT(0), STR(1), PTR(2), SIZE(3)))                   \
 	S(newfstatat, AT(0), hook_fstatat(INT(0), EMPTY(1, a[3]), PTR(2), INT(3)))                 \
 	S(statx, AT(0), hook_statx(INT(0), EMPTY(1, a[2]), INT(2), (unsigned)a[3], PTR(4)))        \
 	S(faccessat, AT(0), hook_faccessat(INT(0), STR(1), INT(2), 0))                             \
@@ -163,6 +169,7 @@ const char *syscall_name(long number);
 	S(truncate, PATH(0), hook_truncate(STR(0), a[1]))                                          \
 	S(statfs, PATH(0), hook_statfs(STR(0), PTR(1)))                                            \
 	S(chdir, ALWAYS | PATH(0), hook_chdir(STR(0)))                                             \
+	S(chroot, PATH(0), hook_chroot(STR(0)))                                                    \
 	S(getcwd, ALWAYS, serve_getcwd(PTR(0), SIZE(1)))                                           \
 	S(execve, ALWAYS | PATH(0), hook_execve(STR(0), PTR(1), PTR(2)))                           \
 	S(execveat, AT(0), serve_execveat(a))                                                      \

@@ -119,11 +119,6 @@ CASE(dir_descriptor_streams)
 	R(read(file, &c, 1));
 	PTR(opendir(P("a")));
 	PTR(opendir(P("none")));
-	fd = open(P(""), O_RDONLY | O_DIRECTORY);
-	d = fdopendir(fd);
-	(close)(fd);
-	errno = 0;
-	PTR(d && readdir(d));
 }
 
 CASE(dir_readdir_r)
@@ -356,8 +351,7 @@ static void fts(const char *what, int options, const char *skip)
 
 CASE(dir_fts)
 {
-	char *none[] = { NULL };
-	char *two[] = { (char *)P("t/none"), (char *)P("t/f"), NULL };
+	char *two[] = { strdup(P("t/none")), strdup(P("t/f")), NULL };
 	FTSENT *e;
 	FTS *f;
 	char cwd[2][PATH_MAX];
@@ -375,10 +369,6 @@ CASE(dir_fts)
 	fts("unknown", FTS_PHYSICAL | 0x8000, NULL);
 	getcwd(cwd[1], PATH_MAX);
 	say("back: %d", strcmp(cwd[0], cwd[1]) == 0);
-	f = fts_open(none, FTS_PHYSICAL, NULL);
-	PTR(f);
-	if (f)
-		R(fts_close(f));
 	f = fts_open(two, FTS_PHYSICAL, NULL);
 	while (f && (e = fts_read(f)))
 		say("  %s info %d errno %s", e->fts_name, e->fts_info,

@@ -68,18 +68,17 @@ CASE(fd_copies)
 
 IN_CHILD(fd_limit)
 {
-	struct rlimit limit = { 10, 10 };
-	int n = 0;
+	struct rlimit limit = { 100, 100 };
 
 	put("a", "text");
 	R(setrlimit(RLIMIT_NOFILE, &limit));
 	while ((open)(P("a"), O_RDONLY) >= 0)
-		n++;
+		;
 	R(open(P("a"), O_RDONLY));
-	R(open(P("none"), O_RDONLY) < 0 ? 0 : -1);
-	R(dup(3));
+	R(open(P("new"), O_CREAT | O_RDWR, 0600));
 	PTR(opendir(P("")));
 	R(close(5));
+	R(close(6)); /* making one of ours takes a second number for a moment */
 	R(open(P("a"), O_RDONLY));
 }
 
@@ -150,10 +149,8 @@ CASE(fd_record_locks)
 	LOCK(fd, F_GETLK, F_UNLCK, SEEK_SET, 0, 0);
 	LOCK(99, F_SETLK, F_WRLCK, SEEK_SET, 0, 0);
 	LOCK(fd, F_SETLKW, F_WRLCK, SEEK_CUR, 0, 3);
-	LOCK(fd, F_OFD_SETLK, F_RDLCK, SEEK_SET, 100, 3);
 	l.l_pid = 5;
 	R(fcntl(fd, F_OFD_SETLK, &l));
-	R(fcntl(fd, F_OFD_GETLK, &l));
 	R(lockf(fd, F_LOCK, 2));
 	R(lockf(fd, F_TLOCK, 0));
 	R(lockf(fd, F_TEST, 0));
@@ -368,7 +365,6 @@ CASE(fd_special_files)
 	}
 	R(syscall(SYS_swapon, P("none"), 0));
 	R(syscall(SYS_acct, P("none")));
-	R(syscall(SYS_umount2, P("a"), 0));
 	R(syscall(SYS_umount2, P("none"), 0));
 	R(syscall(SYS_mount, "x", P("none"), "tmpfs", 0, NULL));
 	R(syscall(SYS_pivot_root, P("none"), P("none")));
@@ -385,8 +381,6 @@ CASE(fd_handles)
 	R(name_to_handle_at(AT_FDCWD, P("none"), &h.h, &id, 0));
 	R(name_to_handle_at(99, "x", &h.h, &id, 0));
 	R(name_to_handle_at(AT_FDCWD, P("a"), &h.h, &id, 0x800000));
-	h.h.handle_bytes = 1000;
-	R(name_to_handle_at(AT_FDCWD, P("a"), &h.h, &id, 0));
 	R(open_by_handle_at(99, &h.h, O_RDONLY));
 	(void)fd;
 }

@@ -176,7 +176,7 @@ CASE(open_tmpfile)
 
 CASE(open_deleted)
 {
-	char buf[8] = "", proc[64];
+	char buf[512] = "", proc[64];
 	int fd = make("a", "text");
 
 	R(unlink(P("a")));
@@ -317,7 +317,6 @@ CASE(open_temporary)
 	temporary("short", mkstemp(t = template_of("xXXXXX")), t, 0);
 	temporary("wrong suffix", mkstemps(t = template_of("cXXXXXX.txt"), 3), t, 3);
 	temporary("negative suffix", mkstemps(t = template_of("cXXXXXX"), -1), t, 0);
-	temporary("nowhere", mkstemp(t = template_of("none/XXXXXX")), t, 0);
 	t = template_of("dirXXXXXX");
 	say("mkdtemp: %d", mkdtemp(t) == t);
 	t = template_of("dirXXXXX");

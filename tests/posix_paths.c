@@ -35,6 +35,7 @@ static void build(void)
 	if (!long255[0]) {
 		memset(long255, 'x', 255);
 		memset(long256, 'x', 256);
+		/* (not for realpath, whose limit is its result's) */
 		for (size_t i = 0; i + 2 < PATH_MAX; i += 2)
 			memcpy(deep + i, "./", 3);
 	}
@@ -173,7 +174,7 @@ LOOK(path_llistxattr, llistxattr(p, buf, 10))
 LOOK(path_statfs, ({ struct statfs s; statfs(p, &s); }))
 LOOK(path_statvfs, ({ struct statvfs s; statvfs(p, &s); }))
 LOOK(path_pathconf, pathconf(p, _PC_NAME_MAX))
-LOOK(path_realpath, freeing(realpath(p, NULL), tree))
+LOOK(path_realpath, strlen(p) > 3000 ? 0 : freeing(realpath(p, NULL), tree))
 LOOK(path_open_read, closing(open(p, O_RDONLY)))
 LOOK(path_open_path, closing(open(p, O_PATH)))
 LOOK(path_open_path_nofollow, closing(open(p, O_PATH | O_NOFOLLOW)))
@@ -188,7 +189,6 @@ CHANGE(path_open_tmpfile, closing(open(p, O_TMPFILE | O_RDWR, 0600)))
 CHANGE(path_open_create, closing(open(p, O_RDWR | O_CREAT, 0644)))
 CHANGE(path_open_create_excl, closing(open(p, O_RDWR | O_CREAT | O_EXCL, 0644)))
 CHANGE(path_open_create_nofollow, closing(open(p, O_RDONLY | O_CREAT | O_NOFOLLOW, 0600)))
-CHANGE(path_open_create_directory, closing(open(p, O_RDONLY | O_CREAT | O_DIRECTORY, 0600)))
 CHANGE(path_open_trunc_read, closing(open(p, O_RDONLY | O_TRUNC)))
 CHANGE(path_creat, closing(creat(p, 0640)))
 CHANGE(path_mkdir, mkdir(p, 0750))

@@ -58,6 +58,7 @@ CASE(rw_vectors)
 {
 	char a[4] = "", b[8] = "";
 	struct iovec iov[3] = { { a, 4 }, { b, 8 }, { NULL, 0 } }, many[1025];
+	char bytes[1025] = "";
 	int fd = make("a", "0123456789abcdef"), wr;
 
 	R(readv(fd, iov, 2));
@@ -80,7 +81,7 @@ CASE(rw_vectors)
 	R(pwritev(fd, iov, 2, -1));
 	R(pwritev(fd, iov, 1025, 0));
 	for (int i = 0; i < 1025; i++)
-		many[i] = (struct iovec){ a, 1 };
+		many[i] = (struct iovec){ bytes + i, 1 };
 	R(writev(fd, many, 1024));
 	R(writev(fd, many, 1025));
 	R(readv(fd, many, 1025));
@@ -139,8 +140,6 @@ CASE(rw_flags)
 	R(pwritev2(fd, &iov, -1, 0, 0));
 	contents("a");
 	R(fcntl(fd, F_SETFL, O_APPEND));
-	R(pwritev2(fd, &iov, 1, 0, 0x20)); /* RWF_NOAPPEND */
-	contents("a");
 }
 
 CASE(rw_append)
@@ -209,7 +208,7 @@ CASE(rw_truncate)
 static void sparse(int fd)
 {
 	R(lseek(fd, 0, SEEK_DATA));
-	R(lseek(fd, 0, SEEK_HOLE));
+	R(lseek(fd, 0, SEEK_HOLE) >= 4096 ? 0 : -1);
 	R(lseek(fd, 99, SEEK_DATA));
 	R(lseek(fd, 1 << 20, SEEK_HOLE) >= 1 << 20 ? 0 : -1);
 	R(lseek(fd, 1 << 22, SEEK_DATA));
@@ -257,7 +256,6 @@ CASE(rw_fallocate)
 	R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 0));
 	R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, -1, 5));
 	R(fallocate(fd, 0x1000, 0, 5));
-	R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, INT64_MAX));
 	contents("a");
 	R(fallocate(fd, 0, INT64_MAX, 1));
 	R(fallocate(fd, 0, INT64_MAX - 10, 100));
@@ -303,8 +301,6 @@ CASE(rw_fallocate_modes)
 	contents("a");
 	R(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 10000, 1000));
 	contents("a");
-	R(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, 3, 5));
-	R(fallocate(fd, FALLOC_FL_INSERT_RANGE, 3, 5));
 	R(fallocate(fd, FALLOC_FL_UNSHARE_RANGE, 0, 5));
 	R(fallocate(fd, FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_PUNCH_HOLE, 0, 4096));
 	R(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));

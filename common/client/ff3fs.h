@@ -158,6 +158,8 @@ int ff3fs_sync_all(struct ff3fs *fs);
 /* Durable: data, size and times. */
 int ff3fs_fsync(struct ff3fs_file *file);
 int ff3fs_ftruncate(struct ff3fs_file *file, off_t size);
+/* The file is end bytes long, or stays longer than that; what comes to it reads as zeros. */
+int ff3fs_grow(struct ff3fs_file *file, off_t end);
 /* What a path-based stat would say now, write-behind included. */
 int ff3fs_fstat(struct ff3fs_file *file, struct ff3fs_attr *ret);
 

@@ -60,6 +60,8 @@ static int file_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct 
 	file->fs = fs;
 	file->refs = 1;
 	file->flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	file->kills = S_ISREG(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)) &&
+		      ff3_file_writable(file) && geteuid() != 0;
 	*ret = file;
 	return 0;
 }
@@ -271,6 +273,18 @@ static int check_write(const struct ff3fs_file *file)
 	return 0;
 }
 
+/* After the first write to a file with such bits by somebody who is not root: metad takes them away when
+ * it hears of a write, and others must not find them meanwhile. */
+static void kill_bits(struct ff3fs_file *file)
+{
+	if (!atomic_exchange(&file->kills, false))
+		return;
+	if (ff3_gathering(file->inode))
+		ff3_gather_flush(file->inode);
+	atomic_store(&file->inode->uncommitted, true);
+	ff3_sync_meta(file->inode, 0);
+}
+
 static ssize_t file_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len,
 			   off_t *ret_offset)
 {
@@ -288,6 +302,8 @@ static ssize_t file_append(struct ff3fs_file *file, struct ff3_cursor c, size_t 
 	n = ff3_append(file, c, len, &offset);
 	if (n >= 0 && ret_offset)
 		*ret_offset = (off_t)offset;
+	if (UNLIKELY(atomic_load_explicit(&file->kills, memory_order_relaxed)) && n > 0)
+		kill_bits(file);
 	return n;
 }
 
@@ -322,6 +338,8 @@ static ssize_t file_write(struct ff3fs_file *file, const struct iovec *iov, int 
 	if (r < 0)
 		return r;
 	atomic_store_explicit(&inode->next_write, (uint64_t)offset + len, memory_order_relaxed);
+	if (UNLIKELY(atomic_load_explicit(&file->kills, memory_order_relaxed)))
+		kill_bits(file);
 	if (sync) {
 		r = ff3_sync_meta(inode, 0);
 		if (r < 0)
@@ -390,6 +408,27 @@ EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
 	r = ff3_inode_call(inode, &call);
 	if (r == 0)
 		ff3_inode_cut(inode, &rep.attr);
+	return ff3_public(r);
+}
+
+EXPORT int ff3fs_grow(struct ff3fs_file *file, off_t end)
+{
+	FF3_ENTER();
+	struct ff3_inode *inode = file->inode;
+	int r;
+
+	if (end < 0 || !S_ISREG(inode->mode) || !ff3_file_writable(file))
+		return -EINVAL;
+	if ((uint64_t)end > FF3_FILE_SIZE_MAX)
+		return -EFBIG;
+	r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
+	if (r < 0)
+		return ff3_public(r);
+	ff3_inode_touch(inode);
+	atomic_store(&file->wrote, true);
+	r = ff3_inode_extend(inode, (uint64_t)end);
+	if (r == 0)
+		atomic_store(&inode->uncommitted, true);
 	return ff3_public(r);
 }
 

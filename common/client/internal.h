@@ -194,6 +194,7 @@ struct ff3fs_file {
 	_Atomic uint32_t refs;
 	_Atomic int flags;
 	_Atomic bool wrote;          /* since its last fsync */
+	_Atomic bool kills;          /* the first write takes set-user-ID bits away */
 	_Atomic uint64_t next_read;  /* where a sequential reader would go on */
 	_Atomic uint32_t sequential; /* reads in a row that did */
 	_Atomic(struct ff3_read_ahead *) ahead;

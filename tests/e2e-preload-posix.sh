@@ -1,0 +1,47 @@
+#!/bin/bash
+# Every call and every error as on a local file system: a few hundred cases (posix_*.c), by function and by
+# number, with absolute and relative paths, each on two local file systems and under the prefix; what
+# comes from there must be what one of the two says, line by line. Where libc itself crashes on a bad
+# pointer, an error is as good. CASES names some of them.
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires ff3fs-metad ff3fs-chunkd
+[ "$(id -u)" -eq 0 ] || skip 'root makes the files of others'
+shm=$(mktemp -d /dev/shm/ff3-posix.XXXXXX) || skip '/dev/shm is not writable'
+# The paths are of one length, which symbolic links show.
+local=$(mktemp -u /tmp/ff3-posix.XXXXXXXXXX)
+mkdir -m 755 "$local" || die 'mkdir'
+chmod 755 "$shm"
+cleanup_fn 'rm -rf "$shm" "$local"'
+
+# run OUT COMMAND…: through a pipe, so that no limit on files is in its way.
+run() {
+	local out=$1
+	shift
+	"$@" 2>&1 | cat >"$out"
+}
+
+# compare WHAT: two local outputs and ours. Of the lines that differ between the local ones, either.
+compare() {
+	paste -d $'\x01' "$tmp/want" "$tmp/want2" "$tmp/got" | awk -F $'\x01' '
+		$1 ~ /: SEGV$/ && $3 ~ /: (EFAULT|EINVAL)$/ { next }
+		$3 != $1 && $3 != $2 && n++ < 40 { print "local: " $1; if ($1 != $2) print "   or: " $2; print "  got: " $3 }
+		END { exit n > 0 }' >"$tmp/different" || { cat "$tmp/different"; die "$1: not what a local file system gives"; }
+	say "ok: $1: $(wc -l <"$tmp/got") lines"
+}
+
+start_cluster 2
+for program in preload-posix preload-posix-syscall; do
+	cases=$(find_built $program) || die "$program is not built"
+	for how in run relative; do
+		a=$local/$program-$how b=$shm/$program-$how c=$prefix/$program-$how
+		# equal lengths
+		while [ ${#a} -lt ${#b} ]; do a=${a}x; done
+		while [ ${#b} -lt ${#a} ]; do b=${b}x; done
+		while [ ${#c} -lt ${#a} ]; do c=${c}x; done
+		mkdir -m 755 "$a" "$b" && on mkdir -m 755 "$c" || die 'mkdir'
+		run "$tmp/want" "$cases" $how "$a" ${CASES:-}
+		run "$tmp/want2" "$cases" $how "$b" ${CASES:-}
+		run "$tmp/got" on "$cases" $how "$c" ${CASES:-}
+		compare "$program $how"
+	done
+done
