@@ -95,7 +95,9 @@ struct __kernel_timespec;
 	H(L, int, truncate, (const char *path, off_t size))                                        \
 	A(truncate64, truncate)                                                                    \
 	H(E, int, ftruncate, (int fd, off_t size))                                                 \
-	A(ftruncate64, ftruncate)                                                                  \
+	A(ftruncate64, ftruncate)
+
+#define HOOKS_sync(H, A)                                                                           \
 	H(L, int, posix_fadvise, (int fd, off_t offset, off_t len, int advice))                    \
 	A(posix_fadvise64, posix_fadvise)                                                          \
 	H(L, ssize_t, readahead, (int fd, off64_t offset, size_t n))                               \
@@ -472,6 +474,7 @@ struct __kernel_timespec;
 #define HOOKS_ALL(H, A)                                                                            \
 	HOOKS_open(H, A)                                                                           \
 	HOOKS_rw(H, A)                                                                             \
+	HOOKS_sync(H, A)                                                                           \
 	HOOKS_space(H, A)                                                                          \
 	HOOKS_stat(H, A)                                                                           \
 	HOOKS_dir(H, A)                                                                            \

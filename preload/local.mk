@@ -37,6 +37,7 @@ preload_sources = \
 	%D%/hook_space.c \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
+	%D%/hook_sync.c \
 	%D%/hook_syscall.c \
 	%D%/hook_uring.c \
 	%D%/hook_user.c \
