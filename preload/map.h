@@ -122,6 +122,8 @@ void map_region_drop(struct map_region *taken);
 int map_object_load(struct map_object *o, off_t from, off_t to);
 int map_object_make_writable(struct map_object *o);
 int map_object_send(struct map_object *o, off_t from, off_t to);
+/* 1 if there was anything, which must be made durable. */
+int map_object_send_unsynced(struct map_object *o, off_t from, off_t to);
 /* What the cluster says about the file: size, and changes made elsewhere. */
 int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a);
 void map_object_resize(struct map_object *o, off_t size);

@@ -20,6 +20,7 @@
 #include "raw.h"
 
 #define QUEUE 65536
+#define BATCH 64
 
 struct loaded {
 	uint64_t id;
@@ -30,7 +31,6 @@ struct loaded {
 static struct loaded *queue; /* a ring, made at the first load */
 static unsigned first, n_queued;
 static size_t sum;
-static struct loaded under_way; /* out of a writable object */
 static pthread_mutex_t evicting = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- Private pages ------------------------------------------------------------------------- */
@@ -113,58 +113,84 @@ static void drop_read_only(struct map_object *o, const struct loaded *e)
 	map_object_unlock(o, &saved);
 }
 
-static void protect_regions(const struct loaded *e, bool protect)
+/* What is dropped at once: of one object or private mapping. */
+struct batch {
+	struct loaded e[BATCH];
+	int n;
+};
+
+static struct batch under_way; /* out of a writable object */
+
+static void protect_regions(const struct batch *b, bool protect)
 {
 	off_t from, to;
 
 	map_lock();
-	under_way = protect ? *e : (struct loaded){ 0 };
+	under_way = protect ? *b : (struct batch){ 0 };
 	for (struct map_region *r = map_regions; r; r = r->next)
-		if (r->object && r->object->id == e->id && r->lazy && part_of(r, e, &from, &to))
-			map_fault_protect(r->addr + (uintptr_t)(from - r->offset),
-					  (size_t)(to - from), protect);
+		for (int i = 0; r->lazy && r->object && r->object->id == b->e[0].id && i < b->n; i++)
+			if (part_of(r, &b->e[i], &from, &to))
+				map_fault_protect(r->addr + (uintptr_t)(from - r->offset),
+						  (size_t)(to - from), protect);
 	map_unlock();
 }
 
 bool map_evict_is_under_way(uint64_t id, off_t at)
 {
-	return under_way.id == id && at >= under_way.offset &&
-	       at < under_way.offset + (off_t)under_way.n;
+	for (int i = 0; i < under_way.n; i++)
+		if (under_way.e[i].id == id && at >= under_way.e[i].offset &&
+		    at < under_way.e[i].offset + (off_t)under_way.e[i].n)
+			return true;
+	return false;
 }
 
 /* Stores wait while the pages are sent; what a call writes meanwhile keeps them. */
-static void drop_writable(struct map_object *o, const struct loaded *e)
+static void send_and_punch(struct map_object *o, const struct batch *b)
 {
-	uint64_t saved, before = map_object_sequence(o, e->offset, e->n);
+	uint64_t saved, before[BATCH];
+	int sent = 0, r = 0;
 
+	for (int i = 0; i < b->n && r >= 0; i++) {
+		before[i] = map_object_sequence(o, b->e[i].offset, b->e[i].n);
+		r = map_object_send_unsynced(o, b->e[i].offset, b->e[i].offset + (off_t)b->e[i].n);
+		sent |= r > 0;
+	}
+	if (r >= 0 && sent)
+		r = CALL(fsync, o->file);
+	if (r < 0)
+		return;
+	map_object_lock(o, &saved);
+	for (int i = 0; i < b->n && !o->header->pinned && o->header->writers == 1; i++)
+		if (map_object_sequence(o, b->e[i].offset, b->e[i].n) == before[i])
+			punch(o, &b->e[i]);
+	for (int i = 0; i < b->n; i++)
+		map_object_next_sequence(o, b->e[i].offset, b->e[i].offset + (off_t)b->e[i].n);
+	map_object_unlock(o, &saved);
+}
+
+static void drop_writable(struct map_object *o, const struct batch *b)
+{
 	if (!map_fault_protects() || !o->writer || o->header->writers != 1)
 		return;
 	if (!map_enter_soon()) /* a slow operation may itself wait for a fault to be served */
 		return;
-	protect_regions(e, true);
-	if (map_object_send(o, e->offset, e->offset + (off_t)e->n) == 0) {
-		map_object_lock(o, &saved);
-		if (!o->header->pinned && o->header->writers == 1 &&
-		    map_object_sequence(o, e->offset, e->n) == before) {
-			map_object_next_sequence(o, e->offset, e->offset + (off_t)e->n);
-			punch(o, e);
-		}
-		map_object_unlock(o, &saved);
-	}
-	protect_regions(e, false);
+	protect_regions(b, true);
+	send_and_punch(o, b);
+	protect_regions(b, false);
 	map_leave();
 }
 
-static void drop(const struct loaded *e)
+static void drop(const struct batch *b)
 {
 	struct map_object *o = NULL;
 	off_t from, to;
 
 	map_lock();
 	for (struct map_region *r = map_regions; r; r = r->next) {
-		if (r->private && r->private->id == e->id && part_of(r, e, &from, &to))
-			drop_private(r, from, to);
-		if (r->object && r->object->id == e->id)
+		for (int i = 0; r->private && r->private->id == b->e[0].id && i < b->n; i++)
+			if (part_of(r, &b->e[i], &from, &to))
+				drop_private(r, from, to);
+		if (r->object && r->object->id == b->e[0].id)
 			o = r->object;
 	}
 	if (o)
@@ -172,38 +198,45 @@ static void drop(const struct loaded *e)
 	map_unlock();
 	if (!o)
 		return;
-	if (!o->header->writable)
-		drop_read_only(o, e);
+	if (o->header->writable)
+		drop_writable(o, b);
 	else
-		drop_writable(o, e);
+		for (int i = 0; i < b->n; i++)
+			drop_read_only(o, &b->e[i]);
 	map_object_unref(o);
 }
 
 /* --- The queue ----------------------------------------------------------------------------- */
 
-static bool take_oldest(size_t room, struct loaded *ret)
+/* The oldest, and those after it that are of the same: so that sending them is made durable once. */
+static bool take_oldest(size_t room, struct batch *ret)
 {
-	bool take;
+	size_t limit = map_memory();
 
+	ret->n = 0;
 	map_lock();
-	take = n_queued > 0 && (sum + room > map_memory() || n_queued == QUEUE);
-	if (take) {
-		*ret = queue[first % QUEUE];
+	while (n_queued > 0 && ret->n < BATCH && (sum + room > limit || n_queued == QUEUE)) {
+		struct loaded *e = &queue[first % QUEUE];
+
+		if (ret->n > 0 && e->id != ret->e[0].id)
+			break;
+		ret->e[ret->n++] = *e;
 		first++;
 		n_queued--;
-		sum -= ret->n;
+		sum -= e->n;
+		limit = map_memory() - map_memory() / 8;
 	}
 	map_unlock();
-	return take;
+	return ret->n > 0;
 }
 
 void map_evict_make_room(size_t n)
 {
-	struct loaded e;
+	struct batch b;
 
 	pthread_mutex_lock(&evicting);
-	while (take_oldest(n, &e))
-		drop(&e);
+	while (take_oldest(n, &b))
+		drop(&b);
 	pthread_mutex_unlock(&evicting);
 	map_lock();
 	sum += n;
@@ -233,5 +266,5 @@ void map_evict_forget(void)
 	first = n_queued = 0;
 	sum = 0;
 	pthread_mutex_init(&evicting, NULL);
-	under_way = (struct loaded){ 0 };
+	under_way = (struct batch){ 0 };
 }

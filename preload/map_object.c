@@ -397,7 +397,7 @@ void map_object_let_go(struct map_object *o)
 	lock_byte(o, SEND_LOCK, F_UNLCK);
 }
 
-int map_object_send(struct map_object *o, off_t from, off_t to)
+int map_object_send_unsynced(struct map_object *o, off_t from, off_t to)
 {
 	int r;
 
@@ -406,6 +406,13 @@ int map_object_send(struct map_object *o, off_t from, off_t to)
 	map_object_hold(o);
 	r = send_range(o, from, to);
 	map_object_let_go(o);
+	return r;
+}
+
+int map_object_send(struct map_object *o, off_t from, off_t to)
+{
+	int r = map_object_send_unsynced(o, from, to);
+
 	/* Others will not send it again, so it must be durable when they say that it is. */
 	return r > 0 ? CALL(fsync, o->file) : r;
 }
