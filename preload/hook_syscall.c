@@ -8,8 +8,8 @@
 #include "syscalls.h"
 
 /* An allocator behind ours that has hooks for memory makes the call itself by syscall(): where that is the
- * end of the way and not its beginning, it passes. 0: no such call under way. */
-static _Thread_local long memory_call;
+ * end of the way and not its beginning, it passes. -1: no such call under way (0 is read). */
+static _Thread_local long memory_call = -1;
 
 static long serve_memory_call(long number, const long a[6])
 {
