@@ -73,4 +73,7 @@ TESTS += %D%/unit-base %D%/unit-wire
 %C%_unit_wire_LDADD = libff3base.la $(CHECK_LIBS)
 
 # Its own build, without the sanitizers: they belong to what is preloaded into it.
+check_PROGRAMS += %D%/torture
+%C%_torture_SOURCES = %D%/torture.c
+%C%_torture_CFLAGS = -Wall
 %C%_torture_LDADD = -lpthread
