@@ -285,7 +285,7 @@ ssize_t hook_readlinkat(int dirfd, const char *path, char *buf, size_t size)
 	struct where w;
 	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW | WHERE_EMPTY);
 
-	if (r > 0 && !*w.path && dirfd >= 0 && path && !*path && !names_link(dirfd))
+	if (r > 0 && !*w.path && path && !*path && (dirfd < 0 || !names_link(dirfd)))
 		r = -ENOENT;
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED((int)REAL(readlinkat)(dirfd, path, buf, size), &w, dirfd, path,
