@@ -305,7 +305,8 @@ static int probe(int fd, _Atomic uintptr_t *slot, struct ofd **ret)
 		return 0; /* it can be copied, moved and closed; reading fails */
 	if (r > 0)
 		return adopt(fd, &p, ret);
-	if (slot)
+	/* A vfork child's number is its own, the table is its parent's. */
+	if (slot && !init_is_vfork_child())
 		atomic_compare_exchange_strong_explicit(slot, &unknown, SLOT_NATIVE,
 							memory_order_relaxed,
 							memory_order_relaxed);

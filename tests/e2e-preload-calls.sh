@@ -13,6 +13,8 @@ status=$?
 diff "$tmp/want" "$tmp/got" || die 'not what a local directory gives'
 [ $status -eq 0 ] || die "exit $status"
 say "ok: $(wc -l <"$tmp/got") calls"
+check 'what a vfork child does to its descriptors' \
+	on bash -c 'echo embedded >"$1/seven"; exec "$0" vforked "$1" 7<"$1/seven"' "$calls" "$prefix"
 check 'a thousand threads' on "$calls" threads "$prefix"
 check 'a handler that reads' on "$calls" signals "$prefix"
 cat "$tmp/check.out"

@@ -578,6 +578,23 @@ static int signals(void)
 	return handled > 0 ? 0 : 1;
 }
 
+/* Descriptor 7 came over exec and nobody has looked at it yet. What a vfork child makes of its own 7 is
+ * nothing to its parent. */
+static int vforked(void)
+{
+	char buf[9] = "";
+	int status, other = open("/dev/null", O_RDWR);
+	pid_t child = vfork();
+
+	if (child == 0) {
+		dup2(other, 7);
+		_exit(write(7, "x", 1) == 1 && fcntl(7, F_GETFD) >= 0 ? 0 : 1);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+		return 1;
+	return pread(7, buf, 8, 0) == 8 && strcmp(buf, "embedded") == 0 ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	dir = argv[2];
@@ -586,6 +603,8 @@ int main(int argc, char **argv)
 		return many_threads();
 	if (strcmp(argv[1], "signals") == 0)
 		return signals();
+	if (strcmp(argv[1], "vforked") == 0)
+		return vforked();
 	descriptors();
 	bad_pointers();
 	directories();
