@@ -86,8 +86,8 @@ function what_of(text) { return text == "" ? "\\&" : escape(text) }
 END {
 	word["SERVED"] = "served"; word["EMULATED"] = "emulated"
 	word["REFUSED"] = "refused"; word["PASSED"] = "passed on"
-	if (!list) { print ".TS"; print "l l l"; print "lw(30) l lw(28)."; print "Call\tHow\tNote" }
+	if (!list) { print ".ad l"; print ".nh"; print ".TS"; print "l l l"; print "lw(30) l lw(28)."; print "Call\tHow\tNote" }
 	rows(body["CALLS"])
 	flush()
-	if (!list) print ".TE"
+	if (!list) { print ".TE"; print ".hy"; print ".ad b" }
 }
