@@ -19,7 +19,8 @@ struct ofd {
 	pthread_mutex_t dir_lock; /* of the two below */
 	struct ff3fs_dir *dir;    /* getdents64's listing, or NULL */
 	uint64_t dir_cookie;      /* where dir stands */
-	_Atomic int lock_fd;      /* hook_lock.c: -1: none */
+	_Atomic int lock_fd;      /* hook_lock.c: of flock; -1: none */
+	_Atomic int range_fd;     /* hook_lock.c: of F_OFD_SETLK; -1: none */
 	_Atomic int flocked;      /* LOCK_SH or LOCK_EX by this process; 0: no */
 	pid_t opener;             /* the process that opened it; 0: inherited */
 	struct ofd *next_free;

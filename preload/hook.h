@@ -178,6 +178,7 @@ void lock_exit(void);
 void lock_exec(void);
 /* A new descriptor of the inode's lock file, out of the way of the application's. */
 int lock_file_open(uint64_t ino, const char *suffix);
+#define FLOCK_SUFFIX "f"
 void lock_file_close(int fd);
 int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user);
 

@@ -1,9 +1,10 @@
 /* Purpose: flock and record locks on our files. This is the half that excludes the processes of one
  * user on one host from each other; then lock_cluster.c excludes everybody else.
  *
- * Every locked inode has an empty file of its own, <dir>/<inode>, in $XDG_RUNTIME_DIR/ff3fs-locks
- * or /dev/shm/ff3fs-locks-<uid> (0700); the kernel's locks on that file are the locks. So they
- * have the kernel's semantics (waiting, EINTR, deadlock detection, ranges, release when a process
+ * Every locked inode has empty files of its own in $XDG_RUNTIME_DIR/ff3fs-locks or
+ * /dev/shm/ff3fs-locks-<uid> (0700): <inode> for record locks, and <inode>f for flock, because
+ * closing any descriptor of the first drops the process's record locks. The kernel's locks on
+ * these files are the locks. So they have the kernel's semantics (waiting, EINTR, deadlock detection, ranges, release when a process
  * dies).
  *
  * Gathered writes are sent before a lock is given back: who gets it next reads them.
@@ -76,17 +77,17 @@ void lock_file_close(int fd)
 	raw_close(fd);
 }
 
-/* The description's own lock descriptor. */
-static int own_lock_fd(struct ofd *o)
+/* A description's descriptor of a lock file, in slot. */
+static int own_fd(struct ofd *o, _Atomic int *slot, const char *suffix)
 {
-	int fd = atomic_load_explicit(&o->lock_fd, memory_order_acquire), none = -1;
+	int fd = atomic_load_explicit(slot, memory_order_acquire), none = -1;
 
 	if (fd >= 0)
 		return fd;
-	fd = lock_file_open(o->ino, "");
+	fd = lock_file_open(o->ino, suffix);
 	if (fd < 0)
 		return fd;
-	if (atomic_compare_exchange_strong_explicit(&o->lock_fd, &none, fd, memory_order_acq_rel,
+	if (atomic_compare_exchange_strong_explicit(slot, &none, fd, memory_order_acq_rel,
 						    memory_order_acquire))
 		return fd;
 	lock_file_close(fd);
@@ -113,12 +114,17 @@ static void give_back_records(struct ofd *o, bool own)
 void lock_release(struct ofd *o)
 {
 	int fd = atomic_exchange_explicit(&o->lock_fd, -1, memory_order_acq_rel);
+	int range_fd = atomic_exchange_explicit(&o->range_fd, -1, memory_order_acq_rel);
 
-	if (fd < 0)
+	if (fd < 0 && range_fd < 0)
 		return;
 	CALL(flush, o->file);
-	lock_file_close(fd);
-	give_back_records(o, true);
+	if (range_fd >= 0) {
+		lock_file_close(range_fd);
+		give_back_records(o, true);
+	}
+	if (fd >= 0)
+		lock_file_close(fd);
 	if (atomic_exchange_explicit(&o->flocked, 0, memory_order_acq_rel))
 		lock_cluster_clear(o);
 }
@@ -290,7 +296,7 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	r = absolute(fd, o, &fl);
 	if (r < 0)
 		return r;
-	lock_fd = own ? own_lock_fd(o) : record_fd(o->ino);
+	lock_fd = own ? own_fd(o, &o->range_fd, "") : record_fd(o->ino);
 	if (lock_fd < 0)
 		return lock_fd;
 	/* through libc: waiting is a cancellation point, and a signal interrupts it */
@@ -337,7 +343,7 @@ static int flock_through(struct ofd *o, int lock_fd, int operation)
 /* On a description that this process opened. Children may have locked it too. */
 static int flock_own(int fd, struct ofd *o, int operation)
 {
-	int lock_fd = own_lock_fd(o);
+	int lock_fd = own_fd(o, &o->lock_fd, FLOCK_SUFFIX);
 
 	if (lock_fd < 0)
 		return lock_fd;
@@ -358,7 +364,7 @@ static int flock_inherited(int fd, struct ofd *o, int operation)
 		lock_cluster_clear(o);
 		return 0;
 	}
-	lock_fd = lock_file_open(o->ino, "");
+	lock_fd = lock_file_open(o->ino, FLOCK_SUFFIX);
 	if (lock_fd < 0)
 		return lock_fd;
 	/* As flock(2): converting is unlocking, then locking. */

@@ -103,7 +103,7 @@ void lock_cluster_clear(struct ofd *o)
 {
 	struct ff3fs_lock none = { .kind = FF3FS_LOCK_FLOCK, .type = FF3FS_LOCK_NONE,
 				   .last = UINT64_MAX };
-	int fd = lock_file_open(o->ino, "");
+	int fd = lock_file_open(o->ino, FLOCK_SUFFIX);
 
 	if (fd < 0)
 		return;

@@ -72,6 +72,14 @@ for host, name in (host_a, "this host"), (host_b, "the other host"):
     fcntl.fcntl(f, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_UNLCK, 0, 0, 0, 0))
     expect("and is given back", "ok", range_of(host, "EX", 1, 105))
 
+# What flock does leaves the process's record locks alone.
+with open(path, "r+") as other:
+    fcntl.flock(other, fcntl.LOCK_SH)
+    fcntl.lockf(f, fcntl.LOCK_EX, 10, 0)
+    fcntl.flock(other, fcntl.LOCK_UN)
+    expect("a flock beside record locks", 11, range_of(host_a, "EX", 10, 0))
+    expect("... elsewhere", 11, range_of(host_b, "EX", 10, 0))
+
 # Waiting for the other host: a signal ends it, the unlock grants it.
 holder = subprocess.Popen([sys.executable, "-c", CHILD % path +
                            "fcntl.flock(f, fcntl.LOCK_EX)\nprint('held', flush=True)\n"
