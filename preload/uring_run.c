@@ -4,7 +4,7 @@
  * A unit (a chain, or one) starts when nothing is held before it, when no unit with IO_DRAIN is
  * running, and, if it has IO_DRAIN itself, when all before it is over; then its entries follow each
  * other. What the kernel has of the same ring counts too: how many entries it got less how many of the
- * ring's completions were its own.
+ * ring's completions were its own. (Long because starting, ending and cancelling are one state machine.)
  *
  * Threads: those that submit, the engine's and the side ring's; everything about order is under the
  * ring's lock. Nothing is posted and nothing started with it held. Fork, signals: uring_ring.c. */
@@ -501,10 +501,20 @@ static void take_timeout(struct uop *op)
 
 static struct uop *run_natively(struct uop *op)
 {
+	struct uring *ring = op->ring;
 	int r;
 
+	pthread_mutex_lock(&ring->lock);
 	op->side = true;
+	op->pins++;
+	pthread_mutex_unlock(&ring->lock);
 	r = uring_side_run(op);
+	/* Closed before it could be found there. */
+	pthread_mutex_lock(&ring->lock);
+	if (r == 0 && ring->fd < 0)
+		uring_side_remove(op);
+	pthread_mutex_unlock(&ring->lock);
+	uop_unpin(op);
 	return r < 0 ? uring_ended(op, r, true) : NULL;
 }
 
@@ -537,7 +547,7 @@ static struct uop *start(struct uop *op, struct batch *b)
 	struct uring *r = op->ring;
 	struct uop *next;
 	int result = NOT_OURS;
-	bool ours;
+	bool ours, closed;
 
 	op->work = NULL;
 	if (op->head && chain_is_bad(op))
@@ -545,8 +555,12 @@ static struct uop *start(struct uop *op, struct batch *b)
 	pthread_mutex_lock(&r->lock);
 	take_timeout(op);
 	ours = uring_is_ours(r, &op->sqe);
+	closed = r->fd < 0;
 	uop_fly(op);
 	pthread_mutex_unlock(&r->lock);
+	/* The kernel starts nothing for a ring that is gone. */
+	if (closed)
+		return uring_ended(op, -ECANCELED, true);
 	if (ours && is_cancel(op) && cancel(op, &next))
 		return next;
 	if (ours && !is_cancel(op))

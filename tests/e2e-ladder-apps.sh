@@ -110,7 +110,7 @@ let spilled = 0;
 const watch = setInterval(() => { spilled = Math.max(spilled, fs.readdirSync(D + '/spill').length); }, 5);
 await c.run(`copy (select * from '${D}/a.parquet' order by s) to '${D}/sorted.parquet'`);
 clearInterval(watch);
-console.log(spilled > 0, await q(`select count(*), sum(i), bit_xor(k), min(s), max(s) from '${D}/sorted.parquet'`), await q(`select s from '${D}/sorted.parquet' limit 3`));
+console.log(spilled > 0, await q(`select count(*), sum(i), bit_xor(k), min(s), max(s) from '${D}/sorted.parquet'`), await q(`select s from '${D}/sorted.parquet' order by s limit 3`));
 await c.run(`copy (select i, i % 4 p from '${D}/a.parquet' where i < 20000) to '${D}/parts' (format parquet, partition_by (p))`);
 console.log(fs.readdirSync(D + '/parts').sort().join(), await q(`select count(*) from read_parquet('${D}/parts/*/*.parquet', hive_partitioning=true) where p = 3`));
 await c.run(`attach '${D}/x.db' as x`); await c.run(`create table x.t as select * from '${D}/a.parquet' where i < 50000`); await c.run('delete from x.t where i % 2 = 0');

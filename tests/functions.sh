@@ -10,6 +10,8 @@
 # A test also runs by hand from the build directory:  bash ../tests/e2e-x.sh
 # KEEP=1 keeps $tmp.  VERBOSE=1 makes daemons log more.
 
+# A make that a test runs is none of the make's that runs the test.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 set -u
 srcdir=$(cd "${srcdir:-$(dirname "${BASH_SOURCE[0]}")/..}" && pwd) || exit 99
 builddir=$(cd "${builddir:-.}" && pwd) || exit 99

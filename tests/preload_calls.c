@@ -1,5 +1,6 @@
 /* Calls that need C, in the directory of argument 1: "calls" prints what it saw (the same lines must
- * come from a local directory), "threads" and "signals" check themselves. */
+ * come from a local directory), "threads", "signals" and "vforked" check themselves. It is long because
+ * it is a list of calls. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
