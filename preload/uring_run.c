@@ -499,22 +499,18 @@ static void take_timeout(struct uop *op)
 	timeout->watches = op;
 }
 
+/* Under the lock, so that a ring that is being closed finds it there. */
 static struct uop *run_natively(struct uop *op)
 {
 	struct uring *ring = op->ring;
-	int r;
+	int r = -ECANCELED;
 
 	pthread_mutex_lock(&ring->lock);
-	op->side = true;
-	op->pins++;
+	if (ring->fd >= 0) {
+		op->side = true;
+		r = uring_side_run(op);
+	}
 	pthread_mutex_unlock(&ring->lock);
-	r = uring_side_run(op);
-	/* Closed before it could be found there. */
-	pthread_mutex_lock(&ring->lock);
-	if (r == 0 && ring->fd < 0)
-		uring_side_remove(op);
-	pthread_mutex_unlock(&ring->lock);
-	uop_unpin(op);
 	return r < 0 ? uring_ended(op, r, true) : NULL;
 }
 
