@@ -103,30 +103,45 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 }
 
 /* What is mapped on this node must be in the cluster before it is in the mappings: another process
- * may have to load it. */
-static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r)
+ * may have to load it. held: as shared_map_hold said before the write; if nothing was mapped then,
+ * something may be now. */
+static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r, bool held)
 {
-	int flushed;
+	int flushed = 0;
 
-	if (LIKELY(!shared_map_is_mapped(o->ino)) || r <= 0)
+	if (LIKELY(!held) && (r <= 0 || LIKELY(!shared_map_is_mapped(o->ino))))
 		return r;
-	flushed = CALL(flush, o->file);
+	if (r > 0)
+		flushed = CALL(flush, o->file);
 	if (flushed < 0)
-		return flushed;
-	shared_map_written(o->ino, iov, n, at, (size_t)r);
+		r = flushed;
+	if (held || (r > 0 && shared_map_hold(o->ino)))
+		shared_map_release_written(iov, n, at, r > 0 ? (size_t)r : 0);
 	return r;
 }
 
 static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, bool move)
 {
-	off_t at;
-	ssize_t r = shared_map_send(o->ino, 0, 0);
+	bool held = shared_map_hold(o->ino);
+	ssize_t r = held ? shared_map_send_held(0, 0) : 0;
+	off_t at = 0;
 
 	if (r == 0)
 		r = CALL(append, o->file, iov, n, &at);
 	if (r >= 0 && move)
 		RAW(lseek, fd, at + r, SEEK_SET);
-	return written(o, iov, n, at, r);
+	return written(o, iov, n, at, r, held);
+}
+
+static ssize_t write_at(struct ofd *o, const struct iovec *iov, int n, size_t sum, off_t at)
+{
+	bool held = shared_map_hold(o->ino);
+	ssize_t r = held ? shared_map_send_held(at, sum) : 0;
+
+	if (r == 0)
+		r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, sum, at) :
+			     CALL(pwritev, o->file, iov, n, at);
+	return written(o, iov, n, at, r, held);
 }
 
 /* Under RLIMIT_FSIZE: the vector is cut to what may be written, of one buffer at most if all of it may
@@ -194,11 +209,7 @@ static ssize_t write_to(int fd, struct ofd *o, const struct iovec *iov, int n, o
 			if (at < 0)
 				return at;
 		}
-		r = shared_map_send(o->ino, at, (size_t)sum);
-		if (r == 0)
-			r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, (size_t)sum, at) :
-				     CALL(pwritev, o->file, iov, n, at);
-		r = written(o, iov, n, at, r);
+		r = write_at(o, iov, n, (size_t)sum, at);
 		if (offset < 0)
 			give_back(fd, (size_t)(r < 0 ? sum : sum - r));
 	}

@@ -125,6 +125,10 @@ tests_preload_map_LDADD = -lpthread
 check_PROGRAMS += tests/preload-map-many
 tests_preload_map_many_SOURCES = tests/preload_map_many.c
 tests_preload_map_many_CFLAGS = $(AM_CFLAGS) -O1 -w
+check_PROGRAMS += tests/preload-map-fork
+tests_preload_map_fork_SOURCES = tests/preload_map_fork.c
+tests_preload_map_fork_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_map_fork_LDADD = -lpthread
 
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall

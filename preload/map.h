@@ -124,12 +124,16 @@ int map_object_make_writable(struct map_object *o);
 int map_object_send(struct map_object *o, off_t from, off_t to);
 /* 1 if there was anything, which must be made durable. */
 int map_object_send_unsynced(struct map_object *o, off_t from, off_t to);
+/* The same within map_object_hold. */
+int map_object_send_held(struct map_object *o, off_t from, off_t to);
+/* After a call has written these to the cluster, all of it within map_object_hold. */
+void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done);
 /* What the cluster says about the file: size, and changes made elsewhere. */
 int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a);
 void map_object_resize(struct map_object *o, off_t size);
 /* [from, to) is about to be mapped without fault handling. */
 int map_object_pin(struct map_object *o, off_t from, off_t to);
-/* Nobody sends stores meanwhile. */
+/* Nobody sends stores meanwhile, nor removes it. */
 void map_object_hold(struct map_object *o);
 void map_object_let_go(struct map_object *o);
 off_t map_object_size(const struct map_object *o);

@@ -224,12 +224,11 @@ static bool still_named(int fd, const char *path)
 	       a.st_dev == b.st_dev;
 }
 
-/* Alone with its files: sends and removes them. If they cannot be sent they stay, for the next. */
-static int destroy(struct map_object *o)
+static int destroy_held(struct map_object *o)
 {
 	char path[PATH_MAX + 64];
 	bool writable = o->header->writable;
-	int r = writable ? map_object_send(o, 0, INT64_MAX) : 0;
+	int r = map_object_send_held(o, 0, INT64_MAX);
 
 	if (r < 0 && r != -ENOENT && r != -ESTALE) /* but a file that is gone needs nothing */
 		return r;
@@ -245,6 +244,19 @@ static int destroy(struct map_object *o)
 	if (writable)
 		atomic_fetch_sub(&map_registry->writable[map_slot(o->ino)], 1);
 	return 0;
+}
+
+/* Alone with its files: sends and removes them. If they cannot be sent they stay, for the next. A call
+ * that found the object by name, and writes, either has its bytes in the pages that are sent, or
+ * writes after them. */
+static int destroy(struct map_object *o)
+{
+	int r;
+
+	map_object_hold(o);
+	r = destroy_held(o);
+	map_object_let_go(o);
+	return r;
 }
 
 /* Opens the files as they are; no lock. */

@@ -10,10 +10,12 @@
  * - Loading. Data read before the write must not become a page after it: the write counts a sequence
  *   number up when it has changed what is there, and a load whose number has changed begins anew.
  * - Sending. A page with stores, taken before the write and sent after it, would undo it in the
- *   cluster. So what was written into an object that can be stored to is sent again with the page.
+ *   cluster. So the call holds SEND from before its write to when the pages have it; and because one
+ *   that found no object yet cannot, what was written into pages is sent again with them.
+ * The last user, too, sends and removes an object within SEND: who holds it has the one that counts.
  *
  * Locks: record locks of the pages' file exclude other processes, at offsets that no file has: SEND for
- * sending and for changes of size, over the network; STATE for changing which pages are there, for a
+ * sending, for writes by call and for changes of size, over the network; STATE for changing which pages are there, for a
  * few system calls. Inside a process: map_enter, and object->state with signals blocked, because a
  * handler may touch a page that a fault thread has to load. */
 #include <signal.h>
@@ -274,7 +276,7 @@ static int load_run(struct map_object *o, char *buf, off_t at, size_t n)
 	}
 }
 
-/* Straight into the pages: nobody else can have them yet. */
+/* Straight into the pages: nobody else can have them yet, but for a call that writes. */
 static int load_alone(struct map_object *o, off_t from, off_t to)
 {
 	long m = RAW(mmap, 0, to - from, PROT_READ | PROT_WRITE, MAP_SHARED, o->data, from);
@@ -283,7 +285,9 @@ static int load_alone(struct map_object *o, off_t from, off_t to)
 
 	if (m < 0 && m > -4096)
 		return -ENOMEM;
+	map_object_hold(o);
 	r = map_object_read_file(o, (char *)m, (size_t)(to - from), from, &got);
+	map_object_let_go(o);
 	RAW(munmap, m, to - from);
 	if (r == 0 && got < (size_t)(to - from))
 		RAW(ftruncate, o->data, from + (off_t)got);
@@ -409,12 +413,20 @@ int map_object_send_unsynced(struct map_object *o, off_t from, off_t to)
 	return r;
 }
 
+/* Others will not send it again, so it must be durable when they say that it is. */
+static int make_durable(struct map_object *o, int sent)
+{
+	return sent > 0 ? CALL(fsync, o->file) : sent;
+}
+
 int map_object_send(struct map_object *o, off_t from, off_t to)
 {
-	int r = map_object_send_unsynced(o, from, to);
+	return make_durable(o, map_object_send_unsynced(o, from, to));
+}
 
-	/* Others will not send it again, so it must be durable when they say that it is. */
-	return r > 0 ? CALL(fsync, o->file) : r;
+int map_object_send_held(struct map_object *o, off_t from, off_t to)
+{
+	return o->header->writable ? make_durable(o, send_range(o, from, to)) : 0;
 }
 
 /* From now on there can be stores: what is there now is in step. */

@@ -183,25 +183,47 @@ void shared_map_opened_slow(uint64_t ino, int flags)
 
 static struct map_object *held; /* by the thread inside */
 
+static void let_go(void)
+{
+	if (!held)
+		return;
+	map_object_let_go(held);
+	map_object_unref(held);
+	held = NULL;
+}
+
 bool shared_map_hold_slow(uint64_t ino)
 {
 	if (!map_enter())
 		return false;
-	held = map_object_look(ino);
-	if (held && held->header->writable)
+	while ((held = map_object_look(ino))) {
 		map_object_hold(held);
+		if (!held->header->dead || held->n_regions > 0)
+			break;
+		let_go(); /* its last user was just going: there may be another object by now */
+	}
 	return true;
+}
+
+int shared_map_send_held(off_t at, size_t n)
+{
+	int r = held ? map_object_send_held(held, at, n ? at + (off_t)n : INT64_MAX) : 0;
+
+	return MIN(r, 0);
 }
 
 void shared_map_release(off_t size)
 {
-	if (held) {
-		if (size >= 0)
-			map_object_resize(held, size);
-		if (held->header->writable)
-			map_object_let_go(held);
-		map_object_unref(held);
-		held = NULL;
-	}
+	if (held && size >= 0)
+		map_object_resize(held, size);
+	let_go();
+	map_leave();
+}
+
+void shared_map_release_written(const struct iovec *iov, int n, off_t at, size_t done)
+{
+	if (held && done > 0)
+		map_object_written(held, iov, n, at, done);
+	let_go();
 	map_leave();
 }

@@ -101,32 +101,24 @@ void map_object_resize(struct map_object *o, off_t size)
 }
 
 /* One piece, out of memory of ours: the caller's may have to be loaded itself. */
-static void piece_written(uint64_t ino, const char *data, off_t at, size_t n)
+static void piece_written(struct map_object *o, const char *data, off_t at, size_t n)
 {
-	struct map_object *o;
 	uint64_t saved;
 	bool whole;
 	off_t now;
 
-	if (!map_enter())
-		return;
-	o = map_object_look(ino);
-	if (o) {
-		map_object_lock(o, &saved);
-		now = map_object_size(o);
-		if (at + (off_t)n > now)
-			grow(o, now, at + (off_t)n);
-		whole = bytes_written(o, data, at, n);
-		map_object_next_sequence(o, at, at + (off_t)n);
-		map_object_unlock(o, &saved);
-		if (!whole)
-			map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), at + (off_t)n);
-		map_object_unref(o);
-	}
-	map_leave();
+	map_object_lock(o, &saved);
+	now = map_object_size(o);
+	if (at + (off_t)n > now)
+		grow(o, now, at + (off_t)n);
+	whole = bytes_written(o, data, at, n);
+	map_object_next_sequence(o, at, at + (off_t)n);
+	map_object_unlock(o, &saved);
+	if (!whole)
+		map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), at + (off_t)n);
 }
 
-void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
+void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done)
 {
 	_cleanup_free_ char *large = malloc(MIN(PIECE, done));
 	char small[MAP_PAGE], *buf = large ? large : small;
@@ -138,7 +130,7 @@ void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t
 		for (size_t k = 0, piece; k < len; k += piece, at += (off_t)piece) {
 			piece = MIN(len - k, large ? PIECE : sizeof small);
 			if (memory_copy_in(buf, (char *)iov[i].iov_base + k, piece))
-				piece_written(ino, buf, at, piece);
+				piece_written(o, buf, at, piece);
 		}
 	}
 }

@@ -44,15 +44,18 @@ static inline bool shared_map_is_writable(uint64_t ino)
 
 /* A file has been opened, perhaps cut: what a killed process stored into it goes out. */
 void shared_map_opened_slow(uint64_t ino, int flags);
-/* Before data of ino in [at, at + n) are read or written by call: stores that mappings on this node
+/* Before data of ino in [at, at + n) are read by call: stores that mappings on this node
  * hold go out first. n == 0: all. Negative errno. */
 int shared_map_send_slow(uint64_t ino, off_t at, size_t n);
-/* After they were written. */
-void shared_map_written_slow(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done);
-/* Around a change of the size by call: no stores are sent meanwhile. False: nothing is held. size of the
- * second: what it is now, or negative if it was not changed. */
+/* Around a change by call: no stores are sent meanwhile but by shared_map_send_held, and the last user of
+ * the mappings does not go. False: nothing is held. Each ends with one of the others. */
 bool shared_map_hold_slow(uint64_t ino);
+/* Before a write: stores in [at, at + n) go out first. */
+int shared_map_send_held(off_t at, size_t n);
+/* size: what it is now, or negative if it was not changed. */
 void shared_map_release(off_t size);
+/* So much of it was written, perhaps nothing. */
+void shared_map_release_written(const struct iovec *iov, int n, off_t at, size_t done);
 /* Makes the pages of these buffers present, so that the client needs not wait for them with its
  * locks held. */
 void shared_map_touch_slow(const struct iovec *iov, int n, bool write);
@@ -66,13 +69,6 @@ static inline void shared_map_opened(uint64_t ino, int flags)
 static inline int shared_map_send(uint64_t ino, off_t at, size_t n)
 {
 	return shared_map_is_writable(ino) ? shared_map_send_slow(ino, at, n) : 0;
-}
-
-static inline void shared_map_written(uint64_t ino, const struct iovec *iov, int n, off_t at,
-				      size_t done)
-{
-	if (shared_map_is_mapped(ino))
-		shared_map_written_slow(ino, iov, n, at, done);
 }
 
 static inline bool shared_map_hold(uint64_t ino)

@@ -1,12 +1,13 @@
 #!/bin/bash
 # Mappings (preload_map.c): what calls on them give is what a local directory gives, loaded whole and loaded
-# when touched; forked and many-threaded readers; processes that talk through one; what a killed one
-# leaves; files larger than the memory for them; a cluster that is away; LMDB, SQLite, NumPy, fio.
+# when touched; forked and many-threaded readers; processes that talk through one; forks that leave them; what
+# a killed one leaves; files larger than the memory for them; a cluster that is away; LMDB, SQLite, NumPy, fio.
 # SCALE=full: a 20 GiB file too.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 map=$(find_built preload-map) || die 'preload-map is not built'
 many=$(find_built preload-map-many) || die 'preload-map-many is not built'
+leaving=$(find_built preload-map-fork) || die 'preload-map-fork is not built'
 
 export FF3FS_MMAP_DIR=$tmp/shm
 mkdir "$tmp/shm" "$tmp/local"
@@ -43,6 +44,9 @@ for max in 1G 64K; do
 		on timeout 60 "$many" "$prefix/m" 4 100 "$tmp/model"
 	check "one, killed, whole up to $max" on timeout 60 "$many" "$prefix/m" 1 20 "$tmp/model"
 	nothing_left 'a killed process'
+	check "forks that leave while their parent writes, whole up to $max" \
+		on timeout 60 "$leaving" "$prefix/m" 2
+	nothing_left forks
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 
