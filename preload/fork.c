@@ -69,11 +69,11 @@ pid_t hook_fork(void)
 	return child;
 }
 
-/* fork without handlers. The child of a process with mappings that are loaded when touched needs
+/* fork without handlers. The child of a process that has loaded mappings when they were touched needs
  * them: they are the ones that make its faults its own. */
 pid_t hook__Fork(void)
 {
-	return UNLIKELY(map_n_lazy) ? hook_fork() : REAL(_Fork)();
+	return UNLIKELY(shared_map_has_faults()) ? hook_fork() : REAL(_Fork)();
 }
 
 /* pthread_atfork is this call. Weak, because another libc lacks it, and shall load the library all the

@@ -496,13 +496,23 @@ static void restore(struct map_region *r)
 	}
 }
 
+bool shared_map_has_faults(void)
+{
+	return uffd >= 0;
+}
+
+/* Also of a parent that has no such mapping any more: the next would be registered in its memory. */
 void map_fault_after_fork(void)
 {
+	if (uffd < 0)
+		return;
 	fdtab_forget(uffd); /* it was the parent's memory's */
 	raw_close(uffd);
 	uffd = -1;
 	n_threads = n_idle = n_poisoned = 0;
 	map_evict_forget();
+	if (!map_n_lazy)
+		return;
 	open_uffd();
 	for (struct map_region *r = map_regions; r; r = r->next)
 		if (r->lazy)

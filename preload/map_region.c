@@ -287,7 +287,6 @@ void shared_map_after_fork(void)
 	inside = false;
 	for (struct map_object *o = map_objects(); o; o = o->next)
 		take_over(o);
-	if (map_n_lazy)
-		map_fault_after_fork();
+	map_fault_after_fork();
 	RAW(rt_sigprocmask, SIG_SETMASK, &saved, 0, 8);
 }

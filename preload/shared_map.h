@@ -87,6 +87,8 @@ void shared_map_start(void);
 /* Before exec: stores go out. At exit: mappings are given up. */
 void shared_map_send_all(void);
 void shared_map_exit(void);
+/* This process loads pages when they are touched, or has. */
+bool shared_map_has_faults(void);
 /* After fork, when all handlers have run. */
 void shared_map_resume(void);
 void shared_map_before_fork(void);

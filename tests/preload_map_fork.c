@@ -1,7 +1,8 @@
 /* Mappings that forked children leave while their parent writes by call: preload-map-fork DIR SECONDS. Each
  * thread has a file of its own, and a model of it in memory: it stores through a mapping, unmaps, writes
  * by call, and compares. Another thread forks children all the time, which inherit what is mapped just
- * then and end as its last users: what they still send must not undo what was written meanwhile. */
+ * then and end as its last users: what they still send must not undo what was written meanwhile. Before, a child of
+ * a parent without mappings makes one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -105,6 +106,26 @@ static void *forks(void *arg)
 	return arg;
 }
 
+/* The parent has had mappings, and has none: its child makes its own. */
+static void child_maps(struct worker *w, bool bare)
+{
+	uint8_t *m = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, w->fd, 0);
+	pid_t child;
+	int status;
+
+	CHECK(m != MAP_FAILED && memcmp(m, w->model, SIZE) == 0);
+	CHECK(munmap(m, SIZE) == 0);
+	child = bare ? _Fork() : fork();
+	if (child == 0) {
+		m = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, w->fd, 0);
+		if (m == MAP_FAILED) /* the client is not for children past fork's handlers */
+			_exit(bare ? 0 : 1);
+		_exit(memcmp(m, w->model, SIZE) == 0 ? 0 : 2);
+	}
+	CHECK(child > 0);
+	CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS + 1];
@@ -122,7 +143,14 @@ int main(int argc, char **argv)
 		snprintf(path, sizeof path, "%s/fork-%u", dir, i);
 		w->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		CHECK(w->fd >= 0);
+		memset(w->model, 'm', SIZE);
 		CHECK(pwrite(w->fd, w->model, SIZE, 0) == SIZE);
+	}
+	child_maps(&workers[0], false);
+	child_maps(&workers[0], true);
+	for (unsigned i = 0; i < THREADS; i++) {
+		struct worker *w = &workers[i];
+
 		CHECK(pthread_create(&threads[i], NULL, work, w) == 0);
 	}
 	CHECK(pthread_create(&threads[THREADS], NULL, forks, NULL) == 0);
