@@ -180,8 +180,8 @@
 	C(ioctl, EMULATED, "FIONREAD, FIOCLEX, FIONCLEX, FIONBIO, FIOASYNC; cloning: EOPNOTSUPP; "  \
 			   "another request: ENOTTY.")                                              \
 	C(isatty, SERVED, "")                                                                      \
-	C(flock, EMULATED, "Among the processes of one user on one host.")                          \
-	C(lockf, EMULATED, "Among the processes of one user on one host.")                          \
+	C(flock, SERVED, "Between hosts too: see \"Locks\".")                                      \
+	C(lockf, SERVED, "Between hosts too: see \"Locks\".")                                      \
 	CALLS_OF_POLLING(N)                                                                        \
 	C(inotify_add_watch, REFUSED, "EOPNOTSUPP: changes made elsewhere cannot be told of.")      \
 	N(inotify_rm_watch, PASSED, "No watch is on a path of a prefix.")                           \
