@@ -242,7 +242,8 @@ sanitizer_runtime=
 case ${SANITIZE_FLAGS:-} in
 *address*)
 	sanitizer_runtime=$(gcc -print-file-name=libasan.so)
-	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0} # those of python and bash
+	# Leaks are those of python and bash; setrlimit would come before the shim can stand it.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:disable_coredump=0}
 	;;
 *thread*)
 	sanitizer_runtime=$(gcc -print-file-name=libtsan.so)
