@@ -194,6 +194,8 @@ void lock_cluster_clear(struct ofd *o);
  * LOCK_SH or LOCK_EX. */
 int keeper_start(int fd, struct ofd *o, int lock_fd, int type);
 void keeper_release(int fd);
+/* Is the lock that lock_fd was refused marked as one that ends by itself? */
+bool lock_is_passing(int lock_fd);
 
 /* hook_fd.c: for close from inside. Negative errno. */
 int fd_close(int fd);

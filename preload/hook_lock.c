@@ -313,6 +313,20 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	return r;
 }
 
+/* flock(2) on this host. A keeper, or who gives back (lock_cluster_clear), may have a lock that nobody
+ * has any more: for a moment, and marked. */
+static int flock_here(int lock_fd, int operation)
+{
+	struct timespec moment = { .tv_nsec = 1000000 };
+	int r = REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
+
+	for (int i = 0; i < 30 && r == -EWOULDBLOCK && lock_is_passing(lock_fd); i++) {
+		RAW(nanosleep, &moment, NULL);
+		r = (int)RAW(flock, lock_fd, operation);
+	}
+	return r;
+}
+
 /* flock(2) through a descriptor of the lock file that shares its description with nobody else's. */
 static int flock_through(struct ofd *o, int lock_fd, int operation)
 {
@@ -321,7 +335,7 @@ static int flock_through(struct ofd *o, int lock_fd, int operation)
 				   .type = type == LOCK_EX ? FF3FS_LOCK_EXCLUSIVE :
 							     FF3FS_LOCK_SHARED };
 	uint8_t held = FF3FS_LOCK_NONE;
-	int r = REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
+	int r = flock_here(lock_fd, operation);
 
 	if (r < 0)
 		return r;

@@ -103,10 +103,12 @@ void lock_cluster_clear(struct ofd *o)
 {
 	struct ff3fs_lock none = { .kind = FF3FS_LOCK_FLOCK, .type = FF3FS_LOCK_NONE,
 				   .last = UINT64_MAX };
+	struct flock passing = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
 	int fd = lock_file_open(o->ino, FLOCK_SUFFIX);
 
 	if (fd < 0)
 		return;
+	RAW(fcntl, fd, F_OFD_SETLK, &passing); /* see flock_here */
 	/* While we have it, nobody of the domain gets it, and metad hears of him after us. */
 	if (RAW(flock, fd, LOCK_EX | LOCK_NB) == 0)
 		ask(o, &none, false, NULL);

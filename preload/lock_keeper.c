@@ -14,6 +14,9 @@
  * While a keeper lives it also holds a record lock on the placeholder's first byte, which makes
  * its end something to wait for: unlocking returns when the lock is really free.
  *
+ * It notices the end of a description a moment late. So it marks the lock file by a record lock, and who
+ * would be refused because of a keeper gives it that moment (hook_lock.c).
+ *
  * Threads, fork: the keeper is the child of a forked child, so that it has all of libc and the client
  * core, and belongs to init. SIGCHLD of the child between is taken away before a handler sees it.
  * No handlers run in the keeper. */
@@ -66,7 +69,7 @@ static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
 		RAW(dup3, own, 1, O_CLOEXEC);
 		RAW(dup3, ready, 2, O_CLOEXEC);
 		RAW(close_range, 3, ~0u, 0);
-		if (RAW(fcntl, 1, F_OFD_SETLK, &alive) == 0) {
+		if (RAW(fcntl, 1, F_OFD_SETLK, &alive) == 0 && RAW(fcntl, 0, F_OFD_SETLK, &alive) == 0) {
 			keep_in_cluster(o, type);
 			RAW(write, 2, "", 1);
 			RAW(close, 2);
@@ -121,6 +124,13 @@ int keeper_start(int fd, struct ofd *o, int lock_fd, int type)
 		return 0;
 	RAW(flock, fd, LOCK_UN);
 	return -ENOLCK;
+}
+
+bool lock_is_passing(int lock_fd)
+{
+	struct flock alive = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+
+	return RAW(fcntl, lock_fd, F_OFD_GETLK, &alive) == 0 && alive.l_type != F_UNLCK;
 }
 
 /* Ends the keeper of this description, if there is one, and waits for its end. */
