@@ -172,6 +172,42 @@
 	C(freopen, SERVED, "")                                                                     \
 	C(fdopen, SERVED, "")                                                                      \
 	CALLS_OF_STREAMS(N)                                                                        \
+	C(fgetwc, SERVED, "")                                                                      \
+	C(fgetwc_unlocked, SERVED, "")                                                             \
+	C(getwchar, SERVED, "")                                                                    \
+	C(getwchar_unlocked, SERVED, "")                                                           \
+	C(fgetws, SERVED, "")                                                                      \
+	C(fgetws_unlocked, SERVED, "")                                                             \
+	C(__fgetws_chk, SERVED, "")                                                                \
+	C(__fgetws_unlocked_chk, SERVED, "")                                                       \
+	C(ungetwc, SERVED, "")                                                                     \
+	C(fputwc, SERVED, "")                                                                      \
+	C(fputwc_unlocked, SERVED, "")                                                             \
+	C(putwchar, SERVED, "")                                                                    \
+	C(putwchar_unlocked, SERVED, "")                                                           \
+	C(fputws, SERVED, "")                                                                      \
+	C(fputws_unlocked, SERVED, "")                                                             \
+	C(fwide, SERVED, "")                                                                       \
+	C(vfwprintf, SERVED, "")                                                                   \
+	C(fwprintf, SERVED, "")                                                                    \
+	C(vwprintf, SERVED, "")                                                                    \
+	C(wprintf, SERVED, "")                                                                     \
+	C(__vfwprintf_chk, SERVED, "")                                                             \
+	C(__fwprintf_chk, SERVED, "")                                                              \
+	C(__vwprintf_chk, SERVED, "")                                                              \
+	C(__wprintf_chk, SERVED, "")                                                               \
+	C(vfwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                                    \
+	C(fwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                                     \
+	C(vwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                                     \
+	C(wscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                                      \
+	C(__isoc99_vfwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                           \
+	C(__isoc99_fwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                            \
+	C(__isoc99_vwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                            \
+	C(__isoc99_wscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                             \
+	C(__isoc23_vfwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                           \
+	C(__isoc23_fwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                            \
+	C(__isoc23_vwscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                            \
+	C(__isoc23_wscanf, REFUSED, "EOPNOTSUPP on a stream of ours.")                             \
 	T("Descriptors")                                                                           \
 	C(dup, SERVED, "")                                                                         \
 	C(dup2, SERVED, "")                                                                        \

@@ -7,7 +7,8 @@
  * them are integers and pointers, so eight words are handed on, whatever there are. A function that
  * takes fewer does not look at the rest.
  *
- * Not so called is what runs code of the application or makes a process, whose calls are not ours.
+ * Not so called is what runs code of the application or makes a process, whose calls are not ours, or
+ * makes calls on a descriptor that may be ours.
  *
  * Threads: written once. A thread that is cancelled within leaves its selector at "pass"; it is
  * ending, and its last calls are the C library's. */
@@ -63,6 +64,9 @@ static bool runs_application_code(size_t offset)
 	THIS(dlopen)
 	/* anything */
 	THIS(syscall)
+	/* a stream of libc's own whose descriptor is one of ours: its calls are to be dispatched */
+#define THIS_ROW(when, ret, name, params) THIS(name)
+	HOOKS_wide(THIS_ROW, HOOK_NOTHING)
 	return false;
 }
 

@@ -164,6 +164,15 @@ void stdio_refresh(int fd);
 void stdio_init(void);
 void stdio_flush(void);
 
+/* hook_stdio.c: what hook_wide.c keeps of a stream of ours; NULL: the stream is libc's. Used under the
+ * stream's lock; lives as long as the stream. */
+struct stdio_wide {
+	bool oriented; /* to wide characters; to bytes is in the stream itself */
+	mbstate_t in, out;
+};
+bool stdio_any(void); /* is there a stream of ours at all? One load. */
+struct stdio_wide *stdio_find_wide(const FILE *f);
+
 /* fifo.c: opens what the named pipe stands for. A descriptor or negative errno. */
 int fifo_open(struct ff3fs *fs, uint64_t ino, int flags);
 /* The file system's number, asked once. */

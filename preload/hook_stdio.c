@@ -20,6 +20,7 @@ struct stream {
 	struct stream *next;
 	FILE *file;
 	int fd;
+	struct stdio_wide wide;
 };
 
 static struct stream *streams;
@@ -78,7 +79,7 @@ static int stream_close(void *cookie)
 	pthread_mutex_lock(&mutex);
 	for (struct stream **p = &streams; *p; p = &(*p)->next)
 		if (*p == s) {
-			*p = s->next;
+			__atomic_store_n(p, s->next, __ATOMIC_RELEASE);
 			break;
 		}
 	for (int i = 0; i < 3; i++)
@@ -93,7 +94,7 @@ static FILE *stream_new(int fd, const char *mode)
 {
 	static const cookie_io_functions_t functions = { stream_read, stream_write, stream_seek,
 							 stream_close };
-	struct stream *s = malloc(sizeof *s);
+	struct stream *s = calloc(1, sizeof *s);
 
 	if (!s)
 		return NULL;
@@ -104,9 +105,10 @@ static FILE *stream_new(int fd, const char *mode)
 		return NULL;
 	}
 	s->file->_fileno = fd;
+	s->file->_mode = 0; /* libc makes it one of bytes, where the first call is to decide */
 	pthread_mutex_lock(&mutex);
 	s->next = streams;
-	streams = s;
+	__atomic_store_n(&streams, s, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&mutex);
 	return s->file;
 }
@@ -120,6 +122,18 @@ static struct stream *find_stream(const FILE *f)
 		;
 	pthread_mutex_unlock(&mutex);
 	return s;
+}
+
+bool stdio_any(void)
+{
+	return __atomic_load_n(&streams, __ATOMIC_RELAXED) != NULL;
+}
+
+struct stdio_wide *stdio_find_wide(const FILE *f)
+{
+	struct stream *s = find_stream(f);
+
+	return s ? &s->wide : NULL;
 }
 
 /* --- fopen, fdopen ------------------------------------------------------------------------- */
@@ -222,8 +236,12 @@ static FILE **std_variable(int fd)
 static void move_pending(FILE *from, FILE *to)
 {
 	size_t n = __fpending(from);
+	/* A stream of wide characters of libc's holds them there; the fourth pointer is where they begin. */
+	const wchar_t *wide = from->_mode > 0 ? ((wchar_t **)from->_wide_data)[3] : NULL;
 
-	if (n > 0)
+	for (size_t i = 0; wide && i < n; i++)
+		hook_fputwc(wide[i], to);
+	if (!wide && n > 0)
 		fwrite(from->_IO_write_base, 1, n, to);
 	__fpurge(from);
 	clearerr(from);
@@ -310,6 +328,8 @@ static FILE *reopen_ours(struct stream *s, const char *path, int flags)
 		hook_close(fd);
 	}
 	set_stream_mode(f, flags);
+	f->_mode = 0;
+	s->wide = (struct stdio_wide){ 0 };
 	return f;
 }
 

@@ -10,7 +10,7 @@
  * manual page: without it init.c does not compile), and a call in one of the programs tests/preload-*.
  *
  * Deliberately not here: clone (a wrapper cannot return twice on one stack), exit, signal calls; the
- * stdio calls other than those that make a stream (a stream of ours calls back); poll, select and
+ * stdio calls of bytes other than those that make a stream (a stream of ours calls back); poll, select and
  * epoll, which treat a placeholder as the regular file it stands for. calls.h names them all. */
 #pragma once
 
@@ -24,6 +24,7 @@
 #include <linux/aio_abi.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -34,6 +35,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <utime.h>
+#include <wchar.h>
 
 struct io_uring;
 struct io_uring_cqe;
@@ -296,6 +298,48 @@ struct __kernel_timespec;
 	H(L, FILE *, fdopen, (int fd, const char *mode))                                           \
 	A(_IO_fdopen, fdopen)
 
+#define HOOKS_wide(H, A)                                                                           \
+	H(L, wint_t, fgetwc, (FILE *f))                                                            \
+	A(getwc, fgetwc)                                                                           \
+	H(L, wint_t, fgetwc_unlocked, (FILE *f))                                                   \
+	A(getwc_unlocked, fgetwc_unlocked)                                                         \
+	H(L, wint_t, getwchar, (void))                                                             \
+	H(L, wint_t, getwchar_unlocked, (void))                                                    \
+	H(L, wchar_t *, fgetws, (wchar_t *s, int n, FILE *f))                                      \
+	H(L, wchar_t *, fgetws_unlocked, (wchar_t *s, int n, FILE *f))                             \
+	H(L, wchar_t *, __fgetws_chk, (wchar_t *s, size_t size, int n, FILE *f))                   \
+	H(L, wchar_t *, __fgetws_unlocked_chk, (wchar_t *s, size_t size, int n, FILE *f))          \
+	H(L, wint_t, ungetwc, (wint_t c, FILE *f))                                                 \
+	H(L, wint_t, fputwc, (wchar_t c, FILE *f))                                                 \
+	A(putwc, fputwc)                                                                           \
+	H(L, wint_t, fputwc_unlocked, (wchar_t c, FILE *f))                                        \
+	A(putwc_unlocked, fputwc_unlocked)                                                         \
+	H(L, wint_t, putwchar, (wchar_t c))                                                        \
+	H(L, wint_t, putwchar_unlocked, (wchar_t c))                                               \
+	H(L, int, fputws, (const wchar_t *s, FILE *f))                                             \
+	H(L, int, fputws_unlocked, (const wchar_t *s, FILE *f))                                    \
+	H(L, int, fwide, (FILE *f, int mode))                                                      \
+	H(L, int, vfwprintf, (FILE *f, const wchar_t *format, va_list ap))                         \
+	H(L, int, fwprintf, (FILE *f, const wchar_t *format, ...))                                 \
+	H(L, int, vwprintf, (const wchar_t *format, va_list ap))                                   \
+	H(L, int, wprintf, (const wchar_t *format, ...))                                           \
+	H(L, int, __vfwprintf_chk, (FILE *f, int flag, const wchar_t *format, va_list ap))         \
+	H(L, int, __fwprintf_chk, (FILE *f, int flag, const wchar_t *format, ...))                 \
+	H(L, int, __vwprintf_chk, (int flag, const wchar_t *format, va_list ap))                   \
+	H(L, int, __wprintf_chk, (int flag, const wchar_t *format, ...))                           \
+	H(L, int, vfwscanf, (FILE *f, const wchar_t *format, va_list ap))                          \
+	H(L, int, fwscanf, (FILE *f, const wchar_t *format, ...))                                  \
+	H(L, int, vwscanf, (const wchar_t *format, va_list ap))                                    \
+	H(L, int, wscanf, (const wchar_t *format, ...))                                            \
+	H(L, int, __isoc99_vfwscanf, (FILE *f, const wchar_t *format, va_list ap))                 \
+	H(L, int, __isoc99_fwscanf, (FILE *f, const wchar_t *format, ...))                         \
+	H(L, int, __isoc99_vwscanf, (const wchar_t *format, va_list ap))                           \
+	H(L, int, __isoc99_wscanf, (const wchar_t *format, ...))                                   \
+	H(L, int, __isoc23_vfwscanf, (FILE *f, const wchar_t *format, va_list ap))                 \
+	H(L, int, __isoc23_fwscanf, (FILE *f, const wchar_t *format, ...))                         \
+	H(L, int, __isoc23_vwscanf, (const wchar_t *format, va_list ap))                           \
+	H(L, int, __isoc23_wscanf, (const wchar_t *format, ...))
+
 #define HOOKS_map(H, A)                                                                            \
 	H(E, void *, mmap, (void *addr, size_t len, int prot, int flags, int fd, off_t offset))    \
 	A(mmap64, mmap)                                                                            \
@@ -487,6 +531,7 @@ struct __kernel_timespec;
 	HOOKS_fd(H, A)                                                                             \
 	HOOKS_lock(H, A)                                                                           \
 	HOOKS_stdio(H, A)                                                                          \
+	HOOKS_wide(H, A)                                                                           \
 	HOOKS_map(H, A)                                                                            \
 	HOOKS_dlopen(H, A)                                                                         \
 	HOOKS_copy(H, A)                                                                           \

@@ -43,6 +43,7 @@ preload_sources = \
 	%D%/hook_user.c \
 	%D%/hook_vfork.c \
 	%D%/hook_walk.c \
+	%D%/hook_wide.c \
 	%D%/hook_xattr.c \
 	%D%/init.c %D%/init.h \
 	%D%/leak.c \
@@ -142,7 +143,8 @@ posix_sources = \
 	tests/posix_perm.c \
 	tests/posix_pointers.c \
 	tests/posix_rw.c \
-	tests/posix_stdio.c
+	tests/posix_stdio.c \
+	tests/posix_wide.c
 tests_preload_posix_SOURCES = $(posix_sources)
 tests_preload_posix_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_posix_syscall_SOURCES = $(posix_sources)

@@ -30,6 +30,15 @@ grep -q '^CALL(stat, at("f"), &st) = -1 ENOENT' "$tmp/got" || die 'an inline sys
 grep -q 'CALL(read.* = [1-9]' "$tmp/got" && die 'an inline read is served without being asked for'
 say 'ok: without the mode they fail'
 
+# Streams of wide characters, whose functions are hooked, and not called as other functions of libc are.
+cases=$(find_built preload-posix) || die 'preload-posix is not built'
+wide=$("$cases" list | grep '^wide_')
+mkdir "$tmp/local/wide" && on mkdir "$prefix/wide" || die 'mkdir'
+"$cases" run "$tmp/local/wide" $wide >"$tmp/want" 2>&1
+full "$cases" run "$prefix/wide" $wide >"$tmp/got" 2>&1
+diff "$tmp/want" "$tmp/got" || die 'wide characters are not what they are on a local directory'
+say "ok: $(wc -l <"$tmp/got") lines of wide characters"
+
 # Around us: objects bound to libc directly, another libc, and libc's own functions by their handle.
 cat >"$tmp/plugin.c" <<'C'
 #include <dirent.h>
@@ -86,7 +95,7 @@ C
 gcc -shared -fPIC -o "$tmp/plugin.so" "$tmp/plugin.c" && gcc -o "$tmp/host" "$tmp/host.c" -ldl || die 'cannot build a plugin'
 for how in deepbind dlmopen; do
 	rm -rf "$tmp/local/"*
-	on rm -rf "$prefix"/{d,f,s,map,copy,plugin}
+	on rm -rf "$prefix"/{d,f,s,map,copy,plugin,wide}
 	"$tmp/host" "$how" "$tmp/plugin.so" "$tmp/local" >"$tmp/want"
 	full "$tmp/host" "$how" "$tmp/plugin.so" "$prefix" >"$tmp/got"
 	diff "$tmp/want" "$tmp/got" || die "$how"

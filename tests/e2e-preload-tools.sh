@@ -44,6 +44,9 @@ twin 'locks' 'cd $D; flock lk true; echo $?; flock lk sleep 1 & while flock -n l
 	(flock 9; flock -n lk true; echo held $?) 9>lk; flock -n lk true; echo free $?; exec 9>lk; flock -s 9; flock -s -n lk true; echo $?; flock -n lk true; echo $?; flock -u 9; flock -w 5 lk true; echo $?; rm lk'
 twin 'other tools' 'cd $D; split -b 1M random sp.; cat sp.* | cmp - random; rm sp.*; gzip -k numbers; zcat numbers.gz | cmp - numbers; xz -0 -k numbers; xzcat numbers.xz | cmp - numbers
 	shuf -n 5 numbers | wc -l; split -n 3 numbers pn.; wc -l pn.*; install -D -m 755 f a/b/c; ls -R a; tac numbers | head -1; csplit -s numbers 5 && ls xx*; stat -c %s random; df . | wc -l; rm -rf a xx* pn.* numbers.*'
+# What reads and writes wide characters: columns are counted, and a line is turned, by character.
+twin_with 'wide characters' rev column -- 'export LC_ALL=C.UTF-8; cd $D; printf "a\303\244b\344\270\255\nlonger line\tx\n" >wide; rev wide; rev <wide >turned; rev turned | cmp - wide
+	column -t wide; column -t <wide >table; cat table; column -c 40 numbers | md5sum; fold -w 3 wide; fmt -w 8 wide; expand wide; wc -m wide; rev numbers | rev | cmp - numbers; rm wide turned table'
 if command -v perl >/dev/null; then
 	twin 'perl' 'perl -e "opendir(D,\$ARGV[0]); print join(\" \", sort readdir D), qq(\n); open F,q(>),qq(\$ARGV[0]/p) or die; print F q(x)x100000; close F; print -s qq(\$ARGV[0]/p), qq(\n); open F,qq(\$ARGV[0]/p); seek F,99990,0; read F,\$b,100; print length \$b,qq(\n); chdir \$ARGV[0]; print join(q( ),sort glob(q(*))),qq(\n); unlink q(p)" $D'
 fi
