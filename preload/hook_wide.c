@@ -86,7 +86,8 @@ static wint_t get_wide(FILE *f, struct stdio_wide *w)
 	return not_a_character(f, &w->in);
 }
 
-_Noreturn void __chk_fail(void); /* libc's end for a buffer that is too small */
+/* libc's end for a buffer that is too small; another libc has none, and the shim does nothing there. */
+_Noreturn void __chk_fail(void) __attribute__((weak));
 
 /* A line may well be shorter than n: only what does not fit in `size` is too much. */
 static wchar_t *get_wide_line(wchar_t *s, size_t size, int n, FILE *f, struct stdio_wide *w)

@@ -18,7 +18,7 @@ ASAN_OPTIONS=${ASAN_OPTIONS:-}:exitcode=0
 TSAN_OPTIONS=${TSAN_OPTIONS:-}:exitcode=0:report_signal_unsafe=0:suppressions=$srcdir/tests/tsan.supp
 export ASAN_OPTIONS TSAN_OPTIONS
 calm=
-case ${SANITIZE_FLAGS:-} in *thread*) calm=--calm ;; esac
+case ${SANITIZE_FLAGS:-} in *thread* | *address*) calm=--calm ;; esac
 on timeout -k 10 $((seconds + 200)) "$torture" $calm "$prefix/torture" "$seconds" "$seed" >"$tmp/out" 2>"$tmp/err"
 status=$?
 cat "$tmp/out"

@@ -9,7 +9,8 @@
  * up), and by posix_spawn; signal handlers read in the middle of all that. It knows nothing of
  * what serves DIR, so a local directory is its control. Exits with 1 at the first wrong byte or
  * result, with 3 when a thread has not come on for a minute. --calm: while one forks, no other makes a
- * call: ThreadSanitizer holds locks of its own while fork handlers run. */
+ * call: ThreadSanitizer holds locks of its own while fork handlers run, AddressSanitizer does not care
+ * for its allocator's. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
