@@ -346,6 +346,7 @@ void chunkd_store_read(struct chunkd_store *s, struct chunkd_read *rd)
 {
 	rd->store = s;
 	rd->direct = false;
+	rd->waits_ns = 0;
 	rd->block = NULL;
 	rd->want = rd->length;
 	read_start(s, rd);

@@ -12,6 +12,10 @@
 #include "../common/base/log.h"
 #include "daemon.h"
 
+/* Who waits for memory shall not wait for somebody that holds it and stands still: after the wait of
+ * one LOOK_NS, connections are looked at every LOOK_NS; those that stood still for STALL_NS go. */
+#define LOOK_NS (20 * FF3_NSEC_PER_MSEC)
+#define STALL_NS (50 * FF3_NSEC_PER_MSEC)
 /* How often the gauges are brought up to date. */
 #define MEASURE_NS FF3_NSEC_PER_SEC
 
@@ -45,6 +49,7 @@ struct chunkd_target {
 	bool running;
 	bool starved; /* a connection waits for memory for its payload */
 	bool stopping;
+	uint64_t looked_ns; /* when connections were last looked at for standing still */
 	size_t n_conns;
 	struct ff3_timer pump_timer, measure_timer;
 	struct ff3_work stop_work;
@@ -142,6 +147,7 @@ static void handle_chunk_read(struct chunkd_target *t, struct ff3_request *r)
 	}
 	if (s == t->free_reads)
 		t->free_reads = s->next;
+	ff3_request_hold(r, req.length);
 	s->target = t;
 	s->r = r;
 	s->read.done = read_done;
@@ -400,10 +406,33 @@ static const struct ff3_server_ops server_ops = {
 
 /* --- The loop ------------------------------------------------------------------------------------------ */
 
+/* Returns when to look again; UINT64_MAX: nobody waits for memory. */
+static uint64_t relieve(struct chunkd_target *t, uint64_t now)
+{
+	uint64_t since = chunkd_store_waits_since(t->store);
+	unsigned n;
+
+	if (t->server && t->starved)
+		since = MIN(since, ff3_server_no_room_since(t->server));
+	if (since == UINT64_MAX)
+		return UINT64_MAX;
+	if (t->server && now >= MAX(since, t->looked_ns) + LOOK_NS) {
+		t->looked_ns = now;
+		n = ff3_server_reset_stalled(t->server, STALL_NS);
+		chunkd_store_note_resets(t->store, n);
+		if (n > 0)
+			ff3_notice("%s: %u connections reset, which held memory that others waited for",
+				   chunkd_store_dir(t->store), n);
+	}
+	return LOOK_NS;
+}
+
 static void on_idle(void *arg)
 {
 	struct chunkd_target *t = arg;
-	uint64_t due = chunkd_store_pump(t->store, ff3_boottime_ns());
+	uint64_t now = ff3_boottime_ns(), due = chunkd_store_pump(t->store, now);
+
+	due = MIN(due, relieve(t, now));
 
 	if (t->starved && chunkd_store_has_room(t->store)) {
 		t->starved = false;

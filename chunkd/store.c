@@ -243,6 +243,43 @@ static uint64_t use_idle_time(struct chunkd_store *s)
 	return chunkd_slabs_prewrite(s->slabs) ? IDLE_STEP_NS : UINT64_MAX;
 }
 
+static struct chunkd_op *first_memory_waiter(const struct chunkd_store *s)
+{
+	struct chunkd_active *a = TAILQ_FIRST(&s->memory_waiters);
+
+	return a ? STAILQ_FIRST(&a->queue) : NULL;
+}
+
+/* Waiters keep their order, so who is first has waited for longest. */
+static void note_waiters(struct chunkd_store *s)
+{
+	struct chunkd_read *rd = TAILQ_FIRST(&s->read_waiters);
+	struct chunkd_op *op = first_memory_waiter(s);
+
+	if (rd && rd->waits_ns == 0)
+		rd->waits_ns = s->now_ns;
+	if (op && op->waits_ns == 0)
+		op->waits_ns = s->now_ns;
+}
+
+uint64_t chunkd_store_waits_since(const struct chunkd_store *s)
+{
+	const struct chunkd_read *rd = TAILQ_FIRST(&s->read_waiters);
+	const struct chunkd_op *op = first_memory_waiter(s);
+	uint64_t since = UINT64_MAX;
+
+	if (rd && rd->waits_ns)
+		since = rd->waits_ns;
+	if (op && op->waits_ns)
+		since = MIN(since, op->waits_ns);
+	return since;
+}
+
+void chunkd_store_note_resets(struct chunkd_store *s, unsigned n)
+{
+	CHUNKD_COUNT(s, resets, n);
+}
+
 uint64_t chunkd_store_pump(struct chunkd_store *s, uint64_t now_ns)
 {
 	struct chunkd_active *a;
@@ -256,7 +293,10 @@ uint64_t chunkd_store_pump(struct chunkd_store *s, uint64_t now_ns)
 	chunkd_read_retry(s);
 	chunkd_flush_pump(s);
 	chunkd_answer_durable(s);
+	note_waiters(s);
 	idle = use_idle_time(s);
+	if (first_memory_waiter(s)) /* it is not to wait for ever: chunkd_retry_waiters */
+		idle = MIN(idle, FF3_NSEC_PER_SEC / 10);
 	a = TAILQ_FIRST(&s->dirty);
 	if (s->offline || !a || s->n_batches == CHUNKD_MAX_BATCHES)
 		return idle;

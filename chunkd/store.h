@@ -74,6 +74,7 @@ struct chunkd_op {
 	/* The store's own. */
 	uint8_t kind;
 	uint64_t wait_seq;
+	uint64_t waits_ns; /* as chunkd_read's */
 	uint64_t remaining;
 	struct chunkd_chunk *chunk;
 	STAILQ_ENTRY(chunkd_op) link;
@@ -116,6 +117,7 @@ struct chunkd_read {
 	uint32_t want, from, to, got;
 	bool direct; /* not by loading the chunk: that failed */
 	bool again;  /* the chunk was read before in this epoch */
+	uint64_t waits_ns; /* since when it has been the first that waits for memory; 0: is not */
 	struct ff3_io io;
 	TAILQ_ENTRY(chunkd_read) link;
 };
@@ -127,6 +129,10 @@ void chunkd_store_read(struct chunkd_store *store, struct chunkd_read *read);
 /* Retries what waited, cuts batches. Returns ns until it wants to be called again at the latest,
  * UINT64_MAX: no need. */
 uint64_t chunkd_store_pump(struct chunkd_store *store, uint64_t now_ns);
+/* Since when the first of those that wait for memory has been that; UINT64_MAX: none waits. */
+uint64_t chunkd_store_waits_since(const struct chunkd_store *store);
+/* n connections were reset, for the metrics. */
+void chunkd_store_note_resets(struct chunkd_store *store, unsigned n);
 /* From now on everything is written out at once; for the end. */
 void chunkd_store_drain(struct chunkd_store *store);
 /* Nothing unsynced and nothing under way. */
@@ -150,7 +156,8 @@ bool chunkd_store_idle(const struct chunkd_store *store);
 	X(no_space, "writes refused for lack of space")                                            \
 	X(read_errors, "reads failed by the disk")                                                 \
 	X(checksum_errors, "reads failed by a checksum")                                           \
-	X(payload_errors, "payloads refused for their checksum")
+	X(payload_errors, "payloads refused for their checksum")                                   \
+	X(resets, "connections reset as they held memory and stood still while others waited")
 
 /* The same, as they stand. */
 #define CHUNKD_GAUGES(X)                                                                           \

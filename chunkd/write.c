@@ -14,6 +14,8 @@
  * Threads: the store's. */
 #include "store_impl.h"
 
+#define PATIENCE_NS FF3_NSEC_PER_SEC
+
 void chunkd_op_finish(struct chunkd_op *op, int status)
 {
 	if (status < 0 && op->status == 0)
@@ -65,8 +67,8 @@ static void retry(struct chunkd_store *s, struct chunkd_active_list *list)
 	}
 }
 
-/* Nothing is under way that could free memory for the first waiter: what is left is pinned by
- * receivers that may be arbitrarily slow. Its sender may try again. */
+/* Nothing is under way that could free memory for the first waiter, and has not been for a while:
+ * what is left is pinned by receivers that are slow, but move. Its sender may try again. */
 static void give_up_first(struct chunkd_store *s)
 {
 	struct chunkd_chunk *c = TAILQ_FIRST(&s->memory_waiters)->chunk;
@@ -89,7 +91,7 @@ void chunkd_retry_waiters(struct chunkd_store *s)
 		return;
 	retry(s, &s->memory_waiters);
 	if (!TAILQ_EMPTY(&s->memory_waiters) && s->n_dirty == 0 && s->n_batches == 0 &&
-	    s->n_io == 0)
+	    s->n_io == 0 && s->now_ns - MIN(chunkd_store_waits_since(s), s->now_ns) >= PATIENCE_NS)
 		give_up_first(s);
 }
 

@@ -9,6 +9,10 @@
  *                                                   chunks made by write; IOPS
  *   chunkd_drive ADDRESS TARGET synced SIZE COUNT DEPTH INO     small synced chunks; per second
  *   chunkd_drive ADDRESS TARGET remove INO COUNT                inodes INO and on
+ *   chunkd_drive ADDRESS TARGET deaf SIZE COUNT DEPTH INO       asks for chunks, says so and takes none
+ *                                                   of them until its input ends
+ *   chunkd_drive ADDRESS TARGET slowest SIZE COUNT INO          reads COUNT chunks one by one; the
+ *                                                   milliseconds of the slowest
  *
  * TARGET is 16 hex digits. The content of a chunk follows from (ino, index, version of the load). */
 #include <err.h>
@@ -460,6 +464,38 @@ static int remove_range(uint64_t first, uint32_t count)
 	return 0;
 }
 
+static int deaf(uint32_t size, uint32_t count, unsigned depth, uint64_t ino)
+{
+	char c;
+
+	for (uint32_t i = 0; i < depth; i++)
+		if (start_read(&slots[i], ino, i % count, 0, size) < 0)
+			errx(1, "read");
+	printf("asked\n");
+	fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) > 0)
+		;
+	/* The process ends with its calls. */
+	_exit(0);
+}
+
+static int slowest(uint32_t size, uint32_t count, uint64_t ino)
+{
+	struct ff3_rep_chunk_read rep;
+	double most = 0;
+
+	slot_init(&slots[0]);
+	for (uint32_t k = 0; k < count; k++) {
+		uint64_t t0 = ff3_boottime_ns();
+
+		if (do_read(&slots[0], ino, k, 0, size, &rep) < 0)
+			errx(1, "%s", ff3_strerror(slots[0].call.status));
+		most = MAX(most, seconds_since(t0));
+	}
+	printf("%.0f\n", most * 1e3);
+	return 0;
+}
+
 static uint32_t number(char **argv, int i)
 {
 	uint64_t v;
@@ -482,6 +518,8 @@ static int run(char **argv)
 		return verify(argv[4]);
 	if (strcmp(what, "remove") == 0)
 		return remove_range(number(argv, 4), number(argv, 5));
+	if (strcmp(what, "slowest") == 0)
+		return slowest(number(argv, 4), number(argv, 5), number(argv, 6));
 	depth = strcmp(what, "read") == 0 ? number(argv, 7) : number(argv, 6);
 	if (depth < 1 || depth > MAX_DEPTH)
 		errx(2, "depth: 1 to %d", MAX_DEPTH);
@@ -494,6 +532,8 @@ static int run(char **argv)
 	if (strcmp(what, "read") == 0)
 		return bench_read(number(argv, 4), number(argv, 5), number(argv, 6), depth,
 				  number(argv, 8), number(argv, 9));
+	if (strcmp(what, "deaf") == 0)
+		return deaf(number(argv, 4), number(argv, 5), depth, number(argv, 7));
 	errx(2, "%s: unknown", what);
 }
 

@@ -119,6 +119,7 @@ static void serve_read(struct ff3_request *r)
 	p = malloc(len ? len : 1);
 	ck_assert_ptr_nonnull(p);
 	fill(p, len, m.ino, m.offset);
+	ff3_request_hold(r, (uint32_t)len);
 	n = ff3_encode_rep_chunk_read(body, sizeof body,
 				      &(struct ff3_rep_chunk_read){
 					      .chunk_size = m.length,

@@ -209,6 +209,82 @@ START_TEST(client_drops_mid_payload)
 }
 END_TEST
 
+struct stalled {
+	struct ff3_work work;
+	struct daemon *d;
+	unsigned n;
+	atomic_bool ran;
+};
+
+static void reset_stalled(struct ff3_work *w)
+{
+	struct stalled *s = CONTAINER_OF(w, struct stalled, work);
+
+	s->n += ff3_server_reset_stalled(s->d->server, 20 * FF3_NSEC_PER_MSEC);
+	s->ran = true;
+}
+
+/* Looks at the connections once, on the loop. */
+static void look(struct stalled *s)
+{
+	s->ran = false;
+	s->work.fn = reset_stalled;
+	ff3_loop_post(s->d->loop, &s->work);
+	while (!s->ran)
+		sched_yield();
+}
+
+/* One connection begins a payload and does not go on, another one takes no replies; a third waits for
+ * the room. Those that hold nothing stay. */
+START_TEST(connections_that_stand_still)
+{
+	enum { BIG = 4 << 20, SMALL = 50000, READS = 8 };
+	struct daemon d = { .room = 1 };
+	struct stalled s = { .d = &d };
+	struct ff3_rpc_peer *idle, *writer;
+	uint8_t frame[256], body[128], *buf = calloc(1, BIG);
+	struct op op;
+	size_t n;
+	int begun, deaf;
+
+	daemon_start(&d);
+	idle = peer_for(&d, 1);
+	writer = peer_for(&d, 1);
+	ck_assert_int_eq(ping(idle, 1), 0);
+	ck_assert_int_eq(ping(writer, 1), 0);
+	begun = dial(&d);
+	greet(begun);
+	n = ff3_encode_req_chunk_write(body, sizeof body, &(struct ff3_req_chunk_write){ .ino = 1 });
+	raw_send(begun, frame, make_frame(frame, FF3_OP_chunk_write, 0, 5, body, n, BIG));
+	raw_send(begun, buf, 1000);
+	while (d.under_way < 1)
+		sched_yield();
+	deaf = dial(&d);
+	greet(deaf);
+	n = ff3_encode_req_chunk_read(body, sizeof body,
+				      &(struct ff3_req_chunk_read){ .ino = 1, .length = BIG });
+	for (unsigned i = 0; i < READS; i++)
+		raw_send(deaf, frame, make_frame(frame, FF3_OP_chunk_read, 0, 5 + i, body, n, 0));
+	write_init(&op, buf, SMALL);
+	ck_assert_int_eq(ff3_rpc_start(writer, &op.call), 0);
+	while (s.n < 2)
+		look(&s);
+	ck_assert_int_eq(ff3_rpc_wait(&(struct ff3_rpc_call *){ &op.call }, 1, in_ms(20000)), 0);
+	write_check(&op);
+	ck_assert_uint_eq(d.n_aborted, 1);
+	look(&s);
+	ck_assert_uint_eq(s.n, 2);
+	ck_assert_int_eq(ping(idle, 2), 0);
+	ck_assert_uint_eq(d.n_closed, 2);
+	expect_close(begun);
+	close(deaf);
+	free(buf);
+	ff3_rpc_peer_free(idle);
+	ff3_rpc_peer_free(writer);
+	daemon_stop(&d);
+}
+END_TEST
+
 /* A listener for a fake server, so that the client can be shown what no daemon of ours does. */
 static int fake_listen(struct daemon *d)
 {
@@ -444,6 +520,7 @@ TCase *net_faults_case(void)
 	tcase_add_test(t, byte_by_byte);
 	tcase_add_test(t, version_mismatch);
 	tcase_add_test(t, client_drops_mid_payload);
+	tcase_add_test(t, connections_that_stand_still);
 	tcase_add_loop_test(t, server_drops, HALF_PAYLOAD, CLOSES + 1);
 	tcase_add_loop_test(t, timeouts, SILENT, HALF_THEN_SILENT + 1);
 	tcase_add_test(t, hello_timeout);

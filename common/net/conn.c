@@ -39,7 +39,8 @@ static int reserve(struct ff3_conn *conn, size_t size)
 
 static bool is_full(const struct ff3_conn *conn)
 {
-	return conn->out_bytes > FF3_CONN_UNSENT_MAX || conn->n_requests >= FF3_CONN_REQUESTS_MAX;
+	return conn->out_bytes > FF3_CONN_UNSENT_MAX || conn->held > FF3_CONN_HELD_MAX ||
+	       conn->n_requests >= FF3_CONN_REQUESTS_MAX;
 }
 
 static void deliver(struct ff3_conn *conn, struct ff3_frame *f)
@@ -83,6 +84,7 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
 	if (conn->server->ops->payload)
 		r = conn->server->ops->payload(conn->server, &f->request);
 	if (r < 0) {
+		conn->no_room_ns = 0;
 		conn->buf_start += frame;
 		conn->skip = len;
 		ff3_request_fail(&f->request, r);
@@ -90,9 +92,12 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
 	}
 	if (!f->request.payload) {
 		conn->no_room = true;
+		if (conn->no_room_ns == 0)
+			conn->no_room_ns = ff3_loop_now_ns(conn->loop);
 		ff3_frame_free(conn, f);
 		return false;
 	}
+	conn->no_room_ns = 0;
 	conn->buf_start += frame;
 	have = MIN(len, available(conn));
 	memcpy(f->request.payload, conn->buf + conn->buf_start, have);

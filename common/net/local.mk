@@ -9,7 +9,7 @@ libff3rpc_la_SOURCES = \
 noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
 	%D%/loop.c %D%/loop.h %D%/loop_priv.h \
-	%D%/server.c %D%/server.h %D%/server_priv.h %D%/conn.c %D%/reply.c
+	%D%/server.c %D%/server.h %D%/server_priv.h %D%/conn.c %D%/reply.c %D%/stall.c
 libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS)
 

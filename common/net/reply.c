@@ -41,6 +41,7 @@ static void release_payload(struct ff3_frame *f)
 void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f)
 {
 	release_payload(f);
+	conn->held -= f->held;
 	free(f->kept_body);
 	if (f->head != f->inline_head)
 		free(f->head);
@@ -53,6 +54,7 @@ void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f)
 	}
 	conn->n_requests--;
 	if (conn->full && conn->out_bytes <= FF3_CONN_UNSENT_MAX / 2 &&
+	    conn->held <= FF3_CONN_HELD_MAX / 2 &&
 	    conn->n_requests <= FF3_CONN_REQUESTS_MAX / 2) {
 		conn->full = false;
 		ff3_conn_queue_parse(conn);

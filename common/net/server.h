@@ -69,6 +69,12 @@ int ff3_server_listen_local(struct ff3_server *server, const char *dir, const ch
 void *ff3_conn_user(const struct ff3_conn *conn);
 /* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
 void ff3_server_resume(struct ff3_server *server);
+/* Since when the longest of them has waited (CLOCK_BOOTTIME); UINT64_MAX: none waits. */
+uint64_t ff3_server_no_room_since(const struct ff3_server *server);
+/* For a daemon that has somebody waiting for memory, to be called every now and then as long as that
+ * lasts: resets the connections that hold memory (payloads of replies that are not taken, payloads that
+ * do not arrive) and stood still over the calls of the last stall_ns. Returns how many. */
+unsigned ff3_server_reset_stalled(struct ff3_server *server, uint64_t stall_ns);
 /* Closes after what was queued is sent. */
 void ff3_conn_close(struct ff3_conn *conn);
 /* The name of the peer, "127.0.0.1:4711", for logs. */
@@ -76,6 +82,10 @@ const char *ff3_conn_peer(const struct ff3_conn *conn);
 
 /* Copies the body so that it lives as long as the request. -ENOMEM. */
 int ff3_request_keep_body(struct ff3_request *r);
+
+/* The reply will hold so many bytes of the daemon's memory until it has left. What a connection may
+ * hold is bounded: it is not received from while it holds more. */
+void ff3_request_hold(struct ff3_request *r, uint32_t bytes);
 
 /* Every reply consumes r. One-way requests are replied to as well; nothing is sent then.
  * body may be a stack buffer: it is copied. status: 0 or a negative code. */

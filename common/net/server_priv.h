@@ -19,6 +19,9 @@
 #define FF3_CONN_UNSENT_MAX (8u * 1024u * 1024u)
 /* Unanswered requests of one connection above which it is no longer received from. */
 #define FF3_CONN_REQUESTS_MAX 16384u
+/* Memory that replies of one connection hold (ff3_request_hold) above which it is no longer received
+ * from. */
+#define FF3_CONN_HELD_MAX (8u * 1024u * 1024u)
 /* Queued reply bytes that are sent at once instead of at the end of the turn. */
 #define FF3_CONN_GATHER (64u * 1024u)
 #define FF3_SEND_IOV 64
@@ -33,6 +36,7 @@ struct ff3_frame {
 	uint8_t *head; /* reply's header and body: inline_head, or allocated */
 	uint32_t head_len;
 	uint32_t payload_len;
+	uint32_t held; /* by ff3_request_hold */
 	const void *payload;
 	void (*release)(void *arg);
 	void *release_arg;
@@ -52,12 +56,15 @@ struct ff3_conn {
 	bool sending;	 /* send_io is in the ring */
 	bool parsing;	 /* inside conn_parse */
 	bool no_room;	 /* ops->payload had no room; waits for ff3_server_resume */
-	bool full;	 /* over UNSENT_MAX or REQUESTS_MAX; waits for replies to leave */
+	bool full;	 /* over UNSENT_MAX, HELD_MAX or REQUESTS_MAX; waits for replies to leave */
 	bool end_queued; /* end_work is in the loop's list */
 	bool parse_queued;
 	bool drained; /* the last receive emptied the socket */
 	unsigned n_pinned;
 	unsigned n_requests;
+	uint64_t held;	     /* by its requests and replies */
+	uint64_t no_room_ns; /* since when ops->payload has had no room; 0: it has */
+	uint64_t seen_at, seen_ns; /* stall.c: how far it had moved, and when */
 
 	struct ff3_io recv_io;
 	uint8_t *buf;
