@@ -12,6 +12,7 @@ AM_TESTS_ENVIRONMENT = \
 	export srcdir builddir CC SANITIZE_FLAGS LC_ALL;
 
 TESTS += \
+	%D%/e2e-verbs.sh \
 	%D%/e2e-train.sh \
 	%D%/e2e-scale.sh \
 	%D%/e2e-torture.sh \
@@ -53,6 +54,7 @@ EXTRA_DIST += \
 	%D%/prepare.sh \
 	%D%/tsan.supp \
 	%D%/with-limit.sh \
+	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/rdma-device.sh \
 	%D%/install-packages.sh \
 	%D%/proof-bare.sh \
 	%D%/run.sh

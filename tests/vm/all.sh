@@ -1,0 +1,14 @@
+#!/bin/bash
+# Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), one after the other,
+# each with a limit of its own. Fails if one did.
+dir=$(cd "$(dirname "$0")" && pwd)
+failed=0
+[ $# -gt 0 ] || set -- $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//')
+for name; do
+	started=$SECONDS
+	timeout -k 5 "${VM_TEST_LIMIT:-150}" bash "$dir/rdma-$name.sh" </dev/null
+	status=$?
+	[ $status -eq 0 ] || failed=$((failed + 1))
+	echo "-- rdma-$name: status $status, $((SECONDS - started)) s"
+done
+[ $failed -eq 0 ]
