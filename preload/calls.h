@@ -289,6 +289,7 @@
 	N(sigaction, PASSED, "")                                                                   \
 	N(signal, PASSED, "")                                                                      \
 	N(exit, SERVED, "")                                                                        \
+	N(quick_exit, SERVED, "")                                                                  \
 	C(_exit, SERVED, "")                                                                       \
 	C(_Exit, SERVED, "")                                                                       \
 	C(syscall, SERVED, "")                                                                     \

@@ -502,9 +502,7 @@ FILE *hook_popen(const char *command, const char *mode)
 
 __attribute__((noreturn)) void hook__exit(int status)
 {
-	shared_map_exit();
-	sync_everything();
-	lock_exit();
+	init_leave();
 	for (;;) {
 		if (real._exit)
 			real._exit(status);

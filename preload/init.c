@@ -241,6 +241,36 @@ static bool may_serve(char **envp)
 	       find_prefixes(envp) > 0;
 }
 
+void init_leave(void)
+{
+	shared_map_exit();
+	sync_everything();
+	lock_exit();
+}
+
+__attribute__((destructor)) static void done(void)
+{
+	if (!init_enabled || init_is_vfork_child())
+		return;
+	stdio_flush();
+	init_leave();
+	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */
+}
+
+/* By quick_exit, which runs no destructors and leaves by the C library's own _exit. */
+static void done_quickly(void *arg)
+{
+	(void)arg;
+	if (init_is_vfork_child())
+		return;
+	init_leave();
+	init_exiting = true; /* handlers that were registered before ours come yet */
+}
+
+/* at_quick_exit is this call. Weak: another libc lacks it. */
+int __cxa_at_quick_exit(void (*handler)(void *arg), void *dso) __attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
 __attribute__((constructor)) static void init(int argc, char **argv, char **envp)
 {
 	/* Another libc passes no arguments. */
@@ -254,21 +284,11 @@ __attribute__((constructor)) static void init(int argc, char **argv, char **envp
 	if (!serve)
 		return;
 	fork_init();
+	__cxa_at_quick_exit(done_quickly, &__dso_handle);
 	init_enabled = true;
 	cwd_init();
 	stdio_init();
 	dispatch_start();
-}
-
-__attribute__((destructor)) static void done(void)
-{
-	if (!init_enabled || init_is_vfork_child())
-		return;
-	stdio_flush();
-	shared_map_exit();
-	sync_everything();
-	lock_exit();
-	init_exiting = true; /* what stdio still holds leaves through hook_write, after us */
 }
 
 /* --- umask, log ---------------------------------------------------------------------------- */

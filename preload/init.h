@@ -39,6 +39,8 @@ void core_after_fork(void);
 mode_t init_umask(void);
 void init_set_umask(mode_t mask);
 
+/* The process ends: nothing of it may be lost. */
+void init_leave(void);
 /* Between exit's destructors and the end of the process buffers can only be sent at once. */
 extern bool init_exiting;
 

@@ -94,6 +94,7 @@ TESTS += \
 	tests/e2e-preload-aio.sh \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-map.sh \
+	tests/e2e-preload-map-exit.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-posix.sh \
@@ -105,11 +106,11 @@ tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preloa
 tests_preload_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_aio_LDADD = -lpthread -ldl
 check_PROGRAMS += tests/preload-posix-aio
-tests_preload_posix_aio_SOURCES = tests/preload_posix_aio.c
+tests_preload_posix_aio_SOURCES = tests/preload_posix_aio.c tests/preload_show.h
 tests_preload_posix_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_posix_aio_LDADD = -lpthread
 check_PROGRAMS += tests/preload-calls
-tests_preload_calls_SOURCES = tests/preload_calls.c
+tests_preload_calls_SOURCES = tests/preload_calls.c tests/preload_show.h
 tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_calls_LDADD = -lpthread
 check_PROGRAMS += tests/preload-syscalls
@@ -120,16 +121,20 @@ EXTRA_DIST += tests/preload_dispatch.c
 TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
 EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py
 check_PROGRAMS += tests/preload-map
-tests_preload_map_SOURCES = tests/preload_map.c
+tests_preload_map_SOURCES = tests/preload_map.c tests/preload_show.h
 tests_preload_map_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_map_LDADD = -lpthread
 check_PROGRAMS += tests/preload-map-many
 tests_preload_map_many_SOURCES = tests/preload_map_many.c
 tests_preload_map_many_CFLAGS = $(AM_CFLAGS) -O1 -w
 check_PROGRAMS += tests/preload-map-fork
-tests_preload_map_fork_SOURCES = tests/preload_map_fork.c
+tests_preload_map_fork_SOURCES = tests/preload_map_fork.c tests/preload_show.h
 tests_preload_map_fork_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_map_fork_LDADD = -lpthread
+check_PROGRAMS += tests/preload-map-exit
+tests_preload_map_exit_SOURCES = tests/preload_map_exit.c tests/preload_show.h
+tests_preload_map_exit_CFLAGS = $(AM_CFLAGS) -O1 -w
+tests_preload_map_exit_LDADD = -lpthread
 
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall

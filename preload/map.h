@@ -48,7 +48,7 @@ struct map_object {
 	struct map_object *next;
 	uint64_t ino, generation;
 	uint64_t id;
-	int data, side;		  /* descriptors */
+	int data, side;		  /* descriptors; who only looks at it has the first while he does */
 	int for_child;		  /* during a fork: the child's description of data; else -1 */
 	struct map_header *header;
 	struct ff3fs_file *file;  /* to read, and to write if file_writes */
@@ -168,11 +168,15 @@ void map_object_set_file(struct map_object *o, struct ff3fs_file *file, bool wri
 /* The object of an open file, to be mapped; joins or makes it. room: bytes that may be needed. */
 int map_object_join(struct ofd *o, const struct ff3fs_attr *a, size_t room, bool writable,
 		    struct map_object **ret);
-/* The object of an inode, if there is one on this node; a reference. */
+/* The object of an inode, if there is one on this node; a reference, to be given back by the second.
+ * Who does not map it keeps its side file only, so that the pages' memory goes with their last user. */
 struct map_object *map_object_look(uint64_t ino);
+void map_object_looked(struct map_object *o);
+void map_object_close_data(struct map_object *o);
 void map_object_unref(struct map_object *o);
-/* No region of this process is left: the last process sends what is unsent and removes it. */
-void map_object_left(struct map_object *o);
+/* This process has no region of it any more, or exits: the last process sends what is unsent and removes
+ * it. Its pages stay as they are for who still touches them. */
+void map_object_leave(struct map_object *o);
 /* Others may join from now on. */
 void map_object_share(struct map_object *o);
 /* It is writable now: readers by call must look. */

@@ -237,8 +237,7 @@ static int destroy_held(struct map_object *o)
 		name_of(o->ino, ".side", path);
 		RAW(unlinkat, AT_FDCWD, path, 0);
 		name_of(o->ino, "", path);
-		RAW(unlinkat, AT_FDCWD, path, 0);
-		RAW(ftruncate, o->data, 0); /* who still looks at it keeps no memory */
+		RAW(unlinkat, AT_FDCWD, path, 0); /* not cut: threads of a process that exits may touch it */
 	}
 	note(o->ino, -1);
 	if (writable)
@@ -259,17 +258,23 @@ static int destroy(struct map_object *o)
 	return r;
 }
 
+static int open_data(struct map_object *o)
+{
+	char path[PATH_MAX + 64];
+
+	name_of(o->ino, "", path);
+	o->data = map_hide((int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+	return MIN(o->data, 0);
+}
+
 /* Opens the files as they are; no lock. */
 static int attach(struct map_object *o)
 {
 	char path[PATH_MAX + 64];
-	int fd;
+	int fd = open_data(o);
 
-	name_of(o->ino, "", path);
-	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return fd;
-	o->data = map_hide(fd);
 	name_of(o->ino, ".side", path);
 	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	o->named = true;
@@ -415,11 +420,11 @@ void map_object_share(struct map_object *o)
 	o->alone = false;
 }
 
-void map_object_left(struct map_object *o)
+void map_object_leave(struct map_object *o)
 {
 	char path[PATH_MAX + 64];
 
-	if (o->n_regions > 0 || o->header->dead || o->borrowed)
+	if (o->header->dead || o->borrowed)
 		return;
 	if (o->writer)
 		o->header->writers--;
@@ -434,19 +439,42 @@ void map_object_left(struct map_object *o)
 	list_remove(o);
 }
 
-struct map_object *map_object_look(uint64_t ino)
+/* One of this process: mapped, or looked at before; opened. */
+static struct map_object *look_here(uint64_t ino)
 {
-	struct map_object *o, *dead = NULL;
-	char path[PATH_MAX + 64];
+	struct map_object *o, *looked = NULL;
 
 	for (o = objects; o; o = o->next) {
-		if (o->ino == ino && o->n_regions == 0 && o->header->dead)
-			dead = o;
-		else if (o->ino == ino)
-			break;
+		if (o->ino == ino && o->n_regions > 0)
+			return o;
+		if (o->ino == ino)
+			looked = o;
 	}
-	if (dead)
-		list_remove(dead);
+	if (!looked)
+		return NULL;
+	/* names go after it is dead: what was opened is it, unless it is */
+	if (looked->named && open_data(looked) == 0 && !looked->header->dead)
+		return looked;
+	close_hidden(&looked->data);
+	list_remove(looked);
+	return NULL;
+}
+
+/* Those that were looked at, and are gone, keep descriptors. */
+static void forget_dead(void)
+{
+	for (struct map_object *o = objects, *next; o; o = next) {
+		next = o->next;
+		if (o->n_regions == 0 && o->header->dead)
+			list_remove(o);
+	}
+}
+
+struct map_object *map_object_look(uint64_t ino)
+{
+	struct map_object *o = look_here(ino);
+	char path[PATH_MAX + 64];
+
 	if (o) {
 		atomic_fetch_add(&o->refs, 1);
 		return o;
@@ -467,8 +495,21 @@ struct map_object *map_object_look(uint64_t ino)
 		map_object_unref(o);
 		return NULL;
 	}
+	forget_dead();
 	list_add(o);
 	return o;
+}
+
+void map_object_close_data(struct map_object *o)
+{
+	close_hidden(&o->data);
+}
+
+void map_object_looked(struct map_object *o)
+{
+	if (o->n_regions == 0)
+		map_object_close_data(o);
+	map_object_unref(o);
 }
 
 void map_node_note_writable(struct map_object *o)

@@ -469,7 +469,7 @@ int shared_map_send_slow(uint64_t ino, off_t at, size_t n)
 	o = map_object_look(ino);
 	if (o) {
 		r = map_object_send(o, at, n ? at + (off_t)n : INT64_MAX);
-		map_object_unref(o);
+		map_object_looked(o);
 	}
 	map_leave();
 	return r < 0 ? r : 0;

@@ -209,7 +209,7 @@ void map_region_drop(struct map_region *taken)
 		map_unlock();
 		if (r->object) {
 			if (r->object->n_regions == 0)
-				map_object_left(r->object);
+				map_object_leave(r->object);
 			map_object_unref(r->object);
 		} else {
 			map_private_unref(r->private);
@@ -228,7 +228,7 @@ static int reopen(const struct map_object *o)
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", o->data);
 	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && o->n_regions > 0 && o->named)
+	if (fd >= 0 && o->named)
 		RAW(flock, fd, LOCK_SH | LOCK_NB);
 	return fd;
 }
@@ -239,7 +239,8 @@ void shared_map_before_fork(void)
 		return;
 	map_lock();
 	for (struct map_object *o = map_objects(); o; o = o->next)
-		o->for_child = reopen(o);
+		if (o->n_regions > 0)
+			o->for_child = reopen(o);
 }
 
 void shared_map_after_fork_in_parent(void)
@@ -258,6 +259,11 @@ void shared_map_after_fork_in_parent(void)
 static void take_over(struct map_object *o)
 {
 	pthread_mutex_init(&o->state, NULL);
+	o->alone = false;
+	if (o->n_regions == 0) { /* another thread was looking at it, or about to map it */
+		map_object_close_data(o);
+		return;
+	}
 	if (o->for_child < 0) /* its parent's handlers did not run */
 		o->for_child = reopen(o);
 	o->borrowed = o->for_child < 0;

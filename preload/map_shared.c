@@ -96,7 +96,7 @@ long map_shared_new(struct ofd *f, void *addr, size_t len, int prot, int flags, 
 		r = lazy ? map_lazily(&region, addr, flags, o->data, offset) :
 			   map_whole(&region, addr, flags);
 	if (o->n_regions == 0)
-		map_object_left(o);
+		map_object_leave(o);
 	map_object_unref(o);
 	map_leave();
 	return r;
@@ -142,10 +142,8 @@ void shared_map_exit(void)
 		return;
 	for (struct map_object *o = map_objects(), *next; o; o = next) {
 		next = o->next;
-		if (o->n_regions > 0) {
-			o->n_regions = 0;
-			map_object_left(o);
-		}
+		if (o->n_regions > 0)
+			map_object_leave(o);
 	}
 	map_leave();
 }
@@ -177,7 +175,7 @@ void shared_map_opened_slow(uint64_t ino, int flags)
 	if (o && (flags & O_TRUNC))
 		map_object_resize(o, 0);
 	if (o)
-		map_object_unref(o);
+		map_object_looked(o);
 	map_leave();
 }
 
@@ -188,7 +186,7 @@ static void let_go(void)
 	if (!held)
 		return;
 	map_object_let_go(held);
-	map_object_unref(held);
+	map_object_looked(held);
 	held = NULL;
 }
 

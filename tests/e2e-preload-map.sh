@@ -9,21 +9,8 @@ map=$(find_built preload-map) || die 'preload-map is not built'
 many=$(find_built preload-map-many) || die 'preload-map-many is not built'
 leaving=$(find_built preload-map-fork) || die 'preload-map-fork is not built'
 
-export FF3FS_MMAP_DIR=$tmp/shm
-mkdir "$tmp/shm" "$tmp/local"
-if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=1G,mode=700 none "$tmp/shm" 2>/dev/null; then
-	cleanup_fn 'umount -l "$tmp/shm"'
-else
-	FF3FS_MMAP_DIR=$(mktemp -d /dev/shm/ff3fs-map.XXXXXX) || die 'no /dev/shm'
-	cleanup_fn 'rm -rf "$FF3FS_MMAP_DIR"'
-fi
-# can pages be loaded when they are touched?
-lazily=no
-[ "$(id -u)" -eq 0 ] && lazily=yes
-nothing_left() {
-	equal "nothing is left behind by $1" '' "$(find "$FF3FS_MMAP_DIR" -type f ! -name registry)"
-}
-
+own_map_dir
+mkdir "$tmp/local"
 start_cluster 2
 on mkdir "$prefix/m"
 "$map" calls "$tmp/local" >"$tmp/want" || die 'the local run'
@@ -33,20 +20,20 @@ for max in 1G 64K; do
 	on "$map" calls "$prefix/m" >"$tmp/got" || die "calls, whole up to $max"
 	diff "$tmp/want" "$tmp/got" || die "not what a local directory gives, whole up to $max"
 	say "ok: $(wc -l <"$tmp/got") calls, whole up to $max"
-	nothing_left calls
+	nothing_mapped calls
 	check "forked readers, whole up to $max" on timeout 60 "$map" forks "$prefix/m"
 	check "threads, whole up to $max" on timeout 60 "$map" threads "$prefix/m"
-	nothing_left 'forks and threads'
+	nothing_mapped 'forks and threads'
 	check "two processes talk, whole up to $max" on timeout 60 "$map" talk "$prefix/m"
 	fails 'a process stores and is killed' 137 on "$map" left "$prefix/m"
 	check 'the next one finds all it had stored' on "$map" found "$prefix/m"
 	check "four processes, one of them killed, whole up to $max" \
 		on timeout 60 "$many" "$prefix/m" 4 100 "$tmp/model"
 	check "one, killed, whole up to $max" on timeout 60 "$many" "$prefix/m" 1 20 "$tmp/model"
-	nothing_left 'a killed process'
+	nothing_mapped 'a killed process'
 	check "forks that leave while their parent writes, whole up to $max" \
 		on timeout 60 "$leaving" "$prefix/m" 2
-	nothing_left forks
+	nothing_mapped forks
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 
@@ -140,7 +127,7 @@ PY
 import lmdb
 with lmdb.open('$prefix/lmdb', map_size=$2).begin() as t:
     print(t.get(b'n').decode(), t.stat()['entries'], t.get(b'lost'))")"
-		nothing_left LMDB
+		nothing_mapped LMDB
 	done
 fi
 if command -v sqlite3 >/dev/null; then
@@ -154,7 +141,7 @@ if command -v sqlite3 >/dev/null; then
 	wait "$writer1" && wait "$writer2" || die 'two SQLite writers'
 	equal 'SQLite WAL, two writers' '80|ok' \
 		"$(on sqlite3 -separator '' "$db" "select count(*) from t; pragma integrity_check" | paste -sd'|')"
-	nothing_left SQLite
+	nothing_mapped SQLite
 fi
 if /usr/bin/python3 -c 'import numpy' 2>/dev/null; then
 	cat >"$tmp/np.py" <<'PY'
@@ -206,7 +193,7 @@ on "$map" build "$prefix/m" 160 1 || die 'building a large file'
 for type in r p w; do
 	check "160 MiB within 64 MiB of memory: $type" limited timeout 100 "$map" large "$prefix/m" $type 1
 done
-nothing_left 'a large file'
+nothing_mapped 'a large file'
 if [ "${SCALE:-}" = full ]; then
 	on "$map" build "$prefix/m" 20480 4096 || die 'building a 20 GiB file'
 	# its page tables alone are 40 MiB, and every 97th page is stored to

@@ -251,6 +251,25 @@ case ${SANITIZE_FLAGS:-} in
 	;;
 esac
 
+# own_map_dir: what mappings of this test have on the node is in memory of its own. Sets $FF3FS_MMAP_DIR, and
+# $lazily: can pages be loaded when they are touched?
+own_map_dir() {
+	export FF3FS_MMAP_DIR=$tmp/shm
+	mkdir "$tmp/shm"
+	if [ "$(id -u)" -eq 0 ] && mount -t tmpfs -o size=1G,mode=700 none "$tmp/shm" 2>/dev/null; then
+		cleanup_fn 'umount -l "$tmp/shm"'
+	else
+		FF3FS_MMAP_DIR=$(mktemp -d /dev/shm/ff3fs-map.XXXXXX) || die 'no /dev/shm'
+		cleanup_fn 'rm -rf "$FF3FS_MMAP_DIR"'
+	fi
+	lazily=no
+	[ "$(id -u)" -eq 0 ] && lazily=yes
+}
+# nothing_mapped WHO: all that was mapped is removed from the node.
+nothing_mapped() {
+	equal "nothing is left behind by $1" '' "$(find "$FF3FS_MMAP_DIR" -type f ! -name registry)"
+}
+
 # unmount DIR: of a file system that a process which just ended has used: the kernel may still be
 # letting go of its io_uring, and tells nobody when it has.
 unmount() {

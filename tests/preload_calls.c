@@ -2,16 +2,11 @@
  * come from a local directory), "threads", "signals" and "vforked" check themselves. It is long because
  * it is a list of calls. */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -22,28 +17,8 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
-static const char *dir;
-static char path_buf[8][PATH_MAX];
-
-static const char *at(const char *name)
-{
-	static int k;
-	char *p = path_buf[k++ % 8];
-
-	snprintf(p, PATH_MAX, "%s/%s", dir, name);
-	return p;
-}
-
-/* What a call gave: its value, or its error. */
-#define SHOW(call)                                                                                 \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long _r = (long)(call);                                                            \
-		printf("%s = %ld%s%s\n", #call, _r, _r == -1 ? " " : "",                           \
-		       _r == -1 ? strerrorname_np(errno) : "");                                    \
-	} while (0)
+#include "preload_show.h"
 
 static int make(const char *name, const char *text)
 {

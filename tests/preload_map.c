@@ -2,54 +2,22 @@
  * directory; the others check themselves: "forks", "threads", "talk" (two unrelated processes in a
  * shared mapping, one of them killed), "left FILE" (stores and is killed), "build MIB STRIDE" and "large TYPE STRIDE"
  * (a large file), "wait" (touches a page and says what came of it). */
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <unistd.h>
+
+#include "preload_show.h"
 
 #define SIZE (3 * 1024 * 1024 + 1234)
-
-static const char *dir;
-static char path_buf[8][PATH_MAX];
-
-static const char *at(const char *name)
-{
-	static int k;
-	char *p = path_buf[k++ % 8];
-
-	snprintf(p, PATH_MAX, "%s/%s", dir, name);
-	return p;
-}
-
-#define SHOW(call)                                                                                 \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long _r = (long)(call);                                                            \
-		printf("%s = %ld%s%s\n", #call, _r, _r == -1 ? " " : "",                           \
-		       _r == -1 ? strerrorname_np(errno) : "");                                    \
-	} while (0)
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			printf("line %d: not so: %s (errno %s)\n", __LINE__, #condition,           \
-			       strerrorname_np(errno));                                            \
-			exit(1);                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static unsigned char byte_at(uint64_t k)
 {

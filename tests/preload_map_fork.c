@@ -3,24 +3,19 @@
  * by call, and compares. Another thread forks children all the time, which inherit what is mapped just
  * then and end as its last users: what they still send must not undo what was written meanwhile. Before, a child of
  * a parent without mappings makes one. */
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "preload_show.h"
 
 enum { THREADS = 6, SIZE = 150001, PIECE = 6000 };
 
-static const char *dir;
 static atomic_bool stop;
 static struct worker {
 	unsigned number;
@@ -29,16 +24,6 @@ static struct worker {
 	int fd;
 	uint8_t model[SIZE], buf[SIZE];
 } workers[THREADS];
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			printf("line %d: not so: %s (errno %s)\n", __LINE__, #condition,           \
-			       strerrorname_np(errno));                                            \
-			fflush(stdout);                                                            \
-			_exit(1);                                                                  \
-		}                                                                                  \
-	} while (0)
 
 static size_t some(struct worker *w, size_t n)
 {
@@ -130,7 +115,7 @@ int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS + 1];
 	unsigned long rounds = 0;
-	char path[PATH_MAX];
+	char name[16];
 
 	if (argc != 3)
 		return 2;
@@ -140,8 +125,8 @@ int main(int argc, char **argv)
 
 		w->number = i;
 		w->random = i;
-		snprintf(path, sizeof path, "%s/fork-%u", dir, i);
-		w->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		snprintf(name, sizeof name, "fork-%u", i);
+		w->fd = open(at(name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		CHECK(w->fd >= 0);
 		memset(w->model, 'm', SIZE);
 		CHECK(pwrite(w->fd, w->model, SIZE, 0) == SIZE);

@@ -1,40 +1,21 @@
 /* POSIX aio in the directory of argument 1; prints what it saw: the same lines must come from a local
  * directory. Files of /tmp take part as native ones. */
 #include <aio.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-static const char *dir;
-
-#define DIE(...) (fprintf(stderr, __VA_ARGS__), fprintf(stderr, " (line %d)\n", __LINE__), exit(1))
-#define CHECK(c) ((c) ? (void)0 : DIE("failed: %s: %s", #c, strerror(errno)))
-#define SHOW(call)                                                                                 \
-	do {                                                                                       \
-		errno = 0;                                                                         \
-		long _r = (long)(call);                                                            \
-		printf("%s = %ld%s%s\n", #call, _r, _r == -1 ? " " : "",                           \
-		       _r == -1 ? strerrorname_np(errno) : "");                                    \
-	} while (0)
+#include "preload_show.h"
 
 static int file(const char *name, int flags)
 {
-	char path[PATH_MAX];
-	int fd;
+	int fd = open(at(name), flags | O_CREAT, 0644);
 
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	fd = open(path, flags | O_CREAT, 0644);
 	CHECK(fd >= 0);
 	return fd;
 }
