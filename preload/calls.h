@@ -168,8 +168,9 @@
 	C(mkfifo, EMULATED, "A pipe between the processes of one user on one host.")               \
 	C(mkfifoat, EMULATED, "A pipe between the processes of one user on one host.")             \
 	T("Streams")                                                                               \
-	C(fopen, SERVED, "")                                                                       \
-	C(freopen, SERVED, "")                                                                     \
+	C(fopen, EMULATED, "An encoding in the mode (\",ccs=\") that is not the locale's: EINVAL.")  \
+	C(freopen, EMULATED, "Of a stream on a file outside: EOPNOTSUPP, but for stdin, stdout and " \
+			     "stderr.")                                                            \
 	C(fdopen, SERVED, "")                                                                      \
 	CALLS_OF_STREAMS(N)                                                                        \
 	C(fgetwc, SERVED, "")                                                                      \
@@ -261,7 +262,7 @@
 	C(execlp, EMULATED, "A program below a prefix is executed from memory.")                    \
 	C(execle, EMULATED, "A program below a prefix is executed from memory.")                    \
 	C(fexecve, EMULATED, "A program below a prefix is executed from memory.")                   \
-	N(execveat, PASSED, "ENOENT or EACCES for a program below a prefix.")                       \
+	C(execveat, EMULATED, "A program below a prefix is executed from memory.")                  \
 	C(posix_spawn, EMULATED, "A program below a prefix is executed from memory.")               \
 	C(posix_spawnp, EMULATED, "A program below a prefix is executed from memory.")              \
 	C(posix_spawn_file_actions_addopen, SERVED, "")                                            \

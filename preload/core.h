@@ -15,6 +15,7 @@
 	C(const char *, mount_dir, (const struct ff3fs *))                                         \
 	C(const char *, conf_error, (void))                                                        \
 	C(int, user_changed, (struct ff3fs *))                                                     \
+	C(int, forked, (void))                                                                     \
 	C(const char *, redirect, (void))                                                          \
 	C(const char *, last_error, (void))                                                        \
 	C(int, open, (struct ff3fs *, uint64_t, const char *, int, mode_t, struct ff3fs_file **))  \

@@ -321,6 +321,7 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 
 	if (fd < 0 || !init_active())
 		return 0;
+	fork_notice();
 	slot = slot_of(fd, true);
 	for (;;) {
 		word = slot ? atomic_load_explicit(slot, memory_order_acquire) : SLOT_UNKNOWN;

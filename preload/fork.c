@@ -1,5 +1,6 @@
 /* Purpose: which process this is. A forked child goes on with what it inherited: the core opens
- * connections of its own, our locks start unlocked. A vfork child runs in its parent's memory, in
+ * connections of its own, our locks start unlocked. Where no handler ran (_Fork, the system call), that
+ * happens at the child's first use of ours, which fork_mark shows. A vfork child runs in its parent's memory, in
  * the middle of one of the parent's threads: it may do to descriptors what it likes (they are its
  * own), but must not touch the parent's tables, nor speak on the parent's connections.
  * Threads: `self` changes only in a forked child, while that has one thread. */
@@ -7,6 +8,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "hook.h"
@@ -14,9 +16,14 @@
 #include "shared_map.h"
 
 static pid_t self;
+static char never_emptied = 1;
+const char *fork_mark = &never_emptied;
+/* Our handlers run in this fork: the child's will. */
+static __thread bool announced __attribute__((tls_model("initial-exec")));
 
 bool init_is_vfork_child(void)
 {
+	fork_notice();
 	return (pid_t)RAW(getpid) != self;
 }
 
@@ -25,11 +32,32 @@ static void before_fork(void)
 	if (!init_is_vfork_child())
 		flush_everything();
 	shared_map_before_fork();
+	announced = true;
+}
+
+static void in_parent(void)
+{
+	announced = false;
+	shared_map_after_fork_in_parent();
+}
+
+static void make_mark(void)
+{
+	long p = RAW(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p < 0 && p > -4096)
+		return;
+	if (RAW(madvise, p, 4096, MADV_WIPEONFORK) == 0) {
+		*(char *)p = 1;
+		fork_mark = (const char *)p;
+	}
 }
 
 void fork_in_child(void)
 {
 	self = (pid_t)RAW(getpid);
+	*(char *)(uintptr_t)fork_mark = 1;
+	announced = false;
 	core_after_fork();
 	fdtab_after_fork();
 	async_after_fork();
@@ -47,6 +75,21 @@ static void in_child(void)
 {
 	fork_in_child();
 	shared_map_after_fork();
+}
+
+void fork_unannounced(void)
+{
+	uint64_t mask;
+
+	if (announced)
+		return;
+	RAW(rt_sigprocmask, SIG_SETMASK, NULL, &mask, sizeof mask);
+	fork_in_child();
+	if (core_loaded())
+		CALL(forked);
+	shared_map_after_fork();
+	shared_map_resume();
+	RAW(rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
 }
 
 /* Handlers registered before ours may not have run when ours does: what needs all of them waits. */
@@ -85,7 +128,8 @@ extern void *__dso_handle __attribute__((visibility("hidden")));
 void fork_init(void)
 {
 	self = (pid_t)RAW(getpid);
-	__register_atfork(before_fork, shared_map_after_fork_in_parent, in_child, &__dso_handle);
+	make_mark();
+	__register_atfork(before_fork, in_parent, in_child, &__dso_handle);
 }
 
 int fork_run(int (*fn)(void *arg, void *out), void *arg, void *out, size_t n)

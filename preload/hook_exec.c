@@ -224,6 +224,43 @@ int hook_fexecve(int fd, char *const argv[], char *const envp[])
 	return (int)hook_result(execute(path, argv, envp, 0));
 }
 
+/* A script is told the directory's descriptor in its name, as the kernel does. */
+static int execute_at(int dirfd, const char *name, char *const argv[], char *const envp[], int flags)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
+		return (int)hook_result(-EINVAL);
+	if (!name[0])
+		return flags & AT_EMPTY_PATH ? hook_fexecve(dirfd, argv, envp) :
+					       (int)hook_result(-ENOENT);
+	if (flags & AT_SYMLINK_NOFOLLOW) {
+		if (hook_fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -1;
+		if (S_ISLNK(st.st_mode))
+			return (int)hook_result(-ELOOP);
+	}
+	if (name[0] == '/' || dirfd == AT_FDCWD)
+		return hook_execve(name, argv, envp);
+	if ((size_t)snprintf(path, sizeof path, "/dev/fd/%d/%s", dirfd, name) >= sizeof path)
+		return (int)hook_result(-ENAMETOOLONG);
+	return hook_execve(path, argv, envp);
+}
+
+int hook_execveat(int dirfd, const char *name, char *const argv[], char *const envp[], int flags)
+{
+	bool ours;
+
+	if (!string_readable(name))
+		return (int)hook_result(-EFAULT);
+	ours = *name || !(flags & AT_EMPTY_PATH) ? where_is_ours(dirfd, name) : fdtab_is_ours(dirfd);
+	if (UNLIKELY(ours))
+		return execute_at(dirfd, name, argv, envp, flags);
+	leave_program();
+	return (int)hook_raw(RAW(execveat, dirfd, name, argv, envp, flags));
+}
+
 /* --- Looking in PATH ----------------------------------------------------------------------- */
 
 /* Does PATH name a directory of ours? Only then the search is ours to do. */

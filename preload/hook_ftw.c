@@ -1,4 +1,5 @@
-/* Purpose: ftw and nftw on our paths, on the hooks, since libc's call themselves.
+/* Purpose: ftw and nftw on our paths, on the hooks, since libc's call themselves. Each entry is reached
+ * from its directory's descriptor, as there: a tree may be deeper than a path may be long.
  *
  * Threads: a walk is its caller's; FTW_CHDIR changes the process's directory, as libc's does.
  * Fork/signal: as the hooks it is made of. */
@@ -11,7 +12,8 @@ struct walk {
 	__ftw_func_t ftw; /* if nftw is NULL */
 	int flags;
 	dev_t dev;
-	char path[PATH_MAX];
+	char *path; /* grows */
+	size_t room;
 	struct {
 		dev_t dev;
 		ino_t ino;
@@ -29,13 +31,29 @@ static int report(struct walk *w, const struct stat *st, int type, int base, int
 	return w->ftw(w->path, st, type == FTW_DP ? FTW_D : type);
 }
 
-/* How the entry is reached: from where the walk stands, or by the path as it was given. */
-static const char *from_here(const struct walk *w, int base)
+/* The entry's name in its directory; the walk's beginning may be given by a path. */
+static const char *from_dir(const struct walk *w, int base, int level)
 {
+	if (level > 0)
+		return w->path + base;
 	return w->flags & FTW_CHDIR ? (w->path[base] ? w->path + base : "/") : w->path;
 }
 
-static int visit(struct walk *w, size_t len, int base, int level);
+static bool make_room(struct walk *w, size_t n)
+{
+	char *path;
+
+	if (n <= w->room)
+		return true;
+	path = realloc(w->path, n * 2);
+	if (!path)
+		return false;
+	w->path = path;
+	w->room = n * 2;
+	return true;
+}
+
+static int visit(struct walk *w, int dirfd, size_t len, int base, int level);
 
 static int visit_entries(struct walk *w, DIR *dir, size_t len, int level)
 {
@@ -47,14 +65,12 @@ static int visit_entries(struct walk *w, DIR *dir, size_t len, int level)
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		if (len + n + 2 > sizeof w->path) {
-			errno = ENAMETOOLONG;
+		if (!make_room(w, len + n + 2))
 			return -1;
-		}
 		if (w->path[at - 1] != '/')
 			w->path[at++] = '/';
 		memcpy(w->path + at, e->d_name, n + 1);
-		r = visit(w, at + n, (int)at, level + 1);
+		r = visit(w, hook_dirfd(dir), at + n, (int)at, level + 1);
 		w->path[len] = '\0';
 		if (w->flags & FTW_ACTIONRETVAL) {
 			if (r == FTW_SKIP_SIBLINGS)
@@ -90,7 +106,18 @@ static int visit_inside(struct walk *w, DIR *dir, const struct stat *st, size_t 
 	return r;
 }
 
-static int visit_directory(struct walk *w, const struct stat *st, size_t len, int base, int level)
+static DIR *open_entry(int dirfd, const char *name)
+{
+	int fd = hook_openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : hook_fdopendir(fd);
+
+	if (fd >= 0 && !dir)
+		hook_close(fd);
+	return dir;
+}
+
+static int visit_directory(struct walk *w, int dirfd, const struct stat *st, size_t len, int base,
+			   int level)
 {
 	DIR *dir;
 	int r = 0;
@@ -104,7 +131,7 @@ static int visit_directory(struct walk *w, const struct stat *st, size_t len, in
 	}
 	w->above[level].dev = st->st_dev;
 	w->above[level].ino = st->st_ino;
-	dir = hook_opendir(from_here(w, base));
+	dir = open_entry(dirfd, from_dir(w, base, level));
 	if (!dir)
 		return errno == EACCES ? report(w, st, FTW_DNR, base, level) : -1;
 	if (!(w->flags & FTW_DEPTH))
@@ -116,12 +143,14 @@ static int visit_directory(struct walk *w, const struct stat *st, size_t len, in
 }
 
 /* What cannot be followed. */
-static int visit_unknown(struct walk *w, int base, int level)
+static int visit_unknown(struct walk *w, int dirfd, int base, int level)
 {
 	bool physical = w->flags & FTW_PHYS;
 	int error = errno;
 	struct stat st;
-	bool link = !physical && hook_lstat(from_here(w, base), &st) == 0 && S_ISLNK(st.st_mode);
+	bool link = !physical &&
+		    hook_fstatat(dirfd, from_dir(w, base, level), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISLNK(st.st_mode);
 
 	errno = error;
 	if ((error != EACCES && error != ENOENT) || (level == 0 && !(link && error == ENOENT)))
@@ -132,19 +161,19 @@ static int visit_unknown(struct walk *w, int base, int level)
 }
 
 /* w->path, of length len, whose last component begins at base. */
-static int visit(struct walk *w, size_t len, int base, int level)
+static int visit(struct walk *w, int dirfd, size_t len, int base, int level)
 {
-	const char *path = from_here(w, base);
 	struct stat st;
 
-	if ((w->flags & FTW_PHYS ? hook_lstat(path, &st) : hook_stat(path, &st)) < 0)
-		return visit_unknown(w, base, level);
+	if (hook_fstatat(dirfd, from_dir(w, base, level), &st,
+			 w->flags & FTW_PHYS ? AT_SYMLINK_NOFOLLOW : 0) < 0)
+		return visit_unknown(w, dirfd, base, level);
 	if (level == 0)
 		w->dev = st.st_dev;
 	if ((w->flags & FTW_MOUNT) && st.st_dev != w->dev)
 		return 0;
 	if (S_ISDIR(st.st_mode))
-		return visit_directory(w, &st, len, base, level);
+		return visit_directory(w, dirfd, &st, len, base, level);
 	return report(w, &st, S_ISLNK(st.st_mode) ? FTW_SL : FTW_F, base, level);
 }
 
@@ -161,7 +190,7 @@ static int walk_from_parent(struct walk *w, size_t len, int base)
 	if (base > 0)
 		r = hook_chdir(parent);
 	if (r == 0)
-		r = visit(w, len, base, 0);
+		r = visit(w, AT_FDCWD, len, base, 0);
 	error = errno;
 	hook_fchdir(here);
 	hook_close(here);
@@ -171,17 +200,19 @@ static int walk_from_parent(struct walk *w, size_t len, int base)
 
 static int walk(const char *path, __nftw_func_t nftw_fn, __ftw_func_t ftw_fn, int flags)
 {
-	_cleanup_free_ struct walk *w = malloc(sizeof *w);
+	_cleanup_free_ struct walk *w = calloc(1, sizeof *w);
 	size_t len = strlen(path);
 	const char *slash;
 	int base, r;
 
 	if (!w)
 		return -1;
-	if (len == 0 || len >= sizeof w->path) {
+	if (len == 0 || len >= PATH_MAX) {
 		errno = len ? ENAMETOOLONG : ENOENT;
 		return -1;
 	}
+	if (!make_room(w, PATH_MAX))
+		return -1;
 	w->nftw = nftw_fn;
 	w->ftw = ftw_fn;
 	w->flags = flags;
@@ -190,7 +221,8 @@ static int walk(const char *path, __nftw_func_t nftw_fn, __ftw_func_t ftw_fn, in
 		w->path[--len] = '\0';
 	slash = strrchr(w->path, '/');
 	base = slash ? (int)(slash - w->path) + 1 : 0;
-	r = flags & FTW_CHDIR ? walk_from_parent(w, len, base) : visit(w, len, base, 0);
+	r = flags & FTW_CHDIR ? walk_from_parent(w, len, base) : visit(w, AT_FDCWD, len, base, 0);
+	free(w->path);
 	if ((flags & FTW_ACTIONRETVAL) && (r == FTW_SKIP_SUBTREE || r == FTW_SKIP_SIBLINGS))
 		r = 0;
 	return r;

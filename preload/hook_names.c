@@ -96,6 +96,30 @@ static int pair_through_links(struct pair *p, int from_dir, const char *from, in
 		_linked;                                                                           \
 	})
 
+/* Is there a directory for a native name? What the kernel would say of it comes before EXDEV. */
+static int native_parent(int dirfd, const char *path)
+{
+	char parent[PATH_MAX];
+	size_t n;
+	long fd;
+
+	if (!string_readable(path))
+		return -EFAULT;
+	n = strlen(path);
+	if (n == 0 || n >= sizeof parent)
+		return n ? -ENAMETOOLONG : -ENOENT;
+	memcpy(parent, path, n + 1);
+	while (n > 0 && parent[n - 1] == '/')
+		n--;
+	while (n > 0 && parent[n - 1] != '/')
+		n--;
+	strcpy(parent + n, ".");
+	fd = RAW(openat, dirfd, parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		raw_close((int)fd);
+	return fd < 0 ? (int)fd : 0;
+}
+
 static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir, const char *to,
 		     unsigned from_flags)
 {
@@ -109,11 +133,15 @@ static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir,
 		return p->to_r;
 	if (p->from_r && p->to_r)
 		return 1;
-	/* What the kernel would say of the other side's text comes first. */
-	to = p->from_r ? to : from;
-	if (!string_readable(to))
-		return -EFAULT;
-	return !*to ? -ENOENT : strlen(to) >= PATH_MAX ? -ENAMETOOLONG : -EXDEV;
+	return -EXDEV;
+}
+
+/* Of two systems, each with a directory for its name: EXDEV. */
+static int rename_across(const struct pair *p, int from_dir, const char *from, int to_dir, const char *to)
+{
+	int r = p->from_r ? native_parent(to_dir, to) : native_parent(from_dir, from);
+
+	return r < 0 ? r : -EXDEV;
 }
 
 /* Follows one side's directory part until it stays inside; -EXDEV if it ends outside. */
@@ -164,6 +192,8 @@ int hook_renameat2(int from_dir, const char *from, int to_dir, const char *to, u
 				       from, to_dir, to, WHERE_NOFOLLOW);
 	if (r > 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
 		r = -EINVAL;
+	if (r == -EXDEV)
+		r = rename_across(&p, from_dir, from, to_dir, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, flags));
 }
 
@@ -175,6 +205,8 @@ int hook_renameat(int from_dir, const char *from, int to_dir, const char *to)
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(renameat)(from_dir, from, to_dir, to), &p, from_dir, from,
 				       to_dir, to, WHERE_NOFOLLOW);
+	if (r == -EXDEV)
+		r = rename_across(&p, from_dir, from, to_dir, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
 }
 
@@ -186,7 +218,28 @@ int hook_rename(const char *from, const char *to)
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(rename)(from, to), &p, AT_FDCWD, from, AT_FDCWD, to,
 				       WHERE_NOFOLLOW);
+	if (r == -EXDEV)
+		r = rename_across(&p, AT_FDCWD, from, AT_FDCWD, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
+}
+
+/* Of two systems: what has no other cause is EXDEV. */
+static int link_across(const struct pair *p, int from_dir, const char *from, int to_dir, const char *to,
+		       int flags)
+{
+	struct stat st;
+	int saved = errno, r;
+
+	if (hook_fstatat(from_dir, from, &st,
+			 flags & AT_SYMLINK_FOLLOW ? flags & AT_EMPTY_PATH :
+						     AT_SYMLINK_NOFOLLOW | (flags & AT_EMPTY_PATH)) < 0)
+		r = -errno;
+	else if (hook_fstatat(to_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		r = -EEXIST;
+	else
+		r = p->to_r ? -EXDEV : native_parent(to_dir, to);
+	errno = saved;
+	return r < 0 ? r : -EXDEV;
 }
 
 int hook_linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
@@ -205,7 +258,7 @@ int hook_linkat(int from_dir, const char *from, int to_dir, const char *to, int 
 			 follow ? 0 : FF3FS_NOFOLLOW);
 		r = r == -FF3FS_REDIRECT ? -EXDEV : r;
 	}
-	return (int)hook_result(r);
+	return (int)hook_result(r == -EXDEV ? link_across(&p, from_dir, from, to_dir, to, flags) : r);
 }
 
 int hook_link(const char *from, const char *to)

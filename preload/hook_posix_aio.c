@@ -35,7 +35,7 @@ static int start(struct aiocb *cb, int opcode, struct ofd *o, struct lio_group *
 			       opcode == LIO_WRITE ? ASYNC_WRITE :
 						     ASYNC_FSYNC;
 
-	if (cb->aio_reqprio < 0 || cb->aio_reqprio > PRIORITY_MAX) {
+	if (kind != ASYNC_FSYNC && (cb->aio_reqprio < 0 || cb->aio_reqprio > PRIORITY_MAX)) {
 		cb->__error_code = EINVAL;
 		cb->__return_value = -1;
 		ofd_unref(o);

@@ -11,6 +11,7 @@
  * libc's matter. */
 #include "hook.h"
 
+#include <langinfo.h>
 #include <pthread.h>
 #include <stdio_ext.h>
 
@@ -106,6 +107,7 @@ static FILE *stream_new(int fd, const char *mode)
 	}
 	s->file->_fileno = fd;
 	s->file->_mode = 0; /* libc makes it one of bytes, where the first call is to decide */
+	s->file->_wide_data = NULL; /* then setbuf looks for it, and what is there is no pointer */
 	pthread_mutex_lock(&mutex);
 	s->next = streams;
 	__atomic_store_n(&streams, s, __ATOMIC_RELEASE);
@@ -138,10 +140,21 @@ struct stdio_wide *stdio_find_wide(const FILE *f)
 
 /* --- fopen, fdopen ------------------------------------------------------------------------- */
 
+/* Wide characters are in the locale's encoding; in another one (",ccs=") they would be wrong. */
+static bool other_encoding(const char *mode)
+{
+	const char *ccs = strstr(mode, ",ccs=");
+
+	return ccs && strcasecmp(ccs + 5, nl_langinfo(CODESET)) != 0;
+}
+
 /* "r+e" … as open flags; -EINVAL. */
 static int parse_mode(const char *mode)
 {
 	int flags;
+
+	if (other_encoding(mode))
+		return -EINVAL;
 
 	switch (mode[0]) {
 	case 'r':
@@ -307,23 +320,38 @@ static void set_stream_mode(FILE *f, int flags)
 	f->_flags |= flags & O_APPEND ? IS_APPENDING : 0;
 }
 
+static void set_number(struct stream *s, int fd)
+{
+	s->fd = s->file->_fileno = fd;
+}
+
+/* A stream that could not be opened again is closed, and still the program's to give to fclose. */
+static FILE *not_reopened(struct stream *s)
+{
+	int error = errno, fd = s->fd;
+
+	set_number(s, -1);
+	if (fd >= 0)
+		hook_close(fd);
+	errno = error;
+	return NULL;
+}
+
 /* Puts another file behind a stream of ours, on the same number. */
 static FILE *reopen_ours(struct stream *s, const char *path, int flags)
 {
 	FILE *f = s->file;
-	int fd, number = s->fd, r;
+	int fd, number = s->fd;
 
 	fflush(f);
 	__fpurge(f);
 	clearerr(f);
 	fd = hook_open(path, flags, 0666);
-	if (fd < 0) {
-		r = errno;
-		fclose(f);
-		errno = r;
-		return NULL;
-	}
-	if (fd != number) {
+	if (fd < 0)
+		return not_reopened(s);
+	if (number < 0) {
+		set_number(s, fd);
+	} else if (fd != number) {
 		hook_dup3(fd, number, flags & O_CLOEXEC);
 		hook_close(fd);
 	}
@@ -331,6 +359,14 @@ static FILE *reopen_ours(struct stream *s, const char *path, int flags)
 	f->_mode = 0;
 	s->wide = (struct stdio_wide){ 0 };
 	return f;
+}
+
+/* As not_reopened: libc closes it, for there is no file without a name. */
+static FILE *native_not_reopened(FILE *f, int error)
+{
+	REAL(freopen)("", "r", f);
+	errno = error;
+	return NULL;
 }
 
 /* A stream of libc cannot become one of ours in place, except the three that are variables. */
@@ -342,14 +378,16 @@ static FILE *reopen_native(FILE *f, const char *path, int flags)
 		if (f == native_std[i] && *std_variable(i) == f)
 			number = i;
 	if (number < 0) {
-		fclose(f);
-		errno = EOPNOTSUPP;
-		return NULL;
+		/* What may not be opened is said first. */
+		fd = flags & (O_CREAT | O_TRUNC) ? -1 : hook_open(path, flags, 0);
+		if (fd >= 0)
+			hook_close(fd);
+		return native_not_reopened(f, flags & (O_CREAT | O_TRUNC) || fd >= 0 ? EOPNOTSUPP : errno);
 	}
 	fflush(f);
 	fd = hook_open(path, flags, 0666);
 	if (fd < 0)
-		return NULL;
+		return native_not_reopened(f, errno);
 	if (fd != number) {
 		hook_dup2(fd, number);
 		hook_close(fd);

@@ -396,6 +396,8 @@ struct __kernel_timespec;
 	H(L, int, execlp, (const char *file, const char *arg, ...))                                \
 	H(L, int, execle, (const char *path, const char *arg, ...))                                \
 	H(L, int, fexecve, (int fd, char *const argv[], char *const envp[]))                       \
+	H(L, int, execveat,                                                                        \
+	  (int dirfd, const char *name, char *const argv[], char *const envp[], int flags))        \
 	H(L, int, posix_spawn,                                                                     \
 	  (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions,               \
 	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]))                 \

@@ -14,6 +14,15 @@ static inline bool init_active(void)
 /* fork.c: is this a child that still shares its parent's memory (vfork)? It must not change any
  * state of ours, nor speak on the core's connections. One system call. */
 bool init_is_vfork_child(void);
+/* A page that the kernel empties in a child with memory of its own: so a fork shows that ran no handler
+ * (_Fork, or the system call). To be asked before anything of ours is used. */
+extern const char *fork_mark;
+void fork_unannounced(void);
+static inline void fork_notice(void)
+{
+	if (UNLIKELY(!*(const volatile char *)fork_mark))
+		fork_unannounced();
+}
 void fork_init(void);
 /* This process is a new one, and everything of ours is to know. */
 void fork_in_child(void);

@@ -143,6 +143,7 @@ posix_sources = \
 	tests/posix_diff.c tests/posix_diff.h \
 	tests/posix_dirs.c \
 	tests/posix_fds.c \
+	tests/posix_fork.c \
 	tests/posix_open.c \
 	tests/posix_paths.c \
 	tests/posix_perm.c \

@@ -115,32 +115,6 @@ static long serve_getcwd(char *buf, size_t size)
 	return hook_getcwd(buf, size) ? (long)strlen(buf) + 1 : -1;
 }
 
-/* A script is told the directory's descriptor in its name, as the kernel does. */
-static long serve_execveat(const long *a)
-{
-	char path[PATH_MAX];
-	struct stat st;
-
-	if (!STR(1))
-		return hook_result(-EFAULT);
-	if (INT(4) & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
-		return hook_result(-EINVAL);
-	if (!STR(1)[0])
-		return INT(4) & AT_EMPTY_PATH ? hook_fexecve(INT(0), PTR(2), PTR(3)) :
-						hook_result(-ENOENT);
-	if (INT(4) & AT_SYMLINK_NOFOLLOW) {
-		if (hook_fstatat(INT(0), STR(1), &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return -1;
-		if (S_ISLNK(st.st_mode))
-			return hook_result(-ELOOP);
-	}
-	if (STR(1)[0] == '/' || INT(0) == AT_FDCWD)
-		return hook_execve(STR(1), PTR(2), PTR(3));
-	if ((size_t)snprintf(path, sizeof path, "/dev/fd/%d/%s", INT(0), STR(1)) >= sizeof path)
-		return hook_result(-ENAMETOOLONG);
-	return hook_execve(path, PTR(2), PTR(3));
-}
-
 #ifdef SYS_getdents
 /* The old form of a directory's entries: as long as the new, with the type at the end. */
 static long serve_getdents(int fd, char *buf, size_t size)

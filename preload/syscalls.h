@@ -172,7 +172,7 @@ long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
 	S(chroot, PATH(0), hook_chroot(STR(0)))                                                    \
 	S(getcwd, ALWAYS, serve_getcwd(PTR(0), SIZE(1)))                                           \
 	S(execve, ALWAYS | PATH(0), hook_execve(STR(0), PTR(1), PTR(2)))                           \
-	S(execveat, AT(0), serve_execveat(a))                                                      \
+	S(execveat, AT(0), hook_execveat(INT(0), STR(1), PTR(2), PTR(3), INT(4)))                  \
 	S(getxattr, PATH(0), hook_getxattr(STR(0), STR(1), PTR(2), SIZE(3)))                       \
 	S(lgetxattr, PATH(0), hook_lgetxattr(STR(0), STR(1), PTR(2), SIZE(3)))                     \
 	S(setxattr, PATH(0), hook_setxattr(STR(0), STR(1), PTR(2), SIZE(3), INT(4)))               \

@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "posix_diff.h"
 
+#include <ftw.h>
+
 static char tree[32], long255[300], long256[300], deep[PATH_MAX + 64];
 
 static const char *T(const char *name)
@@ -258,6 +260,62 @@ static void pairs(const char *what, int flags)
 CASE(path_rename)
 {
 	pairs("rename", 0);
+}
+
+/* Between two file systems: what is wrong with either name is said first. */
+CASE(path_two_systems)
+{
+	static const char *const others[] = { "/proc/version", "/proc/none", "/proc/none/x", "/proc/version/x",
+					      "/proc/.", "" };
+	int closed, file, dir;
+
+	put("f", "text");
+	dir = (open)(P(""), O_RDONLY | O_DIRECTORY);
+	file = (open)(P("f"), O_RDONLY);
+	closed = 3999;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		RESULT("rename to %s", rename(P("f"), others[i]), others[i]);
+		RESULT("rename from %s", rename(others[i], P("new")), others[i]);
+		if (i != 1) /* where proc has quirks of its own */
+			RESULT("link to %s", link(P("f"), others[i]), others[i]);
+		RESULT("link from %s", link(others[i], P("new")), others[i]);
+		RESULT("link from %s to a file", link(others[i], P("f")), others[i]);
+		RESULT("link of none to %s", link(P("none"), others[i]), others[i]);
+	}
+	R(renameat(dir, "f", closed, "x"));
+	R(renameat(closed, "x", dir, "f"));
+	R(renameat(dir, "f", file, "x"));
+	R(renameat(file, "x", dir, "f"));
+	R(linkat(dir, "f", closed, "x", 0));
+	R(linkat(closed, "x", dir, "new", 0));
+	R(renameat2(dir, "f", closed, "x", RENAME_NOREPLACE));
+	facts("f");
+	facts("new");
+}
+
+static int n_visited, longest;
+
+static int count_visited(const char *path, const struct stat *st, int type)
+{
+	n_visited += type == FTW_D;
+	longest = strlen(path) > (size_t)longest ? (int)strlen(path) : longest;
+	return 0;
+}
+
+/* A tree that is deeper than a path may be long. */
+CASE(path_deep_walk)
+{
+	char component[201] = "";
+
+	(mkdir)(P("top"), 0755);
+	(chdir)(P("top"));
+	memset(component, 'd', sizeof component - 1);
+	for (int i = 0; i < 24; i++)
+		if ((mkdir)(component, 0755) < 0 || (chdir)(component) < 0)
+			say("cannot go deeper than %d", i);
+	(chdir)(P(""));
+	R(ftw(P("top"), count_visited, 4));
+	say("%d directories, %s", n_visited, longest > PATH_MAX ? "beyond the limit" : "below it");
 }
 
 CASE(path_rename_noreplace)

@@ -184,6 +184,60 @@ CASE(stdio_descriptors)
 	R(fclose(f));
 }
 
+/* Buffers of the program's own; a stream is asked for its buffer before it has a direction. */
+CASE(stdio_buffers)
+{
+	char own[64], back[16] = "";
+	FILE *f = fopen(P("f"), "w+");
+
+	setbuffer(f, own, 5);
+	R(fputs("0123456789", f));
+	R(fseek(f, 3, SEEK_SET));
+	R(fread(back, 1, 4, f));
+	say("%s", back);
+	R(fclose(f));
+	f = fdopen(make("g", "abc"), "r+");
+	setbuf(f, NULL);
+	R(fgetc(f));
+	R(fputc('x', f));
+	R(fclose(f));
+	contents("g");
+	f = fopen(P("h"), "w");
+	setlinebuf(f);
+	R(fputs("line\nrest", f));
+	contents("h");
+	R(fclose(f));
+	contents("h");
+}
+
+/* A stream that cannot be opened again is closed, and fclose may be called all the same. */
+CASE(stdio_failed_freopen)
+{
+	char *memory = NULL;
+	size_t size;
+	FILE *f = fopen(P("f"), "w");
+	int fd = fileno(f);
+
+	R(fputs("kept", f));
+	PTR(freopen(P("none/x"), "r", f));
+	contents("f");
+	R((close)(fd));
+	R(fgetc(f));
+	R(fclose(f));
+	f = fopen(P("f"), "r");
+	PTR(freopen(P("none"), "r", f));
+	PTR(freopen(P("f"), "r", f));
+	R(fgetc(f));
+	R(fclose(f));
+	f = open_memstream(&memory, &size);
+	R(fputs("in memory", f));
+	say("%s", freopen(P("none"), "r", f) ? "opened" : "not there");
+	say("%s", memory);
+	R(fclose(f));
+	free(memory);
+	PTR(fopen(P("f"), "r,ccs=no-such-encoding"));
+}
+
 CASE(stdio_standard_streams)
 {
 	int status;

@@ -79,6 +79,9 @@ static void data(void)
 	end("data sync", &a);
 	SHOW(aio_fsync(O_SYNC, fill(&a, in, NULL, 0, 0)));
 	end("sync, read-only", &a);
+	fill(&a, fd, NULL, 0, 0)->aio_reqprio = -1; /* of no matter here */
+	SHOW(aio_fsync(O_SYNC, &a));
+	end("sync of any priority", &a);
 	SHOW(aio_fsync(0, fill(&a, fd, NULL, 0, 0)));
 	SHOW(aio_fsync(O_SYNC, fill(&a, 9999, NULL, 0, 0)));
 	SHOW(aio_read(fill(&a, out, buf, 4, 0)));

@@ -106,6 +106,9 @@ void ff3fs_free(struct ff3fs *fs);
 /* The process's user or groups have changed (seteuid, setgroups, setfsuid, …): calls that start from
  * now on are judged by what they are now. */
 int ff3fs_user_changed(struct ff3fs *fs);
+/* In a child with memory of its own that was made past pthread_atfork's handlers (_Fork, clone): to be
+ * called there before anything else. */
+int ff3fs_forked(void);
 /* Colon-separated absolute path prefixes from the configuration. */
 const char *ff3fs_prefix(const struct ff3fs *fs);
 /* Where the configuration says that the file system is mounted, or "". */

@@ -202,6 +202,12 @@ static void on_child(void)
 	}
 }
 
+EXPORT int ff3fs_forked(void)
+{
+	on_child();
+	return 0;
+}
+
 static void register_handlers(void)
 {
 	pthread_atfork(on_prepare, on_parent, on_child);
