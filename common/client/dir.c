@@ -207,9 +207,11 @@ static void own_bytes(struct ff3fs_dir *d)
 	uint8_t buf[512];
 	struct ff3_meta_call call = FF3_META_CALL(lookup, false, &req, &rep, buf, sizeof buf);
 
-	if (((ff3_gather_flush_ino(d->fs, d->entry.ino) > 0) |
-	     ff3_board_settle(d->fs, d->entry.ino)) &&
-	    ff3_meta_call(d->fs, &call) == 0)
+	/* Both are always done: our own gathered bytes, then what other processes announced. */
+	bool sent = ff3_gather_flush_ino(d->fs, d->entry.ino) > 0;
+	bool settled = ff3_board_settle(d->fs, d->entry.ino);
+
+	if ((sent || settled) && ff3_meta_call(d->fs, &call) == 0)
 		ff3_attr_to_public(&rep.attr, &d->entry.attr);
 }
 

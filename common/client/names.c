@@ -21,10 +21,14 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 	uint64_t sent = ff3_gather_sent(fs);
 	int r = ff3_meta_call(fs, &call);
 
-	/* Our own buffered bytes count. */
-	if (r == 0 && (ff3_gather_outdates(fs, rep.attr.ino, sent) |
-		       ff3_board_settle(fs, rep.attr.ino)))
-		r = ff3_meta_call(fs, &call);
+	/* Our own buffered bytes count, and those of other processes of this host: both are settled. */
+	if (r == 0) {
+		bool ours = ff3_gather_outdates(fs, rep.attr.ino, sent);
+		bool theirs = ff3_board_settle(fs, rep.attr.ino);
+
+		if (ours || theirs)
+			r = ff3_meta_call(fs, &call);
+	}
 	if (r < 0)
 		return ff3_public(r);
 	ff3_attr_to_public(&rep.attr, ret);
