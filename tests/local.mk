@@ -26,6 +26,7 @@ TESTS += \
 	%D%/lint-includes.sh \
 	%D%/lint-size.sh \
 	%D%/lint-manpages.sh \
+	%D%/lint-clang.sh \
 	%D%/lint-headers.sh \
 	%D%/lint-text.sh
 
