@@ -325,6 +325,7 @@ static int start(struct main_state *m)
 		if (r < 0)
 			return ff3_log_errno(r, "cannot listen in %s", d->conf->chunkd.sockets);
 	}
+	ff3_server_offer(m->listener, &d->conf->chunkd.transports);
 	r = chunkd_admin_start(d, &m->httpd);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen for HTTP on %s", d->conf->chunkd.admin);

@@ -272,6 +272,7 @@ static int start_serving(struct main_state *s)
 		if (r < 0)
 			return ff3_log_errno(r, "cannot listen in %s", s->conf.metad.sockets);
 	}
+	ff3_server_offer(m->server, &s->conf.metad.transports);
 	r = metad_admin_new(m, &s->admin);
 	return r < 0 ? ff3_log_errno(r, "cannot serve HTTP on %s", s->conf.metad.admin) : 0;
 }

@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "../common/base/crc32c.h"
 #include "net_daemon.h"
@@ -129,6 +130,28 @@ static void serve_read(struct ff3_request *r)
 	ff3_request_reply_payload(r, body, n, p, len, free, p);
 }
 
+/* As many descriptors as the body says, with the cookie in them; then a payload-less reply. */
+static void serve_fds(struct ff3_request *r)
+{
+	struct ff3_req_ping m;
+	int fds[FDS_PER_REPLY];
+	uint64_t n;
+
+	ck_assert_int_eq(ff3_decode_req_ping(r->body, r->header.body_len, &m), 0);
+	n = m.cookie % (FDS_PER_REPLY + 1);
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t content[2] = { m.cookie, i };
+
+		fds[i] = memfd_create("unit-net", MFD_CLOEXEC);
+		ck_assert_int_ge(fds[i], 0);
+		ck_assert_int_eq(pwrite(fds[i], content, sizeof content, 0), sizeof content);
+	}
+	ff3_request_reply_fds(r, m.cookie % 7 == 0 ? -ENOLCK : 0, &m.cookie, sizeof m.cookie, fds,
+			      (unsigned)n);
+	for (uint64_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
 static void on_request(struct ff3_server *server, struct ff3_request *r)
 {
 	struct daemon *d = ff3_server_user(server);
@@ -136,6 +159,11 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 
 	d->n_requests++;
 	d->second_requests += server == d->second;
+	if (ff3_conn_cred(r->conn)) {
+		ck_assert_str_ne(ff3_conn_link(r->conn), "tcp");
+		ck_assert_int_gt(ff3_conn_cred(r->conn)->pid, 0);
+		d->n_local++;
+	}
 	switch (r->header.op) {
 	case FF3_OP_ping:
 		serve_ping(d, r);
@@ -148,6 +176,9 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 		if (r->payload)
 			drop_payload(server, r);
 		FF3_REQUEST_REPLY(r, chunk_write, &((struct ff3_rep_chunk_write){ .version = crc }));
+		break;
+	case OP_FDS:
+		serve_fds(r);
 		break;
 	case FF3_OP_readdir: {
 		/* A body larger than any inline room. */
@@ -195,10 +226,18 @@ void *run_loop(void *loop)
 
 void daemon_listen(struct daemon *d, const char *address)
 {
+	if (d->links.n == 0) {
+		ck_assert_int_eq(ff3_links_parse(getenv("FF3FS_CLIENT_TRANSPORTS"), &d->links), 0);
+		d->abstract = true;
+	}
 	ck_assert_int_eq(ff3_loop_new(0, &d->loop), 0);
 	ck_assert_int_eq(ff3_server_new(d->loop, &ops, d, &d->server), 0);
 	ck_assert_int_eq(ff3_server_listen(d->server, address, &d->port), 0);
 	snprintf(d->address, sizeof d->address, "127.0.0.1:%u", d->port);
+	if (d->abstract)
+		ck_assert_int_eq(ff3_server_listen_abstract(d->server), 0);
+	if (d->sockets)
+		ck_assert_int_eq(ff3_server_listen_local(d->server, d->sockets, d->address), 0);
 	if (d->move) {
 		ck_assert_int_eq(ff3_loop_new(8, &d->second_loop), 0);
 		ck_assert_int_eq(ff3_server_new(d->second_loop, &ops, d, &d->second), 0);
@@ -233,7 +272,9 @@ void daemon_stop(struct daemon *d)
 struct ff3_rpc_peer *peer_for(const struct daemon *d, unsigned connections)
 {
 	struct ff3_rpc_identity id = { .session = 9, .role = FF3_ROLE_CLIENT };
-	struct ff3_rpc_options o = { .max_connections = connections };
+	struct ff3_rpc_options o = { .max_connections = connections,
+				     .sockets = d->sockets,
+				     .links = d->links };
 	struct ff3_rpc_peer *peer;
 
 	ck_assert_int_eq(ff3_rpc_peer_new(d->address, &id, &o, &peer), 0);

@@ -1,10 +1,12 @@
 /* A real server on a loop in its own thread, and calls to it; shared by the files of unit-net.
  * ping answers its cookie; chunk_read answers bytes that follow from (ino, offset); chunk_write
- * is answered with the CRC of what came (in version). */
+ * is answered with the CRC of what came (in version), OP_FDS with descriptors. */
 #pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include <sys/socket.h>
 
 #include <check.h>
 
@@ -13,6 +15,9 @@
 
 #define CLUSTER 77
 #define PAYLOAD_MAX FF3_PAYLOAD_MAX
+/* Its cookie modulo 5 is the number of descriptors it is answered with; -ENOLCK if 7 divides it. */
+#define OP_FDS 100
+#define FDS_PER_REPLY 4
 
 struct daemon {
 	struct ff3_loop *loop, *second_loop;
@@ -20,6 +25,9 @@ struct daemon {
 	pthread_t thread, second_thread;
 	char address[64];
 	uint16_t port;
+	const char *sockets;      /* directory of a local socket besides; NULL: none */
+	bool abstract;            /* listens on the abstract socket, too */
+	struct ff3_links links;   /* of peer_for's options */
 	bool move;                /* hellos move to the second server */
 	unsigned room;            /* payloads that may be under way; 0: any number */
 	atomic_uint under_way;    /* payload buffers */
@@ -28,6 +36,7 @@ struct daemon {
 	atomic_bool hold;         /* pings wait until a ping with cookie 0 */
 	struct ff3_request *held[64];
 	unsigned n_held;
+	atomic_uint n_local; /* requests over local sockets */
 	struct ff3_work work;
 	void (*run)(struct daemon *d);
 	atomic_bool ran;
@@ -69,3 +78,4 @@ void *work(void *arg);
 TCase *net_calls_case(void);
 TCase *net_faults_case(void);
 TCase *net_life_case(void);
+TCase *net_links_case(void);

@@ -1,8 +1,11 @@
 /* The two sides of common/net against each other over loopback. Every case runs a real server
  * (net_daemon.c); the cases are in unit-net-*.c. */
+#include <stdio.h>
+
 #include "net_daemon.h"
 
-int main(void)
+/* The cases themselves, over one link: net_daemon.c reads the variable. */
+static int run_over(const char *link)
 {
 	Suite *s = suite_create("net");
 	SRunner *sr = srunner_create(s);
@@ -11,8 +14,18 @@ int main(void)
 	suite_add_tcase(s, net_calls_case());
 	suite_add_tcase(s, net_faults_case());
 	suite_add_tcase(s, net_life_case());
+	suite_add_tcase(s, net_links_case());
+	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);
+	printf("over %s:\n", link);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
+	return failed;
+}
+
+int main(void)
+{
+	int failed = run_over("tcp") + run_over("unix");
+
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <sys/stat.h>
 
-enum conf_type { TYPE_str, TYPE_size, TYPE_num, TYPE_ms, TYPE_flag };
+enum conf_type { TYPE_str, TYPE_size, TYPE_num, TYPE_ms, TYPE_flag, TYPE_links };
 
 struct key {
 	const char *section;
@@ -116,6 +116,8 @@ static int set_key(struct ff3_conf *conf, const struct key *k, const char *value
 		return parse_ms(value, field);
 	case TYPE_flag:
 		return parse_flag(value, field);
+	case TYPE_links:
+		return ff3_links_parse(value, field);
 	}
 	return -EINVAL;
 }
@@ -128,6 +130,7 @@ static const char *type_text(enum conf_type type)
 		[TYPE_num] = "a number",
 		[TYPE_ms] = "a time such as 500ms or 30s",
 		[TYPE_flag] = "yes or no",
+		[TYPE_links] = "words of shm, verbs, tcp and unix",
 	};
 
 	return texts[type];

@@ -12,6 +12,7 @@ typedef uint64_t ff3_conf_size;
 typedef uint64_t ff3_conf_num;
 typedef uint64_t ff3_conf_ms;
 typedef bool ff3_conf_flag;
+typedef struct ff3_links ff3_conf_links;
 
 #define FF3_CONF_FIELD(section, key, type, def, help) ff3_conf_##type key;
 #define FF3_CONF_SECTION(section)                                                                  \

@@ -5,8 +5,10 @@
  * A key is `[section] key = value` in ff3fs.conf, FF3FS_<SECTION>_<KEY> in the environment, and
  * conf.<section>.<key> in the program; the environment overrides the file. Types: str, size
  * (bytes, with K M G T suffixes, powers of 1024), num, ms (milliseconds, or with s/ms suffix),
- * flag (yes/no). ff3fs.conf(5) is checked against this table. */
+ * flag (yes/no), links (words of links.h). ff3fs.conf(5) is checked against this table. */
 #pragma once
+
+#include "links.h"
 
 #define FF3_CONF_SECTIONS(S) S(client) S(metad) S(chunkd)
 
@@ -19,6 +21,7 @@
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
+	K(client, transports, links, FF3_LINKS_DEFAULT, "what daemons are reached by, preferred first")     \
 	K(client, mount, str, "", "a mount of ff3fs-mount's that the preloaded library may use")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \
@@ -29,7 +32,8 @@
 	K(metad, chunk_size, size, "1M", "chunk size of the root directory's layout")              \
 	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
 	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")                     \
-	K(metad, sockets, str, "", "directory for a local socket; empty: none")
+	K(metad, sockets, str, "", "directory for a local socket; empty: none")                    \
+	K(metad, transports, links, FF3_LINKS_DEFAULT, "what clients may use")
 
 #define FF3_CONF_KEYS_chunkd(K)                                                                    \
 	K(chunkd, targets, str, "/var/lib/ff3fs/chunkd", "one directory per disk, separated by colons") \
@@ -40,4 +44,5 @@
 	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
-	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")
+	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")                   \
+	K(chunkd, transports, links, FF3_LINKS_DEFAULT, "what clients may use")

@@ -69,6 +69,7 @@ int ff3_meta_init(struct ff3fs *fs)
 	struct ff3_rpc_options options = {
 		.max_connections = (unsigned)fs->conf.client.connections,
 		.sockets = fs->conf.client.sockets,
+		.links = fs->conf.client.transports,
 	};
 
 	pthread_mutex_init(&fs->meta.lock, NULL);

@@ -44,6 +44,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 		.max_connections = (unsigned)fs->conf.client.connections,
 		.target = target,
 		.sockets = fs->conf.client.sockets,
+		.links = fs->conf.client.transports,
 	};
 	struct ff3_rpc_identity identity = fs->identity;
 	struct ff3_peer *p;

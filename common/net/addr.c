@@ -88,6 +88,19 @@ int ff3_addr_local(const char *dir, const char *address, struct sockaddr_un *ret
 	return n < 0 || (size_t)n >= sizeof ret->sun_path ? -ENAMETOOLONG : 0;
 }
 
+socklen_t ff3_addr_abstract(const struct sockaddr *addr, socklen_t len, struct sockaddr_un *ret)
+{
+	char text[FF3_ADDR_TEXT];
+	int n;
+
+	ff3_addr_print(addr, len, text);
+	memset(ret, 0, sizeof *ret);
+	ret->sun_family = AF_UNIX;
+	n = snprintf(ret->sun_path + 1, sizeof ret->sun_path - 1, "ff3fs/%s", text);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+			   MIN((size_t)n, sizeof ret->sun_path - 2));
+}
+
 static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
 {
 	if (a->ss_family != b->ss_family)

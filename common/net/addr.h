@@ -16,6 +16,8 @@ int ff3_addr_resolve(const char *address, int flags, struct addrinfo **ret);
 void ff3_addr_print(const struct sockaddr *addr, socklen_t len, char *text);
 /* The local socket beside a TCP address: DIR/host:port. -ENAMETOOLONG. */
 int ff3_addr_local(const char *dir, const char *address, struct sockaddr_un *ret);
+/* The abstract socket beside the TCP socket that is bound to addr. Returns its length. */
+socklen_t ff3_addr_abstract(const struct sockaddr *addr, socklen_t len, struct sockaddr_un *ret);
 /* Both ends of the connected TCP socket fd are on this host. Congestion control then only costs
  * time: BBR, a common default, paces by timers. Takes the plainest for such a socket. */
 void ff3_addr_tune_local(int fd);

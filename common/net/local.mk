@@ -1,9 +1,9 @@
 # The calling side; part of libff3fs.so, so it may not need liburing.
 noinst_LTLIBRARIES += libff3rpc.la
 libff3rpc_la_SOURCES = \
-	%D%/addr.c %D%/addr.h \
+	%D%/addr.c %D%/addr.h %D%/pass.c %D%/pass.h \
 	%D%/rpc.c %D%/rpc.h %D%/rpc_priv.h \
-	%D%/rpc_connect.c %D%/rpc_recv.c %D%/rpc_wait.c
+	%D%/rpc_connect.c %D%/rpc_link.c %D%/rpc_local.c %D%/rpc_stream.c %D%/rpc_recv.c %D%/rpc_wait.c
 
 # Daemons: loop and server, and the calling side with them.
 noinst_LTLIBRARIES += libff3server.la
@@ -17,7 +17,7 @@ check_PROGRAMS += tests/unit-net
 TESTS += tests/unit-net tests/e2e-sockets.sh
 tests_unit_net_SOURCES = \
 	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h \
-	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-life.c
+	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-life.c tests/unit-net-links.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 

@@ -5,6 +5,8 @@
  * the end of the loop's turn; but at once where FF3_CONN_GATHER bytes came together.
  *
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
+#include <fcntl.h>
+
 #include "../base/crc32c.h"
 #include "server_priv.h"
 
@@ -42,6 +44,10 @@ void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f)
 {
 	release_payload(f);
 	conn->held -= f->held;
+	if (f->fds) {
+		ff3_fds_close(f->fds);
+		free(f->fds);
+	}
 	free(f->kept_body);
 	if (f->head != f->inline_head)
 		free(f->head);
@@ -103,7 +109,13 @@ static size_t fill_msg(struct ff3_conn *conn)
 	size_t skip = conn->out_sent, total = 0;
 	int n = 0;
 
+	conn->msg = (struct msghdr){ .msg_iov = conn->iov };
 	for (struct ff3_frame *f = conn->out_first; f && n + 2 <= FF3_SEND_IOV; f = f->next) {
+		/* Descriptors go with the first byte of a call's first frame. */
+		if (UNLIKELY(f->fds != NULL) && n > 0)
+			break;
+		if (UNLIKELY(f->fds != NULL) && skip == 0)
+			ff3_fds_attach(&conn->msg, &conn->control, f->fds->fd, f->fds->n);
 		if (skip < f->head_len)
 			conn->iov[n++] = (struct iovec){ f->head + skip, f->head_len - skip };
 		skip -= MIN(skip, (size_t)f->head_len);
@@ -114,7 +126,7 @@ static size_t fill_msg(struct ff3_conn *conn)
 	}
 	for (int i = 0; i < n; i++)
 		total += conn->iov[i].iov_len;
-	conn->msg = (struct msghdr){ .msg_iov = conn->iov, .msg_iovlen = (size_t)n };
+	conn->msg.msg_iovlen = (size_t)n;
 	return total;
 }
 
@@ -218,7 +230,7 @@ static void enqueue(struct ff3_frame *f, int status, size_t body_len)
 	struct ff3_conn *conn = f->request.conn;
 	struct ff3_header h = {
 		.op = f->request.header.op,
-		.flags = FF3_FRAME_REPLY,
+		.flags = FF3_FRAME_REPLY | (f->fds ? FF3_FRAME_FDS : 0),
 		.status = ff3_err_to_wire(status),
 		.request_id = f->request.header.request_id,
 		.body_len = (uint32_t)body_len,
@@ -285,6 +297,41 @@ void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t b
 	f->release = release;
 	f->release_arg = arg;
 	reply(f, 0, body, body_len);
+}
+
+/* The caller may close its own as soon as this returns. */
+static int keep_fds(struct ff3_frame *f, const int *fds, unsigned n)
+{
+	if (!f->request.conn->local || n == 0 || n > FF3_FDS_MAX)
+		return -EOPNOTSUPP;
+	f->fds = calloc(1, sizeof *f->fds);
+	if (!f->fds)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			int r = -errno;
+
+			ff3_fds_close(f->fds);
+			free(TAKE_PTR(f->fds));
+			return r;
+		}
+		f->fds->fd[f->fds->n++] = fd;
+	}
+	return 0;
+}
+
+void ff3_request_reply_fds(struct ff3_request *r, int status, const void *body, size_t body_len,
+			   const int *fds, unsigned n)
+{
+	struct ff3_frame *f = CONTAINER_OF(r, struct ff3_frame, request);
+	int e = keep_fds(f, fds, n);
+
+	if (e < 0)
+		ff3_request_fail(r, e);
+	else
+		reply(f, status, body, body_len);
 }
 
 void ff3_request_reply_encoded(struct ff3_request *r,

@@ -1,17 +1,12 @@
-/* Purpose: peers, the choice of a connection, sending, and what becomes of calls when a connection
+/* Purpose: peers, the choice of a connection, starting calls, and what becomes of calls when a connection
  * breaks. The structure and its locks are described in rpc_priv.h.
  *
  * Fork: ff3_rpc_after_fork rebuilds the locks, which another thread of the parent may have held.
  * Signals: not async-signal-safe. */
 #include <netinet/in.h>
-#include <poll.h>
 
-#include "../base/crc32c.h"
 #include "addr.h"
 #include "rpc_priv.h"
-
-#define SEND_IOV 64
-#define SMALL_BODY 256u
 
 /* --- Peers --------------------------------------------------------------------------------- */
 
@@ -46,6 +41,7 @@ int ff3_rpc_peer_new(const char *address, const struct ff3_rpc_identity *identit
 	if (options)
 		peer->options = *options;
 	peer->options.max_connections = n;
+	ff3_rpc_order_links(peer);
 	if (peer->options.connect_timeout_ms == 0)
 		peer->options.connect_timeout_ms = 2000;
 	for (unsigned i = 0; i < n; i++) {
@@ -65,7 +61,7 @@ void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
 		struct ff3_rpc_conn *conn = &peer->conns[i];
 
 		if (conn->fd >= 0)
-			close(conn->fd);
+			ff3_rpc_drop(conn, false);
 		ff3_rpc_rx_done(&conn->rx);
 		pthread_mutex_destroy(&conn->send_lock);
 		pthread_mutex_destroy(&conn->lock);
@@ -108,7 +104,7 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 		struct ff3_rpc_conn *conn = &peer->conns[i];
 
 		if (conn->fd >= 0)
-			close(TAKE_FD(conn->fd));
+			ff3_rpc_drop(conn, true);
 		/* Calls that were under way notice by their epoch. */
 		conn->epoch++;
 		atomic_store(&conn->state, FF3_CONN_EMPTY);
@@ -117,7 +113,6 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 		atomic_store(&conn->n_calls, 0);
 		conn->first = conn->last = NULL;
 		conn->sender = NULL;
-		ff3_rpc_rx_reset(&conn->rx);
 	}
 	ff3_rpc_waiters_after_fork();
 }
@@ -130,8 +125,7 @@ static void close_unused(struct ff3_rpc_conn *conn, uint64_t now, uint64_t idle_
 	    now - conn->used_ns >= idle_ns) {
 		conn->state = FF3_CONN_EMPTY;
 		conn->epoch++;
-		close(TAKE_FD(conn->fd));
-		ff3_rpc_rx_reset(&conn->rx);
+		ff3_rpc_drop(conn, false);
 	}
 	pthread_mutex_unlock(&conn->lock);
 }
@@ -195,7 +189,7 @@ void ff3_rpc_break(struct ff3_rpc_conn *conn, int cause, struct ff3_rpc_call **d
 	if (conn->state == FF3_CONN_UP) {
 		conn->state = FF3_CONN_BROKEN;
 		conn->cause = cause;
-		shutdown(conn->fd, SHUT_RDWR);
+		conn->link->cut(conn);
 	}
 	for (struct ff3_rpc_call *call = conn->first, *next; call; call = next) {
 		next = call->next;
@@ -206,14 +200,31 @@ void ff3_rpc_break(struct ff3_rpc_conn *conn, int cause, struct ff3_rpc_call **d
 		ff3_rpc_wake(conn->sender);
 }
 
+void ff3_rpc_drop(struct ff3_rpc_conn *conn, bool forked)
+{
+	atomic_fetch_add(&conn->peer->links[conn->link->kind].requests,
+			 conn->next_id - FF3_RPC_FIRST_ID);
+	conn->link->drop(conn, forked);
+	conn->fd = -1;
+	conn->link_state = NULL;
+	ff3_rpc_rx_reset(&conn->rx);
+}
+
+void ff3_rpc_forget(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
+{
+	if (conn->rx.call == call)
+		conn->rx.call = NULL;
+	if (conn->link->forget)
+		conn->link->forget(conn, call);
+}
+
 void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn)
 {
 	bool emptied = --conn->n_users == 0 && conn->state == FF3_CONN_BROKEN;
 
 	if (emptied) {
-		close(TAKE_FD(conn->fd));
+		ff3_rpc_drop(conn, false);
 		conn->epoch++;
-		ff3_rpc_rx_reset(&conn->rx);
 		conn->state = FF3_CONN_EMPTY;
 	}
 	pthread_mutex_unlock(&conn->lock);
@@ -270,26 +281,29 @@ static struct choice look(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *
 static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn,
 		     const struct ff3_rpc_user *user, uint64_t deadline_ns)
 {
-	uint64_t instance = 0;
-	int fd;
+	struct ff3_rpc_up up = { .fd = -1 };
+	int r;
 
 	conn->state = FF3_CONN_CONNECTING;
 	pthread_mutex_unlock(&peer->lock);
-	fd = ff3_rpc_connect(peer, user, deadline_ns, &instance);
+	r = ff3_rpc_connect(peer, user, deadline_ns, &up);
 	pthread_mutex_lock(&peer->lock);
 	pthread_mutex_lock(&conn->lock);
-	if (fd >= 0) {
-		conn->fd = fd;
+	if (r == 0) {
+		conn->link = up.link;
+		conn->link_state = up.state;
+		/* A child of another thread's fork goes by this one. */
+		__atomic_store_n(&conn->fd, up.fd, __ATOMIC_RELEASE);
 		conn->pid = getpid();
-		conn->instance = instance;
+		conn->instance = up.instance;
 		conn->user = user;
-		conn->next_id = 1;
+		conn->next_id = FF3_RPC_FIRST_ID;
 		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
 	}
-	conn->state = fd >= 0 ? FF3_CONN_UP : FF3_CONN_EMPTY;
+	conn->state = r == 0 ? FF3_CONN_UP : FF3_CONN_EMPTY;
 	pthread_mutex_unlock(&conn->lock);
 	pthread_cond_broadcast(&peer->changed);
-	return MIN(fd, 0);
+	return r;
 }
 
 /* peer->lock held, and released meanwhile. That another user's connection has no calls any more is
@@ -337,138 +351,6 @@ static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rp
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
-/* The socket takes no more. Reads meanwhile if nobody else does: the peer may be unable to read
- * because we do not. */
-static int wait_writable(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, uint64_t until_ns)
-{
-	struct pollfd p[2] = { { .fd = conn->fd, .events = POLLOUT },
-			       { .fd = w->event_fd, .events = POLLIN } };
-	uint64_t now = ff3_boottime_ns(), n;
-	bool mine;
-	int r;
-
-	if (now >= until_ns)
-		return -ETIMEDOUT;
-	pthread_mutex_lock(&conn->lock);
-	mine = !conn->reader;
-	if (mine)
-		conn->reader = true;
-	else
-		conn->sender = w;
-	r = conn->state == FF3_CONN_UP ? 0 : conn->cause;
-	pthread_mutex_unlock(&conn->lock);
-	if (mine && r == 0) {
-		p[0].events |= POLLIN;
-		r = ff3_rpc_receive(conn, false);
-	}
-	/* Interrupted or woken: the caller tries again. */
-	if (r == 0 && poll(p, 2, (int)((until_ns - now) / FF3_NSEC_PER_MSEC) + 1) > 0 &&
-	    (p[1].revents & POLLIN))
-		(void)!read(w->event_fd, &n, sizeof n);
-	pthread_mutex_lock(&conn->lock);
-	conn->sender = NULL;
-	if (mine)
-		ff3_rpc_reader_leave(conn);
-	pthread_mutex_unlock(&conn->lock);
-	return MIN(r, 0);
-}
-
-/* Sends it all. *ret_begun: the peer has a part of the frame. */
-static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
-		    uint64_t deadline_ns, bool *ret_begun)
-{
-	struct ff3_rpc_waiter *w = NULL;
-	uint64_t until = 0;
-	int r = 0;
-
-	while (len > 0 && r == 0) {
-		ssize_t n = msg->msg_iovlen == 1 ?
-				    send(conn->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len,
-					 MSG_DONTWAIT | MSG_NOSIGNAL) :
-				    sendmsg(conn->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EAGAIN) {
-			if (!w && !(w = ff3_rpc_waiter_get()))
-				r = -ENOMEM;
-			else if (w->event_fd < 0)
-				r = ff3_rpc_waiter_pollable(w);
-			if (until == 0)
-				until = ff3_boottime_ns() + FF3_RPC_SEND_STALL_NS;
-			if (deadline_ns)
-				until = MIN(until, deadline_ns);
-			if (r == 0)
-				r = wait_writable(conn, w, until);
-			continue;
-		}
-		if (n < 0) {
-			r = errno == EINTR ? 0 : -errno;
-			continue;
-		}
-		*ret_begun = true;
-		until = 0;
-		len -= (size_t)n;
-		while (n > 0 && (size_t)n >= msg->msg_iov->iov_len) {
-			n -= (ssize_t)msg->msg_iov->iov_len;
-			msg->msg_iov++;
-			msg->msg_iovlen--;
-		}
-		if (n > 0) {
-			msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
-			msg->msg_iov->iov_len -= (size_t)n;
-		}
-	}
-	if (w)
-		ff3_rpc_waiter_put(w);
-	return r;
-}
-
-/* Header and body in frame, if there is no payload and the body is small: one piece costs the
- * kernel less than two. */
-static bool is_one_piece(const struct ff3_rpc_call *call)
-{
-	return call->n_payload == 0 && call->body_len <= SMALL_BODY;
-}
-
-static int send_frame(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
-{
-	struct iovec few[SEND_IOV], *iov = few;
-	_cleanup_free_ struct iovec *many = NULL;
-	uint8_t frame[FF3_HEADER_SIZE + SMALL_BODY];
-	size_t payload_len = 0;
-	struct msghdr msg;
-
-	if (call->n_payload + 2 > SEND_IOV) {
-		iov = many = malloc((size_t)(call->n_payload + 2) * sizeof *many);
-		if (!many)
-			return -ENOMEM;
-	}
-	for (int i = 0; i < call->n_payload; i++) {
-		iov[i + 2] = call->payload[i];
-		payload_len += call->payload[i].iov_len;
-	}
-	if (call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX)
-		return -E2BIG;
-	ff3_header_encode(frame, &(struct ff3_header){
-					 .op = call->op,
-					 .flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
-					 .request_id = call->request_id,
-					 .body_len = (uint32_t)call->body_len,
-					 .payload_len = (uint32_t)payload_len,
-					 .body_crc = ff3_crc32c(0, call->body, call->body_len),
-				 });
-	iov[0] = (struct iovec){ frame, FF3_HEADER_SIZE };
-	iov[1] = (struct iovec){ (void *)call->body, call->body_len };
-	msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)call->n_payload + 2 };
-	if (is_one_piece(call)) {
-		if (call->body_len > 0)
-			memcpy(frame + FF3_HEADER_SIZE, call->body, call->body_len);
-		iov[0].iov_len += call->body_len;
-		msg.msg_iovlen = 1;
-	}
-	return send_all(conn, &msg, FF3_HEADER_SIZE + call->body_len + payload_len,
-			call->deadline_ns, ret_begun);
-}
-
 static void append_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 {
 	call->prev = conn->last;
@@ -495,8 +377,7 @@ static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r,
 		if (ours) {
 			struct ff3_rpc_call *alone = NULL;
 
-			if (conn->rx.call == call)
-				conn->rx.call = NULL;
+			ff3_rpc_forget(conn, call);
 			ff3_rpc_end_call(conn, call, r, &alone);
 			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 		}
@@ -529,7 +410,7 @@ static int start_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 		append_call(conn, call);
 	pthread_mutex_unlock(&conn->lock);
 
-	r = send_frame(conn, call, &begun);
+	r = conn->link->send(conn, call, &begun);
 
 	pthread_mutex_lock(&conn->lock);
 	if (r < 0)
@@ -548,6 +429,7 @@ int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
 	int r;
 
 	call->reply_len = call->payload_len = 0;
+	call->n_fds = 0;
 	call->waiter = NULL;
 	call->exposed = false;
 	call->state = FF3_CALL_NEW;

@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <sys/uio.h>
 
+#include "../base/links.h"
 #include "../wire/wire.h"
 
 struct ff3_rpc_peer;
@@ -47,6 +48,8 @@ struct ff3_rpc_options {
 	uint64_t target;             /* for chunkd */
 	const char *sockets;         /* directory of local sockets, for want of TCP; NULL or "": none.
 				      * It is kept. */
+	struct ff3_links links;      /* by which the daemon is reached, preferred first; n is 0: the
+				      * default */
 };
 
 /* address: "host:port". identity is copied, its pointers are kept. Does not connect. */
@@ -59,6 +62,21 @@ uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer);
 /* Lease and cluster from its last hello. */
 uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer);
 uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer);
+/* How a peer is reached. */
+struct ff3_rpc_transport {
+	const char *name;
+	unsigned connections; /* at present */
+	uint64_t requests;    /* since the peer was made */
+	int error;	      /* of the last attempt to connect; 0: none, or it worked */
+	const char *why;      /* error's reason for people; a constant, or NULL */
+};
+struct ff3_rpc_description {
+	const char *address;
+	struct ff3_rpc_transport transport[FF3_LINK_N]; /* in the order in which they are tried */
+	unsigned n;
+};
+void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description *ret);
+
 /* In a forked child, before anything else is done with the peer: drops connections and takes the
  * child's new session. */
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
@@ -87,6 +105,11 @@ struct ff3_rpc_call {
 	 * payload arrive in into by the system call that brings its header; a wrong one costs a
 	 * copy. */
 	size_t reply_expected;
+	/* Where descriptors go that the daemon may send with the reply, over a local socket: at most
+	 * max_fds (FF3_FDS_MAX of pass.h). What is not asked for is closed. -EMFILE: they came, but
+	 * this process may have no more. */
+	int *fds;
+	unsigned max_fds;
 	uint64_t deadline_ns; /* for sending and connecting (CLOCK_BOOTTIME; 0: none of its own) */
 
 	/* Results, valid after waiting. */
@@ -94,6 +117,7 @@ struct ff3_rpc_call {
 	size_t reply_len;
 	size_t payload_len; /* of the reply; never more than into holds, else -E2BIG */
 	uint64_t instance;  /* of the daemon that answered */
+	unsigned n_fds; /* in fds, the caller's to close; also with a status below 0 */
 
 	/* Called by whichever thread read the reply, before the waiter is woken. May be NULL;
 	 * must not call into rpc. */

@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#include "pass.h"
 #include "rpc.h"
 
 #define FF3_RPC_CONNECTIONS_MAX 64u
@@ -59,10 +60,63 @@ struct ff3_rpc_rx {
 	int status;       /* of call, once its payload has passed; not 0: the payload is thrown away */
 	bool exposed;     /* some of [start, end) lay in buffers that the application can change */
 	unsigned plain;   /* receives to go without guessing, after a wrong guess */
+	struct ff3_fds_queue fds; /* of frames that are not complete */
+};
+
+/* What connect() makes. */
+struct ff3_rpc_up {
+	int fd; /* closed by the caller if connect fails */
+	const struct ff3_link_ops *link; /* set by the caller of connect */
+	void *state;
+	uint64_t instance;
+	uint32_t transports; /* what the daemon's hello says it has */
+	bool reached;	     /* the daemon was spoken to: no other link would do better */
+	const char *why;     /* it failed; a constant, for people */
+};
+
+/* One make of connection. */
+struct ff3_link_ops {
+	const char *name;
+	enum ff3_link_kind kind;
+	bool local; /* fd is a local socket: descriptors may come */
+	/* Blocks, at most as ff3_rpc_connect_until says; greets (ff3_rpc_greet). Fills up: fd is
+	 * pollable, readable or hung up when receive() may have something. */
+	int (*connect)(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+		       uint64_t deadline_ns, struct ff3_rpc_up *up);
+	/* conn->send_lock held. Sends call, waiting until its deadline at most. *ret_begun: the
+	 * peer may have a part of it, so that a failure breaks the connection. */
+	int (*send)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
+	/* By the reader, conn->lock held before and after: takes in what came, and leaves calls that
+	 * ended in *done. 1: some came; 0: nothing (wait: for FF3_RPC_RECV_TICK_NS); negative: the
+	 * connection broke (ff3_rpc_break was called). */
+	int (*receive)(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
+	/* By the reader, before it polls fd: asks to be woken. True: something is there already.
+	 * NULL: fd tells by itself. */
+	bool (*about_to_sleep)(struct ff3_rpc_conn *conn);
+	/* conn->lock held: a blocked receive and send come back. */
+	void (*cut)(struct ff3_rpc_conn *conn);
+	/* Nobody uses conn: closes fd and frees state. forked: in a child, without speaking on it. */
+	void (*drop)(struct ff3_rpc_conn *conn, bool forked);
+	/* conn->lock held: call ends without its reply, which may still come. May be NULL. */
+	void (*forget)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call);
+};
+extern const struct ff3_link_ops ff3_link_tcp, ff3_link_unix;
+
+/* The first request has the next one; hello has 1. */
+#define FF3_RPC_FIRST_ID 1u
+
+/* What a peer knows about one make of link. */
+struct ff3_rpc_link {
+	_Atomic uint64_t requests; /* of connections that are gone */
+	_Atomic int error;	   /* the last attempt's; 0: it worked, or there was none */
+	const char *_Atomic why;
+	_Atomic uint64_t retry_ns; /* not tried before (CLOCK_BOOTTIME), while others work */
 };
 
 struct ff3_rpc_conn {
 	struct ff3_rpc_peer *peer;
+	const struct ff3_link_ops *link;
+	void *link_state;
 	pthread_mutex_t send_lock;
 	pthread_mutex_t lock;
 	_Atomic enum ff3_rpc_conn_state state; /* changes under lock */
@@ -90,6 +144,8 @@ struct ff3_rpc_peer {
 	const struct ff3_rpc_user *_Atomic user;
 	_Atomic uint64_t instance, cluster;
 	_Atomic uint32_t lease_ms;
+	const struct ff3_link_ops *order[FF3_LINK_N]; /* preferred first; NULL: no more */
+	struct ff3_rpc_link links[FF3_LINK_N];
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a slot stopped CONNECTING */
 	struct ff3_rpc_conn conns[];
@@ -108,19 +164,35 @@ void ff3_rpc_finish_calls(struct ff3_rpc_call *done);
 /* Ends a use of conn->fd (n_users was raised under conn->lock, which is held), and unlocks. */
 void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn);
 
-/* rpc_connect.c */
-/* Connects to peer and exchanges hellos. Returns a blocking socket, or a negative code. */
+/* The connection is over and nobody uses it. */
+void ff3_rpc_drop(struct ff3_rpc_conn *conn, bool forked);
+/* conn->lock held. call, which is not exposed, will end without its reply. */
+void ff3_rpc_forget(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call);
+
+/* rpc_link.c */
+/* Sets peer->order from the options. */
+void ff3_rpc_order_links(struct ff3_rpc_peer *peer);
+/* Connects by the first link of the order that works, and greets. */
 int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
-		    uint64_t *ret_instance);
+		    struct ff3_rpc_up *up);
+/* up->fd becomes a connected, non-blocking local socket of the daemon's, or -ENOENT. */
+int ff3_rpc_connect_local(const struct ff3_rpc_peer *peer, struct ff3_rpc_up *up);
+
+/* rpc_connect.c */
+/* Until when an attempt to connect, or to greet, may take. */
+uint64_t ff3_rpc_connect_until(const struct ff3_rpc_peer *peer, uint64_t deadline_ns);
+/* Exchanges hellos on the stream socket up->fd. */
+int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
+		  struct ff3_rpc_up *up);
+/* Waits for events on fd. -ETIMEDOUT. */
+int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns);
 
 /* rpc_recv.c */
-/* The caller is conn's reader. Receives once and completes what became complete: 1; 0 if there was
- * nothing (wait: within the socket's receive timeout, FF3_RPC_RECV_TICK_NS); negative: the
- * connection broke, all calls have failed. */
-int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
-/* The same with conn->lock held before and after; what ended is left in *done. */
-int ff3_rpc_receive_locked(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 #define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)
+/* The caller is conn's reader. Receives once, as link->receive, without conn->lock held. */
+int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
+/* link->receive of stream sockets. */
+int ff3_rpc_receive_stream(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx);
 void ff3_rpc_rx_done(struct ff3_rpc_rx *rx);
 

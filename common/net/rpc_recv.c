@@ -75,6 +75,7 @@ static size_t iov_slice(const struct iovec *iov, int n, size_t skip, size_t len,
 
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx)
 {
+	ff3_fds_clear(&rx->fds);
 	*rx = (struct ff3_rpc_rx){ .buf = rx->buf,
 				   .size = rx->size,
 				   .spare = rx->spare,
@@ -97,6 +98,7 @@ static void buf_free(uint8_t *p, size_t size)
 
 void ff3_rpc_rx_done(struct ff3_rpc_rx *rx)
 {
+	ff3_fds_clear(&rx->fds);
 	buf_free(rx->buf, rx->size);
 	buf_free(rx->spare, rx->spare_size);
 	*rx = (struct ff3_rpc_rx){ 0 };
@@ -293,6 +295,21 @@ static struct ff3_rpc_call *find_call(struct ff3_rpc_conn *conn, uint64_t id)
 	return call;
 }
 
+/* Gives call (NULL: nobody waits any more) the descriptors that came with its reply. */
+static int give_fds(struct ff3_rpc_rx *rx, struct ff3_rpc_call *call)
+{
+	struct ff3_fds fds = ff3_fds_next(&rx->fds);
+	bool cut = fds.cut || fds.n == 0;
+
+	if (call && !cut && fds.n <= call->max_fds) {
+		memcpy(call->fds, fds.fd, fds.n * sizeof *call->fds);
+		call->n_fds = fds.n;
+		return 0;
+	}
+	ff3_fds_close(&fds);
+	return call && call->max_fds > 0 ? (cut ? -EMFILE : -E2BIG) : 0;
+}
+
 /* Gives the reply's body to its call, and begins its payload. */
 static void begin_reply(struct ff3_rpc_conn *conn, const struct ff3_header *h,
 			const uint8_t *body, struct ff3_rpc_call **done)
@@ -302,6 +319,11 @@ static void begin_reply(struct ff3_rpc_conn *conn, const struct ff3_header *h,
 
 	rx->call = call;
 	rx->status = ff3_err_from_wire(h->status);
+	if (UNLIKELY(h->flags & FF3_FRAME_FDS)) {
+		int r = give_fds(rx, call);
+
+		rx->status = rx->status < 0 ? rx->status : r;
+	}
 	rx->payload_len = h->payload_len;
 	rx->payload_have = 0;
 	if (call && (h->body_len > call->reply_size ||
@@ -503,28 +525,38 @@ static void conceal(struct ff3_rpc_conn *conn, const struct plan *plan)
 		plan->ahead[i].call->exposed = false;
 }
 
-int ff3_rpc_receive_locked(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done)
+int ff3_rpc_receive_stream(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done)
 {
 	struct plan plan;
 	struct msghdr msg = { .msg_iov = plan.iov };
+	union ff3_fds_control control;
+	int flags = wait ? 0 : MSG_DONTWAIT;
 	ssize_t n = -1;
 	int r = conn->state == FF3_CONN_UP ? make_plan(conn, &plan) : conn->cause;
 
 	if (r == 0) {
 		pthread_mutex_unlock(&conn->lock);
 		msg.msg_iovlen = (size_t)plan.n;
-		n = recvmsg(conn->fd, &msg, wait ? (plan.whole ? MSG_WAITALL : 0) : MSG_DONTWAIT);
+		if (wait && plan.whole)
+			flags |= MSG_WAITALL;
+		if (conn->link->local) {
+			ff3_fds_expect(&msg, &control);
+			flags |= MSG_CMSG_CLOEXEC;
+		}
+		n = recvmsg(conn->fd, &msg, flags);
 		if (n < 0)
 			r = -errno;
 		else if (n == 0)
 			r = -ECONNRESET;
 		pthread_mutex_lock(&conn->lock);
 		conceal(conn, &plan);
+		if (n > 0 && conn->link->local)
+			r = ff3_fds_collect(&conn->rx.fds, &msg);
 		if (conn->rx.plain > 0 && n > 0)
 			conn->rx.plain--;
 		if (conn->state != FF3_CONN_UP)
 			r = conn->cause;
-		else if (n > 0)
+		else if (n > 0 && r == 0)
 			r = take(conn, &plan, (size_t)n, done);
 		else if (n < 0)
 			r = receive_failed(&conn->rx, &plan, -r);
@@ -540,7 +572,7 @@ int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait)
 	int r;
 
 	pthread_mutex_lock(&conn->lock);
-	r = ff3_rpc_receive_locked(conn, wait, &done);
+	r = conn->link->receive(conn, wait, &done);
 	pthread_mutex_unlock(&conn->lock);
 	ff3_rpc_finish_calls(done);
 	return r;

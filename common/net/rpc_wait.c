@@ -290,6 +290,12 @@ static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 	uint64_t value;
 	int r;
 
+	for (unsigned i = 0; i < wait->n_mine; i++) {
+		struct ff3_rpc_conn *conn = wait->conns[i];
+
+		if (conn->link->about_to_sleep && conn->link->about_to_sleep(conn))
+			return 1;
+	}
 	for (unsigned i = 0; i < wait->n_mine; i++)
 		p[n++] = (struct pollfd){ .fd = wait->conns[i]->fd, .events = POLLIN };
 	if (others)
@@ -327,7 +333,7 @@ static void drain(struct ff3_rpc_conn *conn)
 	}
 	conn->reader = true;
 	conn->n_users++;
-	while (ff3_rpc_receive_locked(conn, false, &done) > 0)
+	while (conn->link->receive(conn, false, &done) > 0)
 		;
 	ff3_rpc_reader_leave(conn);
 	ff3_rpc_leave_unlock(conn);
@@ -445,8 +451,7 @@ static bool abandon(struct ff3_rpc_call *call)
 	pthread_mutex_lock(&conn->lock);
 	ours = ff3_rpc_is_pending(call) && !call->exposed;
 	if (ours) {
-		if (conn->rx.call == call)
-			conn->rx.call = NULL;
+		ff3_rpc_forget(conn, call);
 		ff3_rpc_end_call(conn, call, -ETIMEDOUT, &alone);
 		__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 	} else if (ff3_rpc_is_pending(call)) {
@@ -511,7 +516,7 @@ static void wait_alone(struct ff3_rpc_call *call, const struct wait *wait)
 	conn->reader = true;
 	conn->n_users++;
 	while (ff3_rpc_is_pending(call) && time_left(wait) >= FF3_RPC_RECV_TICK_NS) {
-		int r = ff3_rpc_receive_locked(conn, true, &done);
+		int r = conn->link->receive(conn, true, &done);
 
 		if (!ff3_rpc_is_pending(call) || (r != 0 && !done))
 			continue;

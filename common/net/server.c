@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "../base/log.h"
 #include "server_priv.h"
 
 #define BACKLOG 1024
@@ -21,6 +22,8 @@
 /* Pause after running out of descriptors or memory. */
 #define LISTEN_WAIT_NS (2 * FF3_NSEC_PER_SEC)
 #define ACCEPT_PAUSE_NS (100 * FF3_NSEC_PER_MSEC)
+
+static const struct timespec listen_pause = { .tv_nsec = 20 * 1000 * 1000 };
 
 static void set_option(int fd, int level, int name, int value)
 {
@@ -52,7 +55,10 @@ static void unlink_conn(struct ff3_conn *conn)
 
 static bool is_listening(const struct ff3_server *server)
 {
-	return server->listeners[0].listening || server->listeners[1].listening;
+	for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++)
+		if (server->listeners[i].listening)
+			return true;
+	return false;
 }
 
 static void free_server_if_unused(struct ff3_server *server)
@@ -87,6 +93,12 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	ff3_addr_print(addr, len, text);
 	snprintf(conn->peer, sizeof conn->peer, "%.*s", (int)sizeof conn->peer - 1, text);
 	conn->fd = fd;
+	conn->local = addr->sa_family == AF_UNIX;
+	if (conn->local && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &conn->cred,
+				      &(socklen_t){ sizeof conn->cred }) < 0) {
+		free(conn);
+		return -errno;
+	}
 	conn->out_last = &conn->out_first;
 	conn->recv_io.fn = ff3_conn_on_recv;
 	conn->send_io.fn = ff3_conn_on_send;
@@ -177,6 +189,16 @@ void *ff3_conn_user(const struct ff3_conn *conn)
 const char *ff3_conn_peer(const struct ff3_conn *conn)
 {
 	return conn->peer;
+}
+
+const char *ff3_conn_link(const struct ff3_conn *conn)
+{
+	return conn->local ? "unix" : "tcp";
+}
+
+const struct ucred *ff3_conn_cred(const struct ff3_conn *conn)
+{
+	return conn->local ? &conn->cred : NULL;
 }
 
 static void on_moved(struct ff3_work *w)
@@ -273,7 +295,6 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
 {
 	/* The ring of a daemon that was killed keeps its socket a moment longer than the process. */
 	uint64_t until = ff3_boottime_ns() + LISTEN_WAIT_NS;
-	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
 	struct addrinfo *list;
 	uint16_t port = 0;
 	int r, fd = -EHOSTUNREACH;
@@ -286,7 +307,7 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
 	do {
 		for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
 			fd = listen_on(ai, &port);
-	} while (fd == -EADDRINUSE && ff3_boottime_ns() < until && nanosleep(&pause, NULL) == 0);
+	} while (fd == -EADDRINUSE && ff3_boottime_ns() < until && nanosleep(&listen_pause, NULL) == 0);
 	freeaddrinfo(list);
 	if (fd < 0)
 		return fd;
@@ -317,6 +338,42 @@ int ff3_server_listen_local(struct ff3_server *server, const char *dir, const ch
 	server->listeners[1].fd = TAKE_FD(fd);
 	arm_listen(&server->listeners[1]);
 	return 0;
+}
+
+int ff3_server_listen_abstract(struct ff3_server *server)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_storage addr;
+	/* As for TCP: a killed daemon's ring keeps its name for a moment. */
+	uint64_t until = ff3_boottime_ns() + LISTEN_WAIT_NS;
+	socklen_t len = sizeof addr;
+	struct sockaddr_un un;
+
+	if (fd < 0 || getsockname(server->listeners[0].fd, (struct sockaddr *)&addr, &len) < 0)
+		return -errno;
+	len = ff3_addr_abstract((struct sockaddr *)&addr, len, &un);
+	while (bind(fd, (struct sockaddr *)&un, len) < 0)
+		if (errno != EADDRINUSE || ff3_boottime_ns() >= until)
+			return -errno;
+		else
+			nanosleep(&listen_pause, NULL);
+	if (listen(fd, BACKLOG) < 0)
+		return -errno;
+	server->listeners[2].fd = TAKE_FD(fd);
+	arm_listen(&server->listeners[2]);
+	return 0;
+}
+
+void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links)
+{
+	int r;
+
+	if (!ff3_links_have(links, FF3_LINK_SHM) && !ff3_links_have(links, FF3_LINK_UNIX))
+		return;
+	r = ff3_server_listen_abstract(server);
+	if (r < 0)
+		ff3_warning("clients on this host must come by TCP, there is no local socket: %s",
+			    strerror(-r));
 }
 
 /* --- Servers ------------------------------------------------------------------------------- */
@@ -366,7 +423,8 @@ void ff3_server_free(struct ff3_server *server)
 	 * that one is gone, and with it what it had in the ring. */
 	while (!ff3_loop_is_running(loop) && (server->conns || is_listening(server)))
 		if (ff3_loop_step(loop, true) < 0) {
-			server->listeners[0].listening = server->listeners[1].listening = false;
+			for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++)
+				server->listeners[i].listening = false;
 			while (server->conns)
 				finish_conn(server->conns);
 		}

@@ -11,6 +11,7 @@
  * valid only until ops->request returns, unless ff3_request_keep_body was called. */
 #pragma once
 
+#include "../base/links.h"
 #include "loop.h"
 #include "../wire/wire.h"
 
@@ -66,6 +67,12 @@ int ff3_server_listen(struct ff3_server *server, const char *address, uint16_t *
  * -ENAMETOOLONG. */
 int ff3_server_listen_local(struct ff3_server *server, const char *dir, const char *address);
 
+/* Besides, after ff3_server_listen: the abstract local socket that clients on this host find without
+ * any configuration. -EADDRINUSE: somebody has its name. */
+int ff3_server_listen_abstract(struct ff3_server *server);
+/* The same if links name something that comes by it; that it cannot is logged, and no more. */
+void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links);
+
 void *ff3_conn_user(const struct ff3_conn *conn);
 /* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
 void ff3_server_resume(struct ff3_server *server);
@@ -79,6 +86,11 @@ unsigned ff3_server_reset_stalled(struct ff3_server *server, uint64_t stall_ns);
 void ff3_conn_close(struct ff3_conn *conn);
 /* The name of the peer, "127.0.0.1:4711", for logs. */
 const char *ff3_conn_peer(const struct ff3_conn *conn);
+/* What carries it: "tcp" or "unix". */
+const char *ff3_conn_link(const struct ff3_conn *conn);
+/* The process at the other end of a local socket, as the kernel knows it; NULL for others. */
+struct ucred;
+const struct ucred *ff3_conn_cred(const struct ff3_conn *conn);
 
 /* Copies the body so that it lives as long as the request. -ENOMEM. */
 int ff3_request_keep_body(struct ff3_request *r);
@@ -95,6 +107,10 @@ void ff3_request_reply(struct ff3_request *r, int status, const void *body, size
 void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t body_len,
 			       const void *payload, size_t payload_len,
 			       void (*release)(void *arg), void *arg);
+/* Also sends n (at most FF3_FDS_MAX of pass.h) descriptors, which stay the caller's. Where the
+ * connection cannot carry them, the answer is -EOPNOTSUPP. */
+void ff3_request_reply_fds(struct ff3_request *r, int status, const void *body, size_t body_len,
+			   const int *fds, unsigned n);
 static inline void ff3_request_fail(struct ff3_request *r, int status)
 {
 	ff3_request_reply(r, status, NULL, 0);

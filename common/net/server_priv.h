@@ -11,6 +11,7 @@
 
 #include "addr.h"
 #include "loop_priv.h"
+#include "pass.h"
 #include "server.h"
 
 /* Frames are parsed in this buffer, which grows for a larger body. */
@@ -40,6 +41,7 @@ struct ff3_frame {
 	const void *payload;
 	void (*release)(void *arg);
 	void *release_arg;
+	struct ff3_fds *fds; /* duplicates that go with it; NULL: none */
 	uint8_t inline_head[FF3_REPLY_INLINE];
 };
 
@@ -48,6 +50,8 @@ struct ff3_conn {
 	struct ff3_loop *loop;
 	struct ff3_conn *prev, *next;
 	int fd;
+	bool local; /* fd is a local socket */
+	struct ucred cred; /* of the process at its other end */
 	void *user;
 	bool greeted; /* hello accepted: ops->closed is due */
 	bool closing;
@@ -79,6 +83,7 @@ struct ff3_conn {
 	size_t out_sent; /* bytes of out_first that left already */
 	struct msghdr msg;
 	struct iovec iov[FF3_SEND_IOV];
+	union ff3_fds_control control; /* of msg, while descriptors go with it */
 
 	struct ff3_timer hello_timer;
 	uint64_t received_ns;
@@ -103,7 +108,7 @@ struct ff3_server {
 	struct ff3_loop *loop;
 	const struct ff3_server_ops *ops;
 	void *user;
-	struct ff3_listener listeners[2]; /* TCP, and a local socket */
+	struct ff3_listener listeners[3]; /* TCP, a local socket, and the abstract one */
 	bool freed;
 	struct ff3_conn *conns;
 };

@@ -33,6 +33,7 @@
 enum {
 	FF3_FRAME_REPLY = 1,
 	FF3_FRAME_ONE_WAY = 2,
+	FF3_FRAME_FDS = 4, /* a reply that descriptors came with; local sockets only */
 };
 
 enum ff3_role { FF3_ROLE_CLIENT = 1, FF3_ROLE_METAD = 2, FF3_ROLE_CHUNKD = 3 };
@@ -62,6 +63,11 @@ enum {
 	FF3_SET_MTIME = 16,
 	FF3_SET_ATIME_NOW = 32,
 	FF3_SET_MTIME_NOW = 64,
+};
+
+enum {
+	FF3_TRANSPORT_SHM = 1,
+	FF3_TRANSPORT_VERBS = 2,
 };
 
 enum {

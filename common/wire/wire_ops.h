@@ -152,6 +152,7 @@
 	F(u64, instance) /* new at every start of the daemon */                                    \
 	F(u64, node)                                                                               \
 	F(u32, lease_ms) /* how long the session outlives its connection */                        \
+	F(u32, transports) /* FF3_TRANSPORT_*: what it can be reached by besides */                \
 	F(str, software)
 
 #define FF3_REQ_ping(F) F(u64, cookie)

@@ -1,0 +1,26 @@
+/* What can carry a connection to a daemon, and lists of it, preferred first. */
+#pragma once
+
+#include "base.h"
+
+enum ff3_link_kind { FF3_LINK_SHM, FF3_LINK_VERBS, FF3_LINK_TCP, FF3_LINK_UNIX, FF3_LINK_N };
+
+extern const char *const ff3_link_names[FF3_LINK_N]; /* "shm", "verbs", "tcp", "unix" */
+
+struct ff3_links {
+	uint8_t n;
+	uint8_t kind[FF3_LINK_N]; /* enum ff3_link_kind */
+};
+
+#define FF3_LINKS_DEFAULT "shm verbs tcp unix"
+
+/* "shm tcp". -EINVAL: a word that is not known or comes twice, or none at all. */
+int ff3_links_parse(const char *s, struct ff3_links *ret);
+
+static inline bool ff3_links_have(const struct ff3_links *l, enum ff3_link_kind kind)
+{
+	for (unsigned i = 0; i < l->n; i++)
+		if (l->kind[i] == kind)
+			return true;
+	return false;
+}
