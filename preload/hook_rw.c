@@ -104,12 +104,14 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 
 /* What is mapped on this node must be in the cluster before it is in the mappings: another process
  * may have to load it. held: as shared_map_hold said before the write; if nothing was mapped then,
- * something may be now. */
+ * something may be now.
+ *
+ * A process that stores into shared memory may tell others of a write, and be killed: it keeps none back. */
 static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r, bool held)
 {
 	int flushed = 0;
 
-	if (LIKELY(!held) && (r <= 0 || LIKELY(!shared_map_is_mapped(o->ino))))
+	if (LIKELY(!held) && (r <= 0 || LIKELY(!map_n_writers && !shared_map_is_mapped(o->ino))))
 		return r;
 	if (r > 0)
 		flushed = CALL(flush, o->file);

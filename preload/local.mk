@@ -95,6 +95,7 @@ TESTS += \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-map.sh \
 	tests/e2e-preload-map-exit.sh \
+	tests/e2e-preload-wal.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-posix.sh \
@@ -119,7 +120,7 @@ tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 # Written for one processor: the script builds it where that is.
 EXTRA_DIST += tests/preload_dispatch.c
 TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
-EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py
+EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py tests/wal_writers.py
 check_PROGRAMS += tests/preload-map
 tests_preload_map_SOURCES = tests/preload_map.c tests/preload_show.h
 tests_preload_map_CFLAGS = $(AM_CFLAGS) -O1 -w

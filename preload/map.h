@@ -33,7 +33,7 @@
 /* Shared by all processes of the node: the first page of an object's side file. */
 struct map_header {
 	_Atomic uint64_t magic;
-	_Atomic uint64_t generation; /* of the inode */
+	_Atomic uint64_t unused;
 	_Atomic int64_t mtime_ns;    /* when it was last compared with the cluster */
 	_Atomic uint32_t writable;   /* somebody could store: the sums are kept */
 	_Atomic uint32_t pinned;     /* somebody maps it without fault handling: no page may go */
@@ -46,8 +46,7 @@ struct map_header {
 /* A file's pages on this node, in a tmpfs file of the same size, at the same offsets. */
 struct map_object {
 	struct map_object *next;
-	uint64_t ino, generation;
-	uint64_t id;
+	uint64_t ino, id;
 	int data, side;		  /* descriptors; who only looks at it has the first while he does */
 	int for_child;		  /* during a fork: the child's description of data; else -1 */
 	struct map_header *header;

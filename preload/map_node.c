@@ -141,14 +141,14 @@ static void name_of(uint64_t ino, const char *suffix, char out[PATH_MAX + 64])
 
 /* --- Making and removing ------------------------------------------------------------------- */
 
-static struct map_object *object_new(uint64_t ino, uint64_t generation)
+static struct map_object *object_new(uint64_t ino)
 {
 	struct map_object *o = malloc(sizeof *o);
 
 	if (!o)
 		return NULL;
-	*o = (struct map_object){ .ino = ino, .generation = generation, .id = next_id++ << 1, .data = -1,
-				  .side = -1, .for_child = -1, .refs = 1 };
+	*o = (struct map_object){ .ino = ino, .id = next_id++ << 1, .data = -1, .side = -1,
+				  .for_child = -1, .refs = 1 };
 	pthread_mutex_init(&o->state, NULL);
 	return o;
 }
@@ -284,7 +284,7 @@ static int attach(struct map_object *o)
 /* Files that a killed process left behind: alone with them. */
 static void recover(uint64_t ino)
 {
-	struct map_object *o = object_new(ino, 0);
+	struct map_object *o = object_new(ino);
 	char path[PATH_MAX + 64];
 
 	if (!o)
@@ -304,7 +304,6 @@ static int make_header(struct map_object *o, const struct ff3fs_attr *a)
 {
 	if (RAW(ftruncate, o->data, a->size) < 0)
 		return -ENOMEM;
-	o->header->generation = o->generation;
 	o->header->mtime_ns = a->mtime.tv_sec * 1000000000ll + a->mtime.tv_nsec;
 	o->header->magic = MAGIC;
 	note(o->ino, 1);
@@ -374,7 +373,7 @@ static int open_object(struct ofd *f, const struct ff3fs_attr *a, size_t room, b
 	if (!map_registry || (!named && writable && dir[0]))
 		return -ENOMEM; /* stores that nobody else sees are not what was asked for */
 	do {
-		o = object_new(f->ino, a->generation);
+		o = object_new(f->ino);
 		if (!o)
 			return -ENOMEM;
 		r = named ? open_named(o, a) : open_unnamed(o, a);
@@ -426,8 +425,10 @@ void map_object_leave(struct map_object *o)
 
 	if (o->header->dead || o->borrowed)
 		return;
-	if (o->writer)
+	if (o->writer) {
 		o->header->writers--;
+		map_n_writers--;
+	}
 	o->writer = false;
 	if (!o->named) {
 		destroy(o);
@@ -481,7 +482,7 @@ struct map_object *map_object_look(uint64_t ino)
 	}
 	if (!dir[0] || know_fsid() < 0)
 		return NULL;
-	o = object_new(ino, 0);
+	o = object_new(ino);
 	if (o && attach(o) < 0) {
 		map_object_unref(o);
 		return NULL;

@@ -207,26 +207,17 @@ void map_object_set_file(struct map_object *o, struct ff3fs_file *file, bool wri
 static int open_to_write(struct map_object *o)
 {
 	struct ff3fs_file *file;
-	struct ff3fs_attr a;
 	struct ff3fs *fs;
 	int r;
 
 	if (o->file && o->file_writes)
 		return 0;
 	r = core_fs(&fs);
-	if (r == 0)
+	if (r == 0) /* no other file gets its number */
 		r = CALL(open_inode, fs, o->ino, O_RDWR, &file);
-	if (r < 0)
-		return r;
-	r = CALL(fstat, file, &a);
-	if (r == 0 && a.generation != o->header->generation)
-		r = -ESTALE; /* another file with its number */
-	if (r < 0) {
-		CALL(close, file);
-		return r;
-	}
-	map_object_set_file(o, file, true);
-	return 0;
+	if (r == 0)
+		map_object_set_file(o, file, true);
+	return r;
 }
 
 /* Makes pages of buf where there are none, except of zeros. Within the lock. */

@@ -20,6 +20,8 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
+_Atomic int map_n_writers;
+
 int map_shared_allow_stores(struct map_object *o)
 {
 	int r = map_object_make_writable(o);
@@ -27,6 +29,7 @@ int map_shared_allow_stores(struct map_object *o)
 	if (r == 0 && !o->writer) {
 		o->header->writers++;
 		o->writer = true;
+		map_n_writers++;
 	}
 	return r;
 }

@@ -16,6 +16,7 @@ struct map_registry {
 };
 extern struct map_registry *map_registry; /* NULL: the client is not loaded */
 extern _Atomic int map_n_regions, map_n_lazy; /* of this process */
+extern _Atomic int map_n_writers; /* objects that it may store into */
 
 static inline unsigned map_slot(uint64_t ino)
 {

@@ -3,48 +3,51 @@
  * affair, and none of the others can tell: before a call that could see a file's bytes or size,
  * whoever gathers for it is asked to send, and read-ahead that is older than a change is dropped.
  *
- * Format: /dev/shm/ff3fs-board-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
+ * Format: /dev/shm/ff3fs-board.2-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
  * and N_SLOTS slots, chosen by a hash of cluster and inode. Two files in one slot cost a needless
- * request. A slot counts the inodes that processes gather for, with the time of the last beginning:
- * what a killed process has left behind is void after a second, or as soon as somebody has asked
- * in vain. Where there is no such memory, nobody hears of the others, and only time helps (100 ms
- * for write-behind, 1 s for read-ahead), as it does between hosts and users.
+ * request. In a slot, each process that gathers has a place with a word of its own, new each time; who
+ * must see the bytes writes the word's lower half beside it, rings, and waits until the word is gone. Who
+ * finds no place does not gather. A word goes when metad knows of the bytes; that of a killed or stopped
+ * process is taken away when it has been asked in vain for ASK_MS. Where there is no such memory, nobody
+ * hears of the others, and only time helps (100 ms for write-behind, 1 s for read-ahead), as it does
+ * between hosts and users.
  *
- * Threads: any; atomic words only. Fork: the child shares the board and gathers nothing (own_count).
- * Signals: nothing is held. */
+ * Threads: any; atomic words only. Fork: the child shares the board and gathers nothing; it has words of
+ * its own. Signals: nothing is held. */
 #include "internal.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define N_SLOTS 4096u
-#define ALL N_SLOTS /* one more, of all files */
-#define COUNT_BITS 20
-#define COUNT_MASK ((1u << COUNT_BITS) - 1)
-#define VOID_MS 1000u
+#define N_GROUPS 64u
+#define N_PLACES 7u
 #define ASK_MS 150u
 #define ASK_STEP_MS 10u
 
 struct slot {
-	_Atomic uint64_t gathering; /* milliseconds << COUNT_BITS | count */
+	_Atomic uint64_t words[N_PLACES]; /* process << 32 | serial number; 0: free */
 	_Atomic uint32_t changes;
-	_Atomic uint32_t asked; /* whoever gathers is to send at once */
-	_Atomic uint32_t ended; /* raised when somebody stops gathering */
-	uint32_t unused;
+	_Atomic uint32_t ended; /* raised when a word goes that was asked for */
+	_Atomic uint32_t asked[N_PLACES];
+	_Atomic int32_t pids[N_PLACES];
+	uint32_t unused[2];
 };
 
 struct board {
 	_Atomic uint32_t bell;
 	uint32_t unused[15];
-	struct slot slots[N_SLOTS + 1];
+	_Atomic uint32_t groups[N_GROUPS]; /* words in so many slots; too high where one was killed */
+	struct slot slots[N_SLOTS];
 };
 
 static struct board *board;
-static _Atomic uint32_t own_count[N_SLOTS + 1]; /* this process's part of a slot's count */
+static _Atomic uint32_t self, serial;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void *map_shared(void)
@@ -54,7 +57,7 @@ static void *map_shared(void)
 	void *p = MAP_FAILED;
 	int fd;
 
-	snprintf(path, sizeof path, "/dev/shm/ff3fs-board-%u", (unsigned)geteuid());
+	snprintf(path, sizeof path, "/dev/shm/ff3fs-board.2-%u", (unsigned)geteuid());
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return p;
@@ -73,6 +76,7 @@ static void map_board(void)
 	if (p == MAP_FAILED)
 		p = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	board = p == MAP_FAILED ? NULL : p;
+	ff3_board_after_fork();
 }
 
 void ff3_board_init(struct ff3fs *fs)
@@ -81,10 +85,10 @@ void ff3_board_init(struct ff3fs *fs)
 	fs->board_salt = ff3_crc32c(0, fs->conf.client.metad, strlen(fs->conf.client.metad));
 }
 
+/* A process of its own. */
 void ff3_board_after_fork(void)
 {
-	for (size_t i = 0; i <= N_SLOTS; i++)
-		atomic_store_explicit(&own_count[i], 0, memory_order_relaxed);
+	atomic_store(&self, (uint32_t)(ff3_random_u64() >> 32) | 1);
 }
 
 static uint32_t slot_of(const struct ff3fs *fs, uint64_t ino)
@@ -97,12 +101,6 @@ static uint64_t now_ms(void)
 	return ff3_now_ns(CLOCK_MONOTONIC_COARSE) / FF3_NSEC_PER_MSEC;
 }
 
-/* The count, unless it is void. */
-static uint32_t count_of(uint64_t word, uint64_t now)
-{
-	return now - (word >> COUNT_BITS) > VOID_MS ? 0 : (uint32_t)(word & COUNT_MASK);
-}
-
 static long futex(_Atomic uint32_t *word, int op, uint32_t value, uint64_t timeout_ms)
 {
 	struct timespec ts = { .tv_sec = (time_t)(timeout_ms / 1000),
@@ -113,51 +111,68 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value, uint64_t timeo
 
 /* --- Gathering ------------------------------------------------------------------------------- */
 
-static void begin(uint32_t i)
+/* Tokens are (slot * N_PLACES + place + 1) << 32 | serial number. */
+uint64_t ff3_board_begin(const struct ff3fs *fs, uint64_t ino)
 {
-	uint64_t now = now_ms(), word = atomic_load(&board->slots[i].gathering);
+	uint32_t number = atomic_fetch_add(&serial, 1) | 1u << 31;
+	uint64_t word = (uint64_t)atomic_load(&self) << 32 | number, none;
+	struct slot *s;
+	uint32_t i;
 
-	atomic_fetch_add(&own_count[i], 1);
-	while (!atomic_compare_exchange_weak(&board->slots[i].gathering, &word,
-					     now << COUNT_BITS | (count_of(word, now) + 1)))
-		;
+	if (!board)
+		return FF3_BOARD_ALONE;
+	i = slot_of(fs, ino);
+	s = &board->slots[i];
+	atomic_fetch_add(&board->groups[i % N_GROUPS], 1); /* first: it may be too high */
+	for (uint32_t k = 0; k < N_PLACES; k++) {
+		none = 0;
+		if (!atomic_compare_exchange_strong(&s->words[k], &none, word))
+			continue;
+		atomic_store(&s->pids[k], (int32_t)getpid());
+		return (uint64_t)(i * N_PLACES + k + 1) << 32 | number;
+	}
+	atomic_fetch_sub(&board->groups[i % N_GROUPS], 1);
+	return 0;
 }
 
-static void end(uint32_t i)
+static struct slot *place_of(uint64_t token, uint32_t *ret_slot, uint32_t *ret_place)
 {
-	struct slot *s = &board->slots[i];
-	uint64_t word = atomic_load(&s->gathering);
+	uint32_t n = (uint32_t)(token >> 32) - 1;
 
-	atomic_fetch_sub(&own_count[i], 1);
-	while ((word & COUNT_MASK) > 0 &&
-	       !atomic_compare_exchange_weak(&s->gathering, &word, word - 1))
-		;
-	if (LIKELY(!atomic_load(&s->asked)))
+	*ret_slot = n / N_PLACES;
+	*ret_place = n % N_PLACES;
+	return &board->slots[*ret_slot];
+}
+
+static bool clear(uint32_t i, uint32_t k, uint64_t word)
+{
+	if (!atomic_compare_exchange_strong(&board->slots[i].words[k], &word, 0))
+		return false;
+	atomic_fetch_sub(&board->groups[i % N_GROUPS], 1);
+	return true;
+}
+
+void ff3_board_end(uint64_t token)
+{
+	uint32_t i, k;
+	struct slot *s;
+
+	if (!board || token == 0 || token == FF3_BOARD_ALONE)
+		return;
+	s = place_of(token, &i, &k);
+	if (!clear(i, k, (uint64_t)atomic_load(&self) << 32 | (uint32_t)token) ||
+	    LIKELY(atomic_load(&s->asked[k]) != (uint32_t)token))
 		return;
 	atomic_fetch_add(&s->ended, 1);
 	futex(&s->ended, FUTEX_WAKE, INT32_MAX, 0);
 }
 
-void ff3_board_begin(const struct ff3fs *fs, uint64_t ino)
+bool ff3_board_is_asked(uint64_t token)
 {
-	if (!board)
-		return;
-	begin(slot_of(fs, ino));
-	begin(ALL);
-}
+	uint32_t i, k;
 
-void ff3_board_end(const struct ff3fs *fs, uint64_t ino)
-{
-	if (!board)
-		return;
-	end(slot_of(fs, ino));
-	end(ALL);
-}
-
-bool ff3_board_is_asked(const struct ff3fs *fs, uint64_t ino)
-{
-	return board && (atomic_load(&board->slots[slot_of(fs, ino)].asked) != 0 ||
-			 atomic_load(&board->slots[ALL].asked) != 0);
+	return board && token != 0 && token != FF3_BOARD_ALONE &&
+	       atomic_load(&place_of(token, &i, &k)->asked[k]) == (uint32_t)token;
 }
 
 void ff3_board_ring(void)
@@ -181,57 +196,87 @@ bool ff3_board_wait(uint32_t bell, uint64_t timeout_ms)
 	return true;
 }
 
-static uint32_t others(uint32_t i)
-{
-	uint64_t word = atomic_load_explicit(&board->slots[i].gathering, memory_order_acquire);
-	uint32_t n, own;
+/* --- Asking ---------------------------------------------------------------------------------- */
 
-	if (LIKELY((word & COUNT_MASK) == 0))
-		return 0;
-	n = count_of(word, now_ms());
-	own = atomic_load(&own_count[i]);
-	return n > own ? n - own : 0;
+/* It will answer: it lives, and is not stopped. */
+static bool is_running(int32_t pid)
+{
+	char path[32], text[512], *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[MAX(n, 0)] = '\0';
+	p = strrchr(text, ')');
+	return p && p[1] && !strchr("TtZXx", p[2]);
 }
 
-/* Waits until as many have stopped as gather now: they may begin again meanwhile. */
-static void ask(uint32_t i)
+static bool is_others(uint64_t word)
+{
+	return word != 0 && (uint32_t)(word >> 32) != atomic_load(&self);
+}
+
+/* Who answers late, because the machine is busy or a daemon is away, is waited for. */
+static void wait_until_gone(uint32_t i, uint32_t k, uint64_t word, uint64_t limit)
 {
 	struct slot *s = &board->slots[i];
-	uint64_t until = now_ms() + ASK_MS, word;
-	uint32_t from, n, ended;
+	uint64_t look = now_ms() + ASK_MS, now;
 
-	atomic_store(&s->asked, 1);
-	from = atomic_load(&s->ended);
-	n = others(i);
-	while (others(i) > 0 && (ended = atomic_load(&s->ended)) - from < n) {
-		if (now_ms() > until) {
-			/* Nobody answers: he is dead, or stopped. */
-			word = atomic_load(&s->gathering);
-			atomic_compare_exchange_strong(&s->gathering, &word,
-						       word & ~(uint64_t)COUNT_MASK);
-			break;
+	for (;;) {
+		uint32_t ended = atomic_load(&s->ended);
+
+		if (atomic_load(&s->words[k]) != word)
+			return;
+		now = now_ms();
+		if (now > look && (now > limit || !is_running(atomic_load(&s->pids[k])))) {
+			clear(i, k, word);
+			return;
 		}
-		atomic_store(&s->asked, 1); /* another one who had asked may have taken it back */
-		ff3_board_ring();
+		look = now > look ? now + ASK_MS : look;
 		futex(&s->ended, FUTEX_WAIT, ended, ASK_STEP_MS);
+		ff3_board_ring();
 	}
-	atomic_store(&s->asked, 0);
+}
+
+static bool settle(const struct ff3fs *fs, uint32_t i)
+{
+	uint64_t words[N_PLACES], limit;
+	struct slot *s = &board->slots[i];
+	bool any = false;
+
+	for (uint32_t k = 0; k < N_PLACES; k++) {
+		words[k] = atomic_load(&s->words[k]);
+		if (LIKELY(!is_others(words[k])))
+			continue;
+		atomic_store(&s->asked[k], (uint32_t)words[k]);
+		any = true;
+	}
+	if (LIKELY(!any))
+		return false;
+	ff3_board_ring();
+	limit = now_ms() + fs->timeout_ns / FF3_NSEC_PER_MSEC;
+	for (uint32_t k = 0; k < N_PLACES; k++)
+		if (is_others(words[k]))
+			wait_until_gone(i, k, words[k], limit);
+	return true;
 }
 
 bool ff3_board_settle(const struct ff3fs *fs, uint64_t ino)
 {
-	uint32_t i = slot_of(fs, ino);
-
-	if (!board || LIKELY(others(i) == 0))
-		return false;
-	ask(i);
-	return true;
+	return board && settle(fs, slot_of(fs, ino));
 }
 
-void ff3_board_settle_all(void)
+void ff3_board_settle_all(const struct ff3fs *fs)
 {
-	if (board && UNLIKELY(others(ALL) > 0))
-		ask(ALL);
+	for (uint32_t g = 0; board && g < N_GROUPS; g++)
+		for (uint32_t i = g; UNLIKELY(atomic_load(&board->groups[g]) > 0) && i < N_SLOTS;
+		     i += N_GROUPS)
+			settle(fs, i);
 }
 
 /* --- Changes --------------------------------------------------------------------------------- */

@@ -116,7 +116,7 @@ EXPORT int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flag
 	/* A truncation must not overtake bytes that another descriptor here gathers. */
 	if (flags & O_TRUNC) {
 		ff3_flush_all(fs);
-		ff3_board_settle_all();
+		ff3_board_settle_all(fs);
 	}
 	r = open_path(fs, dir, path, flags, mode, &file);
 	if (r < 0)
@@ -159,7 +159,7 @@ static int file_fsync(struct ff3fs_file *file, bool whole)
 	/* What can be made durable is, even if something else is lost. */
 	r2 = ff3_sync(inode, end, whole);
 	if (end > 0)
-		ff3_gather_told(inode, end);
+		ff3_gather_told(inode);
 	return r < 0 ? r : r2;
 }
 

@@ -29,6 +29,16 @@ int ff3_flusher_init(struct ff3_flusher *f)
 	return -r;
 }
 
+/* Another process waits for the end that an fsync under way will tell: it is told now. */
+static void tell_asked(struct ff3_inode *inode)
+{
+	uint64_t token = atomic_load(&inode->gather.untold_token);
+	uint64_t end = atomic_load(&inode->gather.untold_end);
+
+	if (ff3_board_is_asked(token) && end > 0 && ff3_inode_extend(inode, end) == 0)
+		ff3_board_end(token);
+}
+
 static void work(struct ff3fs *fs)
 {
 	bool pressed = atomic_load(&fs->n_held) > fs->conf.client.write_hold / 2;
@@ -47,8 +57,9 @@ static void work(struct ff3fs *fs)
 		/* The times are read without their locks: being wrong costs a tick. */
 		if (ff3_gathering(inode) &&
 		    (now - atomic_load(&inode->gather.since_ns) >= GATHER_AGE_NS ||
-		     ff3_board_is_asked(fs, inode->ino)))
+		     ff3_board_is_asked(atomic_load(&inode->gather.token))))
 			ff3_gather_flush_ino(fs, inode->ino);
+		tell_asked(inode);
 		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
 		    (pressed || now - atomic_load(&inode->hold.since_ns) >= HOLD_AGE_NS))
 			ff3_sync_background(inode);
@@ -65,7 +76,7 @@ static void sleep_a_tick(struct ff3fs *fs)
 
 	/* As long as something was kicked lately, it will be again: then nobody needs to wake us,
 	 * which would cost a writer of small files more than our looking does. */
-	if (atomic_load(&f->n_gathering) > 0 || kicks != f->seen_kicks)
+	if (atomic_load(&f->n_gathering) > 0 || atomic_load(&f->n_untold) > 0 || kicks != f->seen_kicks)
 		ms = TICK_MS;
 	f->seen_kicks = kicks;
 	atomic_store(&f->awake, ms == TICK_MS);

@@ -149,6 +149,8 @@ static void inode_in_child(struct ff3_inode *inode)
 	inode->gather.error = 0;
 	ff3_locks_done(&inode->locks);
 	atomic_store(&inode->gather.untold_end, 0);
+	atomic_store(&inode->gather.untold_token, 0);
+	atomic_store(&inode->gather.token, 0);
 	ff3_hold_done(inode);
 }
 

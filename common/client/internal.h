@@ -140,6 +140,8 @@ struct ff3_gather {
 	_Atomic uint32_t len;
 	_Atomic uint64_t since_ns;
 	int error; /* of a flush that nobody waited for: told once */
+	_Atomic uint64_t token; /* on the board */
+	_Atomic uint64_t untold_token; /* the same of the fsync that untold_end is of; or 0 */
 	_Atomic uint64_t untold_end; /* sent, and metad learns of it by an fsync that is under way; or 0 */
 };
 
@@ -374,19 +376,20 @@ void ff3_routes_done(struct ff3fs *fs);
 
 void ff3_board_init(struct ff3fs *fs);
 void ff3_board_after_fork(void);
-/* This process gathers bytes of ino, or has stopped to. */
-void ff3_board_begin(const struct ff3fs *fs, uint64_t ino);
-void ff3_board_end(const struct ff3fs *fs, uint64_t ino);
+/* This process gathers bytes of ino: a token to end with, any number of times. 0: the board is full. */
+#define FF3_BOARD_ALONE UINT64_MAX /* there is no board */
+uint64_t ff3_board_begin(const struct ff3fs *fs, uint64_t ino);
+void ff3_board_end(uint64_t token);
 /* Before a call that could see bytes or size, under no lock: other processes that gather for ino send
  * first. true: some did. */
 bool ff3_board_settle(const struct ff3fs *fs, uint64_t ino);
 /* The same for a call that cuts a file of which only the name is known. */
-void ff3_board_settle_all(void);
-/* For flushers: the bell was rung since, and somebody waits for ino. */
+void ff3_board_settle_all(const struct ff3fs *fs);
+/* For flushers: the bell was rung since, and somebody waits for this one's end. */
 uint32_t ff3_board_bell(void);
 bool ff3_board_wait(uint32_t bell, uint64_t timeout_ms);
 void ff3_board_ring(void);
-bool ff3_board_is_asked(const struct ff3fs *fs, uint64_t ino);
+bool ff3_board_is_asked(uint64_t token);
 /* Its bytes have changed; how often they have. */
 void ff3_board_changed(const struct ff3fs *fs, uint64_t ino);
 uint32_t ff3_board_changes(const struct ff3fs *fs, uint64_t ino);
@@ -555,7 +558,7 @@ static inline bool ff3_gathering(const struct ff3_inode *inode)
 	return atomic_load_explicit(&inode->gather.len, memory_order_acquire) > 0;
 }
 /* After ff3_gather_flush_end with *ret_end > 0: metad knows of it, or never will. */
-void ff3_gather_told(struct ff3_inode *inode, uint64_t end);
+void ff3_gather_told(struct ff3_inode *inode);
 /* Makes metad know of what this process has gathered for ino: 1 if there was something. */
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino);
 /* The same after metad was asked for the attributes of ino: 1 if it has to be asked again. sent:

@@ -153,7 +153,7 @@ EXPORT int ff3fs_truncate(struct ff3fs *fs, uint64_t dir, const char *path, off_
 		return -EFBIG;
 	/* Buffered bytes come before the truncation. */
 	ff3_flush_all(fs);
-	ff3_board_settle_all();
+	ff3_board_settle_all(fs);
 	r = ff3_meta_call(fs, &call);
 	if (r == 0)
 		file_was_cut(fs, &rep.attr);

@@ -26,12 +26,12 @@ static void set_len(struct ff3_inode *inode, uint32_t len)
 
 	if (before == 0 && len > 0) {
 		atomic_fetch_add(&inode->fs->flusher.n_gathering, 1);
-		ff3_board_begin(inode->fs, inode->ino);
+		atomic_store(&g->token, ff3_board_begin(inode->fs, inode->ino));
 	}
 	atomic_store_explicit(&g->len, len, memory_order_release);
 	if (before > 0 && len == 0) {
 		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
-		ff3_board_end(inode->fs, inode->ino);
+		ff3_board_end(atomic_exchange(&g->token, 0));
 	}
 }
 
@@ -80,11 +80,12 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 		tell = end;
 	if (r < 0 || tell == 0)
 		return r;
-	if (ret_end) {
+	if (ret_end && atomic_load(&g->untold_token) == 0) {
 		*ret_end = end;
 		atomic_fetch_add(&inode->fs->flusher.n_untold, 1);
-		if (end > atomic_load(&g->untold_end))
-			atomic_store(&g->untold_end, end);
+		atomic_store(&g->untold_end, end);
+		/* Other processes see no bytes behind the end that metad knows: they wait until it is told. */
+		atomic_store(&g->untold_token, atomic_exchange(&g->token, 0));
 		return 0;
 	}
 	return ff3_inode_extend(inode, tell);
@@ -98,7 +99,7 @@ static int flush_locked(struct ff3_inode *inode, uint64_t *ret_end)
 	if (atomic_load_explicit(&inode->gather.len, memory_order_relaxed) > 0) {
 		r = send_gathered(inode, ret_end);
 		set_len(inode, 0);
-		if (!ret_end)
+		if (!ret_end || *ret_end == 0)
 			atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	}
 	return r;
@@ -188,6 +189,8 @@ int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, u
 		atomic_store_explicit(&inode->uncommitted, true, memory_order_release);
 		r = gather(inode, &c, len);
 	}
+	if (r == 0 && UNLIKELY(atomic_load(&g->token) == 0)) /* others would not hear of it */
+		r = flush_locked(inode, NULL);
 	pthread_mutex_unlock(&g->lock);
 	if (fresh && r == 0)
 		ff3_flusher_kick(inode->fs);
@@ -219,10 +222,10 @@ int ff3_gather_flush_end(struct ff3_inode *inode, uint64_t *ret_end)
 	return error < 0 ? error : r;
 }
 
-void ff3_gather_told(struct ff3_inode *inode, uint64_t end)
+void ff3_gather_told(struct ff3_inode *inode)
 {
-	/* A larger one is another fsync's. */
-	atomic_compare_exchange_strong(&inode->gather.untold_end, &end, 0);
+	atomic_store(&inode->gather.untold_end, 0);
+	ff3_board_end(atomic_exchange(&inode->gather.untold_token, 0));
 	atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	atomic_fetch_sub(&inode->fs->flusher.n_untold, 1);
 }
