@@ -3,10 +3,10 @@
  * lseek and gives back what it did not use. */
 #include "hook.h"
 
+#include <sys/mman.h>
+
 #include "raw.h"
 #include "shared_map.h"
-
-#include <sys/mman.h>
 
 #define RW_MAX 0x7ffff000ul /* as the kernel's: one call moves no more */
 
@@ -102,28 +102,27 @@ ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t off
 	return r;
 }
 
-/* What is mapped on this node must be in the cluster before it is in the mappings: another process
- * may have to load it. held: as shared_map_hold said before the write; if nothing was mapped then,
- * something may be now.
- *
- * A process that stores into shared memory may tell others of a write, and be killed: it keeps none back. */
-static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r, bool held)
+/* Into the cluster, then into mappings: who loads must find it. held, mark: as before the write. A process that
+ * stores into shared memory may tell others of a write, and be killed: it keeps none back. */
+static ssize_t written(struct ofd *o, const struct iovec *iov, int n, off_t at, ssize_t r, bool held,
+		       uint32_t mark)
 {
-	int flushed = 0;
+	bool met = held || shared_map_is_mapped(o->ino) || shared_map_mark(o->ino) != mark;
+	int e;
 
-	if (LIKELY(!held) && (r <= 0 || LIKELY(!map_n_writers && !shared_map_is_mapped(o->ino))))
+	if (!held && (r <= 0 || LIKELY(!map_n_writers && !met)))
 		return r;
-	if (r > 0)
-		flushed = CALL(flush, o->file);
-	if (flushed < 0)
-		r = flushed;
-	if (held || (r > 0 && shared_map_hold(o->ino)))
-		shared_map_release_written(iov, n, at, r > 0 ? (size_t)r : 0);
-	return r;
+	e = r > 0 ? CALL(flush, o->file) : 0;
+	if (held)
+		shared_map_release_written(iov, n, at, e < 0 || r < 0 ? 0 : (size_t)r);
+	else if (e == 0 && met)
+		e = shared_map_written_slow(o->ino, mark, iov, n, at, (size_t)r);
+	return e < 0 ? e : r;
 }
 
 static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, bool move)
 {
+	uint32_t mark = shared_map_mark(o->ino);
 	bool held = shared_map_hold(o->ino);
 	ssize_t r = held ? shared_map_send_held(0, 0) : 0;
 	off_t at = 0;
@@ -132,18 +131,19 @@ static ssize_t append(int fd, struct ofd *o, const struct iovec *iov, int n, boo
 		r = CALL(append, o->file, iov, n, &at);
 	if (r >= 0 && move)
 		RAW(lseek, fd, at + r, SEEK_SET);
-	return written(o, iov, n, at, r, held);
+	return written(o, iov, n, at, r, held, mark);
 }
 
 static ssize_t write_at(struct ofd *o, const struct iovec *iov, int n, size_t sum, off_t at)
 {
+	uint32_t mark = shared_map_mark(o->ino);
 	bool held = shared_map_hold(o->ino);
 	ssize_t r = held ? shared_map_send_held(at, sum) : 0;
 
 	if (r == 0)
 		r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, sum, at) :
 			     CALL(pwritev, o->file, iov, n, at);
-	return written(o, iov, n, at, r, held);
+	return written(o, iov, n, at, r, held, mark);
 }
 
 /* Under RLIMIT_FSIZE: the vector is cut to what may be written, of one buffer at most if all of it may

@@ -210,7 +210,8 @@ static int open_side(struct map_object *o, int fd)
 
 static void note(uint64_t ino, int by)
 {
-	atomic_fetch_add(&map_registry->mapped[map_slot(ino)], (uint32_t)by);
+	atomic_fetch_add(&map_registry->mapped[map_slot(ino)],
+			 by > 0 ? 1 : (1u << MAP_ENDED) - 1);
 	atomic_fetch_add(&map_registry->objects, (uint32_t)by);
 }
 
@@ -227,21 +228,23 @@ static bool still_named(int fd, const char *path)
 static int destroy_held(struct map_object *o)
 {
 	char path[PATH_MAX + 64];
-	bool writable = o->header->writable;
+	bool writable = o->header->writable, was_dead;
 	int r = map_object_send_held(o, 0, INT64_MAX);
 
 	if (r < 0 && r != -ENOENT && r != -ESTALE) /* but a file that is gone needs nothing */
 		return r;
-	o->header->dead = 1;
+	was_dead = atomic_exchange(&o->header->dead, 1);
+	if (!was_dead) { /* before its names go: who does not find it any more finds that it has ended */
+		note(o->ino, -1);
+		if (writable)
+			atomic_fetch_sub(&map_registry->writable[map_slot(o->ino)], 1);
+	}
 	if (o->named) {
 		name_of(o->ino, ".side", path);
 		RAW(unlinkat, AT_FDCWD, path, 0);
 		name_of(o->ino, "", path);
 		RAW(unlinkat, AT_FDCWD, path, 0); /* not cut: threads of a process that exits may touch it */
 	}
-	note(o->ino, -1);
-	if (writable)
-		atomic_fetch_sub(&map_registry->writable[map_slot(o->ino)], 1);
 	return 0;
 }
 

@@ -203,7 +203,10 @@ bool shared_map_hold_slow(uint64_t ino)
 			break;
 		let_go(); /* its last user was just going: there may be another object by now */
 	}
-	return true;
+	if (held)
+		return true;
+	map_leave();
+	return false;
 }
 
 int shared_map_send_held(off_t at, size_t n)

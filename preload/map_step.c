@@ -135,6 +135,50 @@ void map_object_written(struct map_object *o, const struct iovec *iov, int n, of
 	}
 }
 
+static int write_again(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
+{
+	struct ff3fs_file *file;
+	struct ff3fs *fs;
+	int r = core_fs(&fs);
+
+	if (r == 0) /* the caller's may append */
+		r = CALL(open_inode, fs, ino, O_RDWR, &file);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < n && done > 0 && r >= 0; i++) {
+		size_t len = MIN(iov[i].iov_len, done);
+
+		r = (int)MIN(CALL(pwrite, file, iov[i].iov_base, len, at), 0);
+		at += (off_t)len;
+		done -= len;
+	}
+	if (r == 0)
+		r = CALL(flush, file);
+	CALL(close, file);
+	return r;
+}
+
+int shared_map_written_slow(uint64_t ino, uint32_t mark, const struct iovec *iov, int n, off_t at,
+			    size_t done)
+{
+	for (;;) {
+		uint32_t now = shared_map_mark(ino);
+		int r;
+
+		if (shared_map_hold(ino)) {
+			shared_map_release_written(iov, n, at, done);
+			return 0;
+		}
+		if (now >> MAP_ENDED == mark >> MAP_ENDED &&
+		    shared_map_mark(ino) >> MAP_ENDED == mark >> MAP_ENDED)
+			return 0;
+		mark = shared_map_mark(ino);
+		r = write_again(ino, iov, n, at, done);
+		if (r < 0)
+			return r;
+	}
+}
+
 /* --- Changes made elsewhere ---------------------------------------------------------------- */
 
 /* Pages without stores get what the cluster has now. 1: a call has written meanwhile, once more. */

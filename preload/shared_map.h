@@ -9,9 +9,10 @@
 /* How many shared mappings may exist on this node, by inode: shared by all processes of the user.
  * A count may be too high, never too low. */
 #define MAP_SLOTS 4096
+#define MAP_ENDED 16
 struct map_registry {
 	_Atomic uint32_t objects; /* all of them */
-	_Atomic uint32_t mapped[MAP_SLOTS];
+	_Atomic uint32_t mapped[MAP_SLOTS]; /* how many have ended << MAP_ENDED | how many there are */
 	_Atomic uint32_t writable[MAP_SLOTS];
 };
 extern struct map_registry *map_registry; /* NULL: the client is not loaded */
@@ -28,12 +29,17 @@ static inline bool shared_map_any(void)
 
 	return UNLIKELY(r != NULL) && UNLIKELY(r->objects != 0);
 }
-static inline bool shared_map_is_mapped(uint64_t ino)
+/* Changes when one is made or ends. */
+static inline uint32_t shared_map_mark(uint64_t ino)
 {
 	struct map_registry *r = __atomic_load_n(&map_registry, __ATOMIC_RELAXED);
 
-	return UNLIKELY(r != NULL) &&
-	       UNLIKELY(atomic_load_explicit(&r->mapped[map_slot(ino)], memory_order_relaxed));
+	return UNLIKELY(r != NULL) ? atomic_load_explicit(&r->mapped[map_slot(ino)], memory_order_acquire) :
+				     0;
+}
+static inline bool shared_map_is_mapped(uint64_t ino)
+{
+	return UNLIKELY((shared_map_mark(ino) & ((1u << MAP_ENDED) - 1)) != 0);
 }
 static inline bool shared_map_is_writable(uint64_t ino)
 {
@@ -57,6 +63,10 @@ int shared_map_send_held(off_t at, size_t n);
 void shared_map_release(off_t size);
 /* So much of it was written, perhaps nothing. */
 void shared_map_release_written(const struct iovec *iov, int n, off_t at, size_t done);
+/* So much was written while nothing was held; mark: as it was before. What was mapped meanwhile gets it; if
+ * that has ended, and may have sent what was there before, it is written again. 0, or negative errno. */
+int shared_map_written_slow(uint64_t ino, uint32_t mark, const struct iovec *iov, int n, off_t at,
+			    size_t done);
 /* Makes the pages of these buffers present, so that the client needs not wait for them with its
  * locks held. */
 void shared_map_touch_slow(const struct iovec *iov, int n, bool write);
