@@ -235,9 +235,10 @@ unsigned aio_ctx_reserve(struct aio_ctx *c, unsigned n)
 	return n;
 }
 
+/* Only io_destroy waits for it. lock is held. */
 static void in_flight_less(struct aio_ctx *c, unsigned n)
 {
-	if (n > 0 && atomic_fetch_sub(&c->n_in_flight, n) == n)
+	if (n > 0 && atomic_fetch_sub(&c->n_in_flight, n) == n && c->dead)
 		wake_all(&c->n_in_flight);
 }
 
@@ -278,10 +279,11 @@ void aio_request_done(struct async_op *op, long result)
 		aio_notify_tell(notify);
 		aio_notify_unref(notify);
 	}
-	if (wake)
-		wake_all(&c->turn);
 	in_flight_less(c, 1);
 	pthread_mutex_unlock(&c->lock);
+	/* Afterwards: who wakes up wants the lock. The struct is never given back. */
+	if (wake)
+		wake_all(&c->turn);
 }
 
 #define SOME 32

@@ -154,13 +154,18 @@ static bool queue(struct async_op *op)
 
 static void send_queued(unsigned n)
 {
+	bool idle;
+
 	if (n == 0)
 		return;
 	CALL(batch_submit, q.batch);
 	pthread_mutex_lock(&q.lock);
+	idle = q.n_out <= 0;
 	q.n_out += n;
-	pthread_cond_signal(&q.wake);
 	pthread_mutex_unlock(&q.lock);
+	/* Afterwards: the reaper wants the lock. */
+	if (idle)
+		pthread_cond_signal(&q.wake);
 }
 
 void async_batch_submit(struct async_op *const *ops, unsigned n)

@@ -103,7 +103,8 @@ TESTS += \
 	tests/e2e-preload-tools.sh \
 	tests/e2e-preload-uring.sh
 check_PROGRAMS += tests/preload-aio
-tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preload_aio_many.c
+tests_preload_aio_SOURCES = tests/preload_aio.c tests/preload_aio.h tests/preload_aio_away.c \
+	tests/preload_aio_many.c
 tests_preload_aio_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_aio_LDADD = -lpthread -ldl
 check_PROGRAMS += tests/preload-posix-aio

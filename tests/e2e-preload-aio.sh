@@ -3,11 +3,17 @@
 # (preload_posix_aio.c): results and errors as on a local directory; thousands in flight, waiting
 # threads, the end of contexts; fio checks its data.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
-requires ff3fs-metad ff3fs-chunkd
+requires curl ff3fs-metad ff3fs-chunkd
 calls=$(find_built preload-aio) || die 'preload-aio is not built'
 export UNALIGNED=1
 
 start_cluster 3
+# For later; nothing else is in the cluster yet.
+on mkdir "$prefix/away" || die mkdir
+check 'files on three daemons' on "$calls" fill "$prefix/away" 60
+n_away=$(curl -sf "http://${chunkd_admin[3]}/v1/targets" | sed -n 's/.*"chunks": \([0-9]*\).*/\1/p')
+[ "$n_away" -gt 0 ] && [ "$n_away" -lt 60 ] || die "$n_away of 60 files are on daemon 3"
+
 for way in '' libaio; do
 	rm -rf "$tmp/local"
 	mkdir "$tmp/local"
@@ -35,6 +41,41 @@ tail -n 4 "$tmp/check.out" | grep -v ' = 0$' >"$tmp/got"
 equal 'a child and its parent' 'in the child: error 0, return 4
 child 0
 in the parent: error 0, return 4' "$(cat "$tmp/got")"
+
+# A daemon that is away keeps its own files' requests, and nobody else's.
+away() { # away WHAT GO COME: the daemon goes by the command GO and comes back by COME
+	local what=$1 go=$2 come=$3 line pid
+	shift 3
+	mkfifo "$tmp/in" "$tmp/out"
+	on env "$@" "$calls" away "$prefix/away" 60 "$n_away" <"$tmp/in" >"$tmp/out" 2>"$tmp/away.err" &
+	pid=$!
+	exec 7>"$tmp/in" 8<"$tmp/out"
+	read -r -t 60 line <&8
+	equal "$what: before" ready "$line"
+	$go
+	echo >&7
+	read -r -t 60 line <&8 || cat "$tmp/away.err"
+	equal "$what: other daemons' requests" others "$line"
+	$come
+	echo >&7
+	read -r -t 60 line <&8 || cat "$tmp/away.err"
+	equal "$what: its own, when it is back" all "$line"
+	exec 7>&- 8<&-
+	wait "$pid"
+	rm "$tmp/in" "$tmp/out"
+}
+# Mappings of other clusters on this machine are none of ours.
+mkdir "$tmp/maps"
+export FF3FS_MMAP_DIR=$tmp/maps
+stop() { kill -STOP "${chunkd_pid[3]}"; }
+go_on() { kill -CONT "${chunkd_pid[3]}"; }
+end() { kill_daemon "${chunkd_pid[3]}" KILL; }
+away 'a stopped daemon' stop go_on
+away 'a stopped daemon, not connected' stop go_on UNCONNECTED=1
+away 'writes to a stopped daemon' stop go_on WRITES=1
+check 'what they held' on "$calls" fill "$prefix/away" 60
+away 'a killed daemon' end 'start_chunkd 3'
+away 'writes to a killed daemon' end 'start_chunkd 3' WRITES=1
 
 command -v fio >/dev/null || { say 'no fio on this machine'; exit 0; }
 verified() { # verified WHAT OPTION…

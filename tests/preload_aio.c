@@ -377,6 +377,13 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		return 2;
 	dir = argv[2];
+	if (!strcmp(argv[1], "fill") || !strcmp(argv[1], "away")) {
+		if (argv[1][0] == 'f')
+			fill_files(atoi(argv[3]));
+		else
+			away(atoi(argv[3]), atoi(argv[4]));
+		return 0;
+	}
 	if (argc > 3) {
 		libaio = dlopen("libaio.so.1", RTLD_NOW | RTLD_GLOBAL);
 		if (!libaio)

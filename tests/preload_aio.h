@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@ void calls(void);
 void many(void);
 void threads(void);
 void ends(void);
+void fill_files(int n);
+void away(int files, int on_it);
 
 /* --- Both ways to call; results are negative errors ---------------------------------------- */
 

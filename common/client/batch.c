@@ -2,8 +2,10 @@
  *
  * Every operation is split into pieces as in chunk_read.c and chunk_write.c, with up to WINDOW of
  * them under way. A piece whose reply was read, by whichever thread, is pushed on a list by the
- * rpc callback; reaping takes it from there. What does not go smoothly (a lost connection, a hole,
- * the end of the file) is finished by the reaping thread in the ordinary, waiting way.
+ * rpc callback; reaping takes it from there. Pieces that would make others wait (a connection is to
+ * be made, or was lost) are sent by batch_slow.c. A hole and the end of the file are finished by
+ * the reaping thread in the ordinary, waiting way. Small reads that are submitted together leave
+ * together, one system call for each daemon.
  *
  * The ends of files that writes of one reaping moved are told to metad once per file.
  *
@@ -14,6 +16,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+
+/* Reads of at most this much that are queued together leave together. */
+#define GATHER_MAX (64u * 1024u)
 
 EXPORT int ff3fs_batch_new(struct ff3fs *fs, unsigned room, struct ff3fs_batch **ret)
 {
@@ -32,6 +37,7 @@ EXPORT int ff3fs_batch_new(struct ff3fs *fs, unsigned room, struct ff3fs_batch *
 	b->fs = fs;
 	b->room = room;
 	b->fork_epoch = fs->fork_epoch;
+	TAILQ_INIT(&b->slow);
 	b->queued.last = &b->queued.first;
 	b->done.last = &b->done.first;
 	b->settled.last = &b->settled.first;
@@ -42,29 +48,31 @@ EXPORT int ff3fs_batch_new(struct ff3fs *fs, unsigned room, struct ff3fs_batch *
 
 /* --- Pieces ---------------------------------------------------------------------------------- */
 
-/* Run by the thread that read the reply. */
-static void piece_arrived(struct ff3_rpc_call *call)
+void ff3_batch_piece_came(struct ff3_batch_piece *p)
 {
-	struct ff3_piece *piece = call->user;
-	struct ff3fs_batch *b = piece->owner;
-	struct ff3_batch_piece *p = (struct ff3_batch_piece *)piece;
+	struct ff3fs_batch *b = p->piece.owner;
 
+	ff3_slow_came(p);
+	atomic_store(&p->came, true);
 	p->next = atomic_load(&b->arrived);
 	while (!atomic_compare_exchange_weak(&b->arrived, &p->next, p))
 		;
 	ff3_rpc_interrupt(&b->interrupt);
 }
 
-/* One that has its place in calls, as well. */
+/* Run by the thread that read the reply. */
+static void piece_arrived(struct ff3_rpc_call *call)
+{
+	ff3_batch_piece_came(ff3_batch_piece_of(call));
+}
+
+/* The lock is held. */
 static struct ff3_batch_piece *piece_get(struct ff3fs_batch *b)
 {
-	struct ff3_batch_piece *p;
+	struct ff3_batch_piece *p = b->spare;
 
-	ff3_batch_lock(b);
-	p = b->spare;
 	if (p)
 		b->spare = p->next;
-	ff3_batch_unlock(b);
 	return p ? p : malloc(sizeof *p);
 }
 
@@ -75,14 +83,13 @@ static void piece_put(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 	b->spare = p;
 }
 
-/* The lock is held. */
+/* A place in calls for one more piece. The lock is held. */
 static int calls_make_room(struct ff3fs_batch *b)
 {
 	size_t size = MAX(b->size_calls * 2, (size_t)64);
 	struct ff3_rpc_call **calls;
 
-	/* Both threads may be starting a piece. */
-	if (b->n_calls + 2 <= b->size_calls)
+	if (b->n_pieces < b->size_calls)
 		return 0;
 	calls = realloc(b->calls, size * sizeof(*calls));
 	if (!calls)
@@ -92,22 +99,100 @@ static int calls_make_room(struct ff3fs_batch *b)
 	return 0;
 }
 
-/* After it was sent: the reaping thread looks at it from now on. */
-static void calls_add(struct ff3fs_batch *b, struct ff3_batch_piece *p)
+/* The lock is held. */
+void ff3_batch_calls_add(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 {
-	ff3_batch_lock(b);
 	p->slot = b->n_calls;
 	b->calls[b->n_calls++] = &p->piece.call;
-	ff3_batch_unlock(b);
 	atomic_store(&p->linked, true);
 }
 
-static void calls_remove(struct ff3fs_batch *b, struct ff3_batch_piece *p)
+void ff3_batch_calls_remove(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 {
 	struct ff3_rpc_call *last = b->calls[--b->n_calls];
 
 	b->calls[p->slot] = last;
 	ff3_batch_piece_of(last)->slot = p->slot;
+}
+
+/* --- Sending; without the lock ------------------------------------------------------------- */
+
+/* r: of starting it. */
+static void started(struct ff3fs_batch *b, struct ff3_batch_piece *p, int r)
+{
+	p->piece.started = r == 0;
+	p->piece.start_error = r;
+	if (r < 0) {
+		ff3_slow_came(p);
+		ff3_slow_put(p, r);
+		return;
+	}
+	ff3_batch_lock(b);
+	ff3_batch_calls_add(b, p);
+	ff3_batch_unlock(b);
+}
+
+/* Sends what gathered for one peer. */
+static void send_gathered(struct ff3fs_batch *b, struct ff3_gathered *g)
+{
+	struct ff3_rpc_call *calls[FF3_RPC_MANY];
+	int r;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		calls[i] = &g->pieces[i]->piece.call;
+		ff3_slow_sent(g->pieces[i]);
+	}
+	r = g->n == 1 ? ff3_rpc_start(g->peer->rpc, calls[0]) :
+			ff3_rpc_start_many(g->peer->rpc, calls, g->n);
+	for (unsigned i = 0; i < g->n; i++)
+		started(b, g->pieces[i], r);
+	g->n = 0;
+	g->peer = NULL;
+}
+
+static void send_all_gathered(struct ff3fs_batch *b, struct ff3_gathering *gathering)
+{
+	for (unsigned i = 0; i < FF3_GATHERED_PEERS; i++)
+		if (gathering->at[i].n > 0)
+			send_gathered(b, &gathering->at[i]);
+}
+
+static void gather(struct ff3fs_batch *b, struct ff3_gathering *gathering,
+		   struct ff3_batch_piece *p)
+{
+	struct ff3_peer *peer = p->piece.route.peer;
+	struct ff3_gathered *g = NULL;
+
+	for (unsigned i = 0; i < FF3_GATHERED_PEERS && !(g && g->peer == peer); i++)
+		if (gathering->at[i].peer == peer || (!g && !gathering->at[i].peer))
+			g = &gathering->at[i];
+	if (!g) {
+		g = &gathering->at[(uintptr_t)peer / sizeof *peer % FF3_GATHERED_PEERS];
+		send_gathered(b, g);
+	}
+	g->peer = peer;
+	g->pieces[g->n++] = p;
+	if (g->n == FF3_RPC_MANY)
+		send_gathered(b, g);
+}
+
+/* gathering: small reads may wait there; or NULL. */
+static void send_piece(struct ff3fs_batch *b, struct ff3_batch_piece *p,
+		       struct ff3_gathering *gathering)
+{
+	int r = ff3_piece_prepare(&p->piece);
+
+	if (r == 0 && ff3_slow_is_due(p->piece.route.peer))
+		r = -ENOTCONN;
+	if (r == 0 && gathering && !p->op->write && p->piece.length <= GATHER_MAX) {
+		gather(b, gathering, p);
+		return;
+	}
+	if (r == 0) {
+		ff3_slow_sent(p);
+		r = ff3_rpc_start(p->piece.route.peer->rpc, &p->piece.call);
+	}
+	started(b, p, r);
 }
 
 /* The data of a write piece: a copy, as in chunk_write.c. */
@@ -129,38 +214,32 @@ static int fill_write(struct ff3_batch_op *op, struct ff3_piece *p, uint64_t at)
 	return r;
 }
 
-/* Starts the piece of op at `at`. */
-static int start_piece(struct ff3fs_batch *b, struct ff3_batch_op *op, uint64_t at, uint32_t len)
+/* Makes p the piece of op at `at` and sends it. Negative: it is none. */
+static int start_piece(struct ff3fs_batch *b, struct ff3_batch_op *op, struct ff3_batch_piece *p,
+		       uint64_t at, uint32_t len, struct ff3_gathering *gathering)
 {
-	struct ff3_batch_piece *p = piece_get(b);
 	int r = 0;
 
-	if (!p)
-		return -ENOMEM;
+	p->op = op;
+	p->out = NULL;
+	p->since_ns = ff3_boottime_ns();
+	p->retry = (struct ff3_retry){ 0 };
+	p->cause = p->failed = 0;
+	atomic_store(&p->linked, false);
+	atomic_store(&p->came, false);
 	ff3_piece_init(&p->piece, op->file->inode,
 		       op->write ? FF3_OP_chunk_write : FF3_OP_chunk_read, at, len);
-	p->op = op;
-	atomic_store(&p->linked, false);
 	p->piece.owner = b;
+	p->piece.no_connect = true;
 	p->piece.call.done = piece_arrived;
+	p->piece.call.user = &p->piece;
 	if (op->write)
 		r = fill_write(op, &p->piece, at);
 	else
 		p->piece.one = (struct iovec){ (char *)op->iov.iov_base + (at - op->offset), len };
-	if (r < 0) {
-		ff3_batch_lock(b);
-		piece_put(b, p);
-		ff3_batch_unlock(b);
-		return r;
-	}
-	p->piece.call.user = &p->piece; /* before the start: after it, its reply may have come */
-	ff3_piece_start(&p->piece);
-	r = p->piece.start_error;
-	calls_add(b, p);
-	/* Never sent: it is finished like one that came back with an error. */
-	if (r < 0)
-		piece_arrived(&p->piece.call);
-	return 0;
+	if (r == 0)
+		send_piece(b, p, gathering);
+	return r;
 }
 
 /* --- Operations; the lock is held where it is not said ------------------------------------- */
@@ -182,8 +261,10 @@ static void op_less(struct ff3fs_batch *b, struct ff3_batch_op *op)
 
 /* Starts pieces of op while there is room, unless the other thread is at it: that one sees then that
  * there is. The lock is released meanwhile. Returns whether any was started. */
-static bool start_pieces(struct ff3fs_batch *b, struct ff3_batch_op *op)
+static bool start_pieces(struct ff3fs_batch *b, struct ff3_batch_op *op,
+			 struct ff3_gathering *gathering)
 {
+	struct ff3_batch_piece *p;
 	bool some = false;
 
 	if (op->starting)
@@ -195,14 +276,22 @@ static bool start_pieces(struct ff3fs_batch *b, struct ff3_batch_op *op)
 		uint32_t len = ff3_piece_span(op->file->inode, at, op->end - at);
 		int r = calls_make_room(b);
 
-		if (r == 0) {
+		p = r == 0 ? piece_get(b) : NULL;
+		if (p) {
 			op->at += len;
 			op->n_active++;
+			b->n_pieces++;
 			ff3_batch_unlock(b);
-			r = start_piece(b, op, at, len);
+			r = start_piece(b, op, p, at, len, gathering);
 			ff3_batch_lock(b);
-			op->n_active -= r < 0;
+			if (r < 0) {
+				piece_put(b, p);
+				b->n_pieces--;
+				op->n_active--;
+			}
 			some = true;
+		} else if (r == 0) {
+			r = -ENOMEM;
 		}
 		if (r < 0)
 			op_fail(op, r);
@@ -217,12 +306,13 @@ void ff3_batch_piece_over(struct ff3fs_batch *b, struct ff3_batch_op *op,
 			  struct ff3_batch_piece *p, int r)
 {
 	ff3_batch_lock(b);
-	calls_remove(b, p);
+	ff3_batch_calls_remove(b, p);
+	b->n_pieces--;
 	piece_put(b, p);
 	if (r < 0)
 		op_fail(op, r);
 	if (op->at < op->end)
-		start_pieces(b, op); /* it is not done yet: this piece is still counted */
+		start_pieces(b, op, NULL); /* it is not done yet: this piece is still counted */
 	op_less(b, op);
 	ff3_batch_unlock(b);
 }
@@ -340,28 +430,38 @@ EXPORT int ff3fs_batch_write(struct ff3fs_batch *batch, struct ff3fs_file *file,
 /* In a child: the pieces of the parent are sent anew when they are reaped. */
 static void after_fork(struct ff3fs_batch *b)
 {
+	struct ff3_batch_piece *p;
+
 	if (b->fork_epoch == b->fs->fork_epoch)
 		return;
 	b->fork_epoch = b->fs->fork_epoch;
 	pthread_mutex_init(&b->lock, NULL);
 	memset(&b->interrupt, 0, sizeof b->interrupt);
 	atomic_store(&b->arrived, NULL);
+	while ((p = TAILQ_FIRST(&b->slow))) {
+		TAILQ_REMOVE(&b->slow, p, slow_link);
+		ff3_batch_calls_add(b, p);
+	}
 	for (size_t i = 0; i < b->n_calls; i++) {
-		struct ff3_batch_piece *p = ff3_batch_piece_of(b->calls[i]);
-
+		p = ff3_batch_piece_of(b->calls[i]);
 		p->piece.started = false;
 		p->piece.start_error = -ECONNRESET;
 		p->piece.seq = 0;
 		p->piece.call.user = &p->piece;
-		piece_arrived(&p->piece.call);
+		p->failed = 0;
+		p->out = NULL;
+		ff3_batch_piece_came(p);
 	}
 }
 
 void ff3_batch_submit(struct ff3fs_batch *b)
 {
+	struct ff3_gathering gathering;
 	struct ff3_batch_op *op;
 	bool some = false;
 
+	for (unsigned i = 0; i < FF3_GATHERED_PEERS; i++)
+		gathering.at[i].n = 0, gathering.at[i].peer = NULL;
 	after_fork(b);
 	ff3_batch_lock(b);
 	while ((op = ff3_ops_take(&b->queued))) {
@@ -373,9 +473,10 @@ void ff3_batch_submit(struct ff3fs_batch *b)
 		else
 			start_read(op);
 		ff3_batch_lock(b);
-		some |= start_pieces(b, op) || op->n_active == 0;
+		some |= start_pieces(b, op, &gathering) || op->n_active == 0;
 	}
 	ff3_batch_unlock(b);
+	send_all_gathered(b, &gathering);
 	/* Whoever reaps shall look at their connections, too. */
 	if (some)
 		ff3_rpc_interrupt(&b->interrupt);

@@ -8,19 +8,30 @@
 /* How many calls are waited for at a time; looking at all of thousands would cost more. */
 #define WAIT_MAX 256u
 #define WAIT_SLICE_NS (10 * FF3_NSEC_PER_MSEC)
+/* How often, at least, calls that are too old are looked for, and how many are given up at a time. */
+#define AGE_STEP_NS FF3_NSEC_PER_SEC
+#define OLD_MAX 64u
 
 static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 {
-	struct ff3_retry retry = { 0 };
+	struct ff3_rpc_call *call = &p->piece.call;
 	struct ff3_batch_op *op = p->op;
 	int r;
 
 	/* The thread that sent it is about to say so. */
 	while (!atomic_load(&p->linked))
 		sched_yield();
-	/* From here on it is an ordinary piece; usually there is nothing to wait for. */
-	p->piece.call.done = NULL;
-	r = ff3_piece_wait(&p->piece, &retry);
+	/* The one that read its reply is about to let go of it. */
+	if (p->piece.started && !ff3_rpc_is_done(call))
+		ff3_rpc_wait(&call, 1, 0);
+	r = p->failed ? p->failed : ff3_piece_check(&p->piece);
+	if (r < 0 && !p->failed) {
+		ff3_batch_lock(b);
+		ff3_batch_calls_remove(b, p);
+		ff3_batch_unlock(b);
+		ff3_slow_put(p, r);
+		return;
+	}
 	if (r == 0 && op->write) {
 		r = ff3_write_done(&p->piece, &op->tell);
 	} else if (r < 0) {
@@ -171,8 +182,8 @@ static size_t some_calls(struct ff3fs_batch *b, struct ff3_rpc_call *ret[WAIT_MA
 }
 
 /* Waits for any reply, or for more to wait for, at most until deadline_ns; not for long at a time if only
- * some of the calls are looked at. Returns one of them. */
-static struct ff3_batch_piece *wait_some(struct ff3fs_batch *b, uint64_t deadline_ns)
+ * some of the calls are looked at. */
+static void wait_some(struct ff3fs_batch *b, uint64_t deadline_ns)
 {
 	struct ff3_rpc_call *calls[WAIT_MAX];
 	size_t all, n;
@@ -184,7 +195,48 @@ static struct ff3_batch_piece *wait_some(struct ff3fs_batch *b, uint64_t deadlin
 		deadline_ns = MIN(deadline_ns, ff3_boottime_ns() + WAIT_SLICE_NS);
 	if (!atomic_load(&b->arrived))
 		ff3_rpc_wait_interruptible(calls, n, deadline_ns, &b->interrupt);
-	return n ? ff3_batch_piece_of(calls[0]) : NULL;
+}
+
+static uint64_t age_step(const struct ff3fs_batch *b)
+{
+	return MIN(b->fs->timeout_ns / 4 + 1, AGE_STEP_NS);
+}
+
+/* Up to OLD_MAX of those that were sent so long ago that nobody would wait for them any more. */
+static unsigned old_calls(struct ff3fs_batch *b, uint64_t now, struct ff3_rpc_call *ret[OLD_MAX])
+{
+	unsigned n = 0;
+
+	ff3_batch_lock(b);
+	for (size_t i = 0; i < b->n_calls && n < OLD_MAX; i++) {
+		struct ff3_batch_piece *p = ff3_batch_piece_of(b->calls[i]);
+
+		if (now - MIN(p->since_ns, now) >= b->fs->timeout_ns && !atomic_load(&p->came))
+			ret[n++] = b->calls[i];
+	}
+	ff3_batch_unlock(b);
+	return n;
+}
+
+/* A daemon that hangs: its calls fail, while those to others go on. */
+static void give_up_old(struct ff3fs_batch *b, uint64_t now)
+{
+	struct ff3_rpc_call *calls[OLD_MAX];
+	unsigned n;
+
+	if (now - b->aged_ns < age_step(b))
+		return;
+	b->aged_ns = now;
+	n = old_calls(b, now, calls);
+	if (n > 0)
+		ff3_rpc_wait(calls, n, 1);
+	for (unsigned i = 0; i < n; i++) {
+		struct ff3_batch_piece *p = ff3_batch_piece_of(calls[i]);
+
+		/* Unless another thread ended it just now. */
+		if (!atomic_load(&p->came))
+			ff3_batch_piece_came(p);
+	}
 }
 
 static size_t n_under_way(struct ff3fs_batch *b)
@@ -192,7 +244,7 @@ static size_t n_under_way(struct ff3fs_batch *b)
 	size_t n;
 
 	ff3_batch_lock(b);
-	n = b->n_calls;
+	n = b->n_pieces;
 	ff3_batch_unlock(b);
 	return n;
 }
@@ -221,8 +273,7 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 {
 	FF3_ENTER();
 	uint64_t deadline = deadline_of(batch, timeout);
-	uint64_t progress = ff3_boottime_ns(), now;
-	struct ff3_batch_piece *one;
+	uint64_t now;
 	bool polled = false;
 	unsigned n = 0;
 
@@ -230,13 +281,9 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 		return -EINVAL;
 	ff3_batch_submit(batch);
 	for (;;) {
-		unsigned before = n;
-
 		take_arrived(batch);
 		n += hand_out(batch, ret + n, max - n);
 		now = ff3_boottime_ns();
-		if (n > before)
-			progress = now;
 		if ((n >= min && (n > 0 || polled)) || n_under_way(batch) == 0 ||
 		    (now >= deadline && polled))
 			return (int)n;
@@ -246,11 +293,8 @@ EXPORT int ff3fs_batch_reap(struct ff3fs_batch *batch, struct ff3fs_completion *
 			polled = true;
 			continue;
 		}
-		one = wait_some(batch, MIN(deadline, progress + batch->fs->timeout_ns));
-		/* A daemon that hangs: its calls are finished, and so fail, in the ordinary way. */
-		if (one && !atomic_load(&batch->arrived) &&
-		    ff3_boottime_ns() >= progress + batch->fs->timeout_ns)
-			piece_finish(batch, one);
+		give_up_old(batch, now);
+		wait_some(batch, MIN(deadline, now + age_step(batch)));
 	}
 }
 

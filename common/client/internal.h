@@ -30,6 +30,7 @@
 #include "../base/locks.h"
 #include "../net/rpc.h"
 #include "ff3fs.h"
+#include "slow.h"
 
 /* One request moves at most this much: the checksums of a piece are then computed while its data
  * are in the cache, and several pieces share the way. */
@@ -81,6 +82,7 @@ void ff3_users_after_fork(void);
 struct ff3_peer {
 	struct ff3_peer *next;
 	uint64_t target;
+	struct ff3_slow slow;
 	struct ff3_rpc_peer *rpc;
 	char address[];
 };
@@ -458,6 +460,7 @@ struct ff3_piece {
 	struct ff3_route route;
 	uint64_t routes_version;
 	int start_error;
+	bool no_connect; /* -ENOTCONN instead */
 	/* Results. */
 	uint32_t got; /* bytes read */
 	uint32_t chunk_size;
@@ -478,7 +481,9 @@ static inline uint32_t ff3_piece_span(const struct ff3_inode *inode, uint64_t of
 
 void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, uint64_t offset,
 		    uint32_t length);
-/* Sends it; an error is kept for ff3_piece_wait. */
+/* Makes its call ready to be started at p->route's peer. 0, or the error that is kept in start_error. */
+int ff3_piece_prepare(struct ff3_piece *p);
+/* Prepares and sends it; an error is kept for ff3_piece_wait. */
 void ff3_piece_start(struct ff3_piece *p);
 /* Looks at a call that is done. 0, or a negative code; ff3_piece_again tells whether sending it
  * again can help. */

@@ -1,8 +1,8 @@
 # The client core: the shim loads it, tools and programs link it.
 noinst_LTLIBRARIES += libff3client.la
 libff3client_la_SOURCES = \
-	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/batch.h \
-	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
+	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/batch.h %D%/slow.h \
+	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/batch_slow.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
 	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \

@@ -138,7 +138,7 @@ static void fill_write(struct ff3_piece *p)
 	p->call.n_payload = p->n_iov;
 }
 
-void ff3_piece_start(struct ff3_piece *p)
+int ff3_piece_prepare(struct ff3_piece *p)
 {
 	struct ff3fs *fs = p->inode->fs;
 	void (*done)(struct ff3_rpc_call *) = p->call.done;
@@ -147,9 +147,10 @@ void ff3_piece_start(struct ff3_piece *p)
 	p->routes_version = ff3_routes_version(fs);
 	p->start_error = ff3_route_find(fs, ff3_inode_chain(p->inode, p->index), &p->route);
 	if (p->start_error < 0)
-		return;
+		return p->start_error;
 	memset(&p->call, 0, sizeof p->call);
 	p->call.op = p->op;
+	p->call.no_connect = p->no_connect;
 	p->call.done = done;
 	p->call.user = p;
 	if (p->op == FF3_OP_chunk_read) {
@@ -159,6 +160,13 @@ void ff3_piece_start(struct ff3_piece *p)
 			p->seq = atomic_fetch_add(&fs->write_seq, 1) + 1;
 		fill_write(p);
 	}
+	return 0;
+}
+
+void ff3_piece_start(struct ff3_piece *p)
+{
+	if (UNLIKELY(ff3_piece_prepare(p) < 0))
+		return;
 	p->start_error = ff3_rpc_start(p->route.peer->rpc, &p->call);
 	p->started = p->start_error == 0;
 }

@@ -66,6 +66,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	r = p ? 0 : -ENOMEM;
 	if (r == 0) {
 		p->target = target;
+		ff3_slow_init(&p->slow);
 		memcpy(p->address, address.p, address.len);
 		r = ff3_rpc_peer_new(p->address, &identity, &options, &p->rpc);
 	}
@@ -223,6 +224,7 @@ void ff3_routes_done(struct ff3fs *fs)
 		struct ff3_peer *p = fs->peers;
 
 		fs->peers = p->next;
+		ff3_slow_done(&p->slow);
 		ff3_rpc_peer_free(p->rpc);
 		free(p);
 	}

@@ -8,6 +8,9 @@
 #include "addr.h"
 #include "rpc_priv.h"
 
+/* Calls of batches that share a connection although there are others. */
+#define TOGETHER 64u
+
 /* --- Peers --------------------------------------------------------------------------------- */
 
 static void init_locks(struct ff3_rpc_peer *peer)
@@ -316,8 +319,23 @@ static void wait_for_slot(struct ff3_rpc_peer *peer)
 	pthread_cond_timedwait(&peer->changed, &peer->lock, &ts);
 }
 
+/* For calls that are many together: one connection, while it has not too many, so that few have to be
+ * looked at for the replies. */
+static struct ff3_rpc_conn *common_one(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+				       const struct choice *c)
+{
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+
+		if (conn->state == FF3_CONN_UP && conn->user == user && conn->n_calls < TOGETHER)
+			return conn;
+	}
+	return c->idle ? c->idle : c->loaded;
+}
+
 /* A connection that was up a moment ago, with n_calls raised. */
-static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rpc_conn **ret)
+static int choose(struct ff3_rpc_peer *peer, const struct ff3_rpc_call *call,
+		  struct ff3_rpc_conn **ret)
 {
 	const struct ff3_rpc_user *user = ff3_rpc_as ? ff3_rpc_as : atomic_load(&peer->user);
 	struct ff3_rpc_conn *conn = NULL;
@@ -327,9 +345,11 @@ static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rp
 	while (!conn && r == 0) {
 		struct choice c = look(peer, user);
 
-		conn = c.idle;
-		if (!conn && c.empty) {
-			r = open_slot(peer, c.empty, user, deadline_ns);
+		conn = call->no_connect ? common_one(peer, user, &c) : c.idle;
+		if (call->no_connect) {
+			r = conn ? 0 : -ENOTCONN;
+		} else if (!conn && c.empty) {
+			r = open_slot(peer, c.empty, user, call->deadline_ns);
 			/* What cannot have one more connection shares those that are. */
 			if (r < 0 && (conn = look(peer, user).loaded))
 				r = 0;
@@ -349,7 +369,7 @@ static int choose(struct ff3_rpc_peer *peer, uint64_t deadline_ns, struct ff3_rp
 	return r;
 }
 
-/* --- Sending ------------------------------------------------------------------------------- */
+/* --- Starting ------------------------------------------------------------------------------ */
 
 static void append_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 {
@@ -361,6 +381,13 @@ static void append_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 		conn->first = call;
 	conn->last = call;
 	__atomic_store_n(&call->state, FF3_CALL_PENDING, __ATOMIC_RELAXED);
+}
+
+static void number_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
+{
+	call->conn = conn;
+	call->epoch = conn->epoch;
+	call->request_id = ++conn->next_id;
 }
 
 /* Sending call failed with r. True if the call is over; false if somebody else ends it. */
@@ -402,9 +429,7 @@ static int start_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 		pthread_mutex_unlock(&conn->send_lock);
 		return 1;
 	}
-	call->conn = conn;
-	call->epoch = conn->epoch;
-	call->request_id = ++conn->next_id;
+	number_call(conn, call);
 	conn->n_users++;
 	if (!call->one_way)
 		append_call(conn, call);
@@ -423,18 +448,90 @@ static int start_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 	return r;
 }
 
-int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
+static int send_many(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
 {
-	struct ff3_rpc_conn *conn = NULL;
+	bool begun = false;
+	int r = 0;
+
+	if (conn->link->send_many)
+		return conn->link->send_many(conn, calls, n);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = conn->link->send(conn, calls[i], &begun);
+	return r;
+}
+
+/* 1: the connection broke before. n_calls was raised for one of them. */
+static int start_many_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	struct ff3_rpc_call *done = NULL;
 	int r;
 
+	pthread_mutex_lock(&conn->send_lock);
+	pthread_mutex_lock(&conn->lock);
+	if (conn->state != FF3_CONN_UP) {
+		atomic_fetch_sub(&conn->n_calls, 1);
+		pthread_mutex_unlock(&conn->lock);
+		pthread_mutex_unlock(&conn->send_lock);
+		return 1;
+	}
+	atomic_fetch_add(&conn->n_calls, (unsigned)n - 1);
+	conn->n_users++;
+	for (size_t i = 0; i < n; i++) {
+		number_call(conn, calls[i]);
+		append_call(conn, calls[i]);
+	}
+	pthread_mutex_unlock(&conn->lock);
+
+	r = send_many(conn, calls, n);
+
+	pthread_mutex_lock(&conn->lock);
+	/* They end with the connection, as those do that were sent before. */
+	if (r < 0)
+		ff3_rpc_break(conn, r, &done);
+	ff3_rpc_leave_unlock(conn);
+	pthread_mutex_unlock(&conn->send_lock);
+	ff3_rpc_finish_calls(done);
+	return 0;
+}
+
+static void prepare_call(struct ff3_rpc_call *call)
+{
 	call->reply_len = call->payload_len = 0;
 	call->n_fds = 0;
 	call->waiter = NULL;
 	call->exposed = false;
 	call->state = FF3_CALL_NEW;
+}
+
+int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, size_t n)
+{
+	struct ff3_rpc_conn *conn = NULL;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		calls[i]->no_connect = true;
+		prepare_call(calls[i]);
+	}
 	do {
-		r = choose(peer, call->deadline_ns, &conn);
+		r = choose(peer, calls[0], &conn);
+		if (r == 0)
+			r = start_many_on(conn, calls, n);
+	} while (r == 1);
+	for (size_t i = 0; i < n && r < 0; i++) {
+		calls[i]->status = r;
+		calls[i]->state = FF3_CALL_DONE;
+	}
+	return r;
+}
+
+int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
+{
+	struct ff3_rpc_conn *conn = NULL;
+	int r;
+
+	prepare_call(call);
+	do {
+		r = choose(peer, call, &conn);
 		if (r == 0)
 			r = start_on(conn, call);
 	} while (r == 1);

@@ -93,6 +93,7 @@ void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
 struct ff3_rpc_call {
 	uint16_t op;
 	bool one_way;
+	bool no_connect; /* -ENOTCONN if no connection is there; it may be one with calls under way */
 	const void *body;
 	size_t body_len;
 	const struct iovec *payload; /* to send; may be NULL */
@@ -138,6 +139,12 @@ struct ff3_rpc_call {
  * is the same then). A one-way call is done when this returns. -EFAULT: body or payload cannot be
  * read. -ETIMEDOUT: call->deadline_ns passed, or a daemon took nothing for 30 s. */
 int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call);
+/* Starts up to FF3_RPC_MANY calls without payload, whose bodies are at most FF3_RPC_SMALL_BODY, by one
+ * system call on one connection, as with no_connect. 0: each of them is outstanding or done; else none is
+ * and all have the status that is returned. */
+int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, size_t n);
+#define FF3_RPC_MANY 32u
+#define FF3_RPC_SMALL_BODY 256u
 /* Waits for every call of calls[0..n) to be done, or until deadline_ns (CLOCK_BOOTTIME; 0: no
  * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
  * written to their memory any more. The calls may be on different peers. */
@@ -145,7 +152,7 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 /* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
  * callbacks which: no call is missed that another thread completes just now. */
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
-/* The same, until another thread interrupts it. Zero-initialise; one waits at a time. */
+/* The same, until another thread interrupts it, and with n = 0, too. Zero-initialise; one waits at a time. */
 struct ff3_rpc_interrupt {
 	_Atomic bool raised; /* stays so until the waiting thread clears it */
 	_Atomic bool asleep;

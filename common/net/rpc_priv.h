@@ -1,4 +1,4 @@
-/* The inside of rpc.h, shared by rpc.c (peers, sending), rpc_connect.c, rpc_recv.c, rpc_wait.c.
+/* The inside of rpc.h, shared by rpc.c (peers, calls), the links, rpc_connect.c, rpc_recv.c, rpc_wait.c.
  *
  * Connections are slots in their peer, reused and never freed before the peer, so that a pointer
  * to one is always valid. A slot's epoch is raised when its socket dies; calls remember theirs.
@@ -86,6 +86,9 @@ struct ff3_link_ops {
 	/* conn->send_lock held. Sends call, waiting until its deadline at most. *ret_begun: the
 	 * peer may have a part of it, so that a failure breaks the connection. */
 	int (*send)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
+	/* The same for several that ff3_rpc_start_many takes, at once; a failure breaks the connection.
+	 * NULL: they are sent one after the other. */
+	int (*send_many)(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);
 	/* By the reader, conn->lock held before and after: takes in what came, and leaves calls that
 	 * ended in *done. 1: some came; 0: nothing (wait: for FF3_RPC_RECV_TICK_NS); negative: the
 	 * connection broke (ff3_rpc_break was called). */

@@ -17,7 +17,6 @@
 #include "rpc_priv.h"
 
 #define SEND_IOV 64
-#define SMALL_BODY 256u
 
 /* --- Connecting ---------------------------------------------------------------------------- */
 
@@ -203,14 +202,26 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
  * kernel less than two. */
 static bool is_one_piece(const struct ff3_rpc_call *call)
 {
-	return call->n_payload == 0 && call->body_len <= SMALL_BODY;
+	return call->n_payload == 0 && call->body_len <= FF3_RPC_SMALL_BODY;
+}
+
+static void encode_header(uint8_t *to, const struct ff3_rpc_call *call, size_t payload_len)
+{
+	ff3_header_encode(to, &(struct ff3_header){
+				      .op = call->op,
+				      .flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
+				      .request_id = call->request_id,
+				      .body_len = (uint32_t)call->body_len,
+				      .payload_len = (uint32_t)payload_len,
+				      .body_crc = ff3_crc32c(0, call->body, call->body_len),
+			      });
 }
 
 static int send_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
 {
 	struct iovec few[SEND_IOV], *iov = few;
 	_cleanup_free_ struct iovec *many = NULL;
-	uint8_t frame[FF3_HEADER_SIZE + SMALL_BODY];
+	uint8_t frame[FF3_HEADER_SIZE + FF3_RPC_SMALL_BODY];
 	size_t payload_len = 0;
 	struct msghdr msg;
 
@@ -225,14 +236,7 @@ static int send_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool 
 	}
 	if (call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX)
 		return -E2BIG;
-	ff3_header_encode(frame, &(struct ff3_header){
-					 .op = call->op,
-					 .flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
-					 .request_id = call->request_id,
-					 .body_len = (uint32_t)call->body_len,
-					 .payload_len = (uint32_t)payload_len,
-					 .body_crc = ff3_crc32c(0, call->body, call->body_len),
-				 });
+	encode_header(frame, call, payload_len);
 	iov[0] = (struct iovec){ frame, FF3_HEADER_SIZE };
 	iov[1] = (struct iovec){ (void *)call->body, call->body_len };
 	msg = (struct msghdr){ .msg_iov = iov, .msg_iovlen = (size_t)call->n_payload + 2 };
@@ -246,11 +250,28 @@ static int send_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool 
 			call->deadline_ns, ret_begun);
 }
 
+static int send_calls(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	uint8_t frames[FF3_RPC_MANY * (FF3_HEADER_SIZE + FF3_RPC_SMALL_BODY)], *p = frames;
+	bool begun = false;
+	struct iovec iov;
+
+	for (size_t i = 0; i < n; i++) {
+		encode_header(p, calls[i], 0);
+		memcpy(p + FF3_HEADER_SIZE, calls[i]->body, calls[i]->body_len);
+		p += FF3_HEADER_SIZE + calls[i]->body_len;
+	}
+	iov = (struct iovec){ frames, (size_t)(p - frames) };
+	return send_all(conn, &(struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 }, iov.iov_len, 0,
+			&begun);
+}
+
 const struct ff3_link_ops ff3_link_tcp = {
 	.name = "tcp",
 	.kind = FF3_LINK_TCP,
 	.connect = connect_tcp,
 	.send = send_call,
+	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
 	.cut = cut,
 	.drop = drop,
@@ -262,6 +283,7 @@ const struct ff3_link_ops ff3_link_unix = {
 	.local = true,
 	.connect = connect_unix,
 	.send = send_call,
+	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
 	.cut = cut,
 	.drop = drop,

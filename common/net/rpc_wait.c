@@ -553,7 +553,7 @@ int ff3_rpc_wait_interruptible(struct ff3_rpc_call **calls, size_t n, uint64_t d
 	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns,
 			     .interrupt = interrupt };
 
-	return n > 0 ? wait_for(&wait, false) : 0;
+	return wait_for(&wait, false);
 }
 
 void ff3_rpc_poll(struct ff3_rpc_call **calls, size_t n)
