@@ -250,8 +250,22 @@ void aio_ctx_unreserve(struct aio_ctx *c, unsigned n)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void aio_request_buffered(struct aio_request *q)
+{
+	q->buffered = true;
+	atomic_fetch_add(&q->ctx->n_buffered, 1);
+}
+
+static void buffered_less(struct aio_request *q)
+{
+	if (q->buffered && atomic_fetch_sub(&q->ctx->n_buffered, 1) == 1)
+		wake_all(&q->ctx->n_buffered);
+	q->buffered = false;
+}
+
 void aio_request_free(struct aio_request *q)
 {
+	buffered_less(q);
 	if (q->notify)
 		aio_notify_unref(q->notify);
 	free(q);
@@ -279,6 +293,7 @@ void aio_request_done(struct async_op *op, long result)
 		aio_notify_tell(notify);
 		aio_notify_unref(notify);
 	}
+	buffered_less(q);
 	in_flight_less(c, 1);
 	pthread_mutex_unlock(&c->lock);
 	/* Afterwards: who wakes up wants the lock. The struct is never given back. */
@@ -485,6 +500,18 @@ static long gather(struct aio_ctx *c, struct io_event *events, long max)
 	return n > 0 ? n + MAX(r, 0l) : n < 0 ? n : r;
 }
 
+/* Buffered requests have ended when io_submit returns, in the kernel. Ours go on, beside each other and
+ * the program; but who asks for what is there, and would not wait, gets them all. False: a signal. */
+static bool await_buffered(struct aio_ctx *c)
+{
+	unsigned n;
+
+	while ((n = atomic_load(&c->n_buffered)) > 0 && !c->dead)
+		if (sleep_on(&c->n_buffered, n, FOREVER) == -EINTR)
+			return false;
+	return true;
+}
+
 long aio_ctx_getevents(struct aio_ctx *c, long n, long min, long max, struct io_event *events,
 		       int64_t until_ns, const struct aio_sigset *sigset)
 {
@@ -493,6 +520,8 @@ long aio_ctx_getevents(struct aio_ctx *c, long n, long min, long max, struct io_
 
 	if (min < 0 || min > max)
 		return -EINVAL;
+	if (min == 0 && n < max && !await_buffered(c))
+		return n > 0 ? n : -EINTR;
 	for (;;) {
 		uint32_t seen = atomic_load(&c->turn);
 

@@ -15,6 +15,7 @@ struct aio_ctx {
 	_Atomic uint32_t turn;        /* a futex: moves when there is something new to look at */
 	_Atomic long n_waited_for;    /* events that calls wait for in the kernel that know nothing of us */
 	_Atomic unsigned n_in_flight; /* ours that did not end; a futex for io_destroy */
+	_Atomic unsigned n_buffered;  /* of them, those that the kernel would have ended in io_submit; a futex */
 
 	pthread_mutex_t lock; /* of the rest */
 	struct aio_request *first, **last; /* ended, not reaped */
@@ -36,6 +37,7 @@ struct aio_request {
 	struct aio_request *next;
 	struct aio_ctx *ctx;
 	struct aio_notify *notify; /* or NULL */
+	bool buffered;             /* counted in ctx->n_buffered */
 	struct io_event event;
 	struct iovec iov[];
 };
@@ -57,6 +59,8 @@ bool aio_ctx_remove(struct aio_ctx *ctx);
 /* Room for n requests that will be submitted: how many there are, up to n. */
 unsigned aio_ctx_reserve(struct aio_ctx *ctx, unsigned n);
 void aio_ctx_unreserve(struct aio_ctx *ctx, unsigned n);
+/* A request that will be submitted, on a file without O_DIRECT. */
+void aio_request_buffered(struct aio_request *request);
 /* async_op.done of a request. */
 void aio_request_done(struct async_op *op, long result);
 void aio_request_free(struct aio_request *request);

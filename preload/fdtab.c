@@ -359,6 +359,7 @@ bool fdtab_is_internal(int fd)
 
 static int next_slot(int first, int last, bool ours)
 {
+	first = MAX(first, 0); /* close(-5000) comes here, too */
 	for (int page = first / FDTAB_PAGE; page < N_PAGES && page <= last / FDTAB_PAGE; page++) {
 		_Atomic uintptr_t *p = atomic_load_explicit(&pages[page], memory_order_acquire);
 		int fd = MAX(first, page * FDTAB_PAGE);

@@ -193,6 +193,8 @@ static int prepare(struct aio_ctx *c, struct iocb *user, struct ofd *o, struct l
 		aio_request_free(q);
 		return r;
 	}
+	if (!(o->flags & O_DIRECT) && (q->op.kind == ASYNC_READ || q->op.kind == ASYNC_WRITE))
+		aio_request_buffered(q);
 	*ret = q;
 	return 0;
 }

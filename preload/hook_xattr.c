@@ -2,6 +2,7 @@
 #include "hook.h"
 
 #include "raw.h"
+#include "syscalls.h"
 
 #define XATTR_NAME_LEN 255
 #define XATTR_VALUE_MAX 65536
@@ -190,6 +191,76 @@ int hook_lremovexattr(const char *path, const char *name)
 int hook_fremovexattr(int fd, const char *name)
 {
 	BY_FD(REAL(fremovexattr)(fd, name), REMOVE, name, NULL, 0, 0);
+}
+
+/* --- By a directory's descriptor: newer system calls ---------------------------------------- */
+
+/* The kernel's struct xattr_args. */
+struct arguments {
+	uint64_t value;
+	uint32_t size, flags;
+};
+
+static long at(int dirfd, const char *path, int flags, const struct request *q)
+{
+	bool nofollow = flags & AT_SYMLINK_NOFOLLOW, empty = !path || !*path;
+	unsigned wf = nofollow ? WHERE_NOFOLLOW : 0;
+	_cleanup_ofd_ struct ofd *o = NULL;
+	struct where w;
+	int r;
+
+	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return hook_result(-EINVAL);
+	if ((flags & AT_EMPTY_PATH) && empty && dirfd >= 0) {
+		r = fdtab_get(dirfd, &o);
+		return by_fd(r == 0 ? -EBADF : r, o, q);
+	}
+	if (flags & AT_EMPTY_PATH)
+		wf |= WHERE_EMPTY;
+	r = where_init(&w, dirfd, path, wf);
+	if (r == 0) { /* only links may lead here */
+		errno = ENOENT;
+		r = where_through_links(&w, dirfd, path, wf);
+	}
+	return by_path(&w, r == 0 ? -ENOENT : r, q, nofollow);
+}
+
+/* getxattrat and setxattrat with their structure of arguments. */
+static long at_with(int what, const long a[6])
+{
+	struct arguments args;
+
+	if ((size_t)a[5] < sizeof args)
+		return hook_result(-EINVAL);
+	if (!memory_copy_in(&args, (const void *)a[4], sizeof args))
+		return hook_result(-EFAULT);
+	if (what == GET && args.flags)
+		return hook_result(-EINVAL);
+	return at((int)a[0], (const char *)a[1], (int)a[2],
+		  &(struct request){ what, (const char *)a[3], (void *)(uintptr_t)args.value, args.size,
+				     (int)args.flags });
+}
+
+long xattr_get_at(const long a[6])
+{
+	return at_with(GET, a);
+}
+
+long xattr_set_at(const long a[6])
+{
+	return at_with(SET, a);
+}
+
+long xattr_list_at(const long a[6])
+{
+	return at((int)a[0], (const char *)a[1], (int)a[2],
+		  &(struct request){ LIST, NULL, (void *)a[3], (size_t)a[4], 0 });
+}
+
+long xattr_remove_at(const long a[6])
+{
+	return at((int)a[0], (const char *)a[1], (int)a[2],
+		  &(struct request){ REMOVE, (const char *)a[3], NULL, 0, 0 });
 }
 
 DEFINE_ALIASES(xattr)

@@ -7,7 +7,8 @@
  * memory allocators call it; L, at its first call. From this table come the declarations, the
  * exports, the pointers and the lookups (hook.h), and the list that tests/lint-needed.sh compares
  * the library with. A new hook is a row here, its function, a row in calls.h (what it does, for the
- * manual page: without it init.c does not compile), and a call in one of the programs tests/preload-*.
+ * manual page: without it init.c does not compile), and a call in one of the programs tests/preload-*
+ * (tests/lint-calls.sh).
  *
  * Deliberately not here: clone (a wrapper cannot return twice on one stack), exit, signal calls; the
  * stdio calls of bytes other than those that make a stream (a stream of ours calls back); poll, select and

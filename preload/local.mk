@@ -120,7 +120,7 @@ tests_preload_syscalls_SOURCES = tests/preload_syscalls.c
 tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 # Written for one processor: the script builds it where that is.
 EXTRA_DIST += tests/preload_dispatch.c
-TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh
+TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh tests/lint-calls.sh
 EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py tests/wal_writers.py
 check_PROGRAMS += tests/preload-map
 tests_preload_map_SOURCES = tests/preload_map.c tests/preload_show.h
@@ -146,10 +146,13 @@ posix_sources = \
 	tests/posix_dirs.c \
 	tests/posix_fds.c \
 	tests/posix_fork.c \
+	tests/posix_names.c \
+	tests/posix_numbers.c \
 	tests/posix_open.c \
 	tests/posix_paths.c \
 	tests/posix_perm.c \
 	tests/posix_pointers.c \
+	tests/posix_procs.c \
 	tests/posix_rw.c \
 	tests/posix_stdio.c \
 	tests/posix_wide.c
@@ -159,7 +162,7 @@ tests_preload_posix_syscall_SOURCES = $(posix_sources)
 tests_preload_posix_syscall_CFLAGS = $(AM_CFLAGS) -O1 -w -DVIA_SYSCALL
 check_PROGRAMS += tests/preload-uring
 tests_preload_uring_SOURCES = tests/preload_uring.c tests/preload_uring.h tests/preload_uring_links.c \
-	tests/preload_uring_many.c tests/preload_uring_ring.c
+	tests/preload_uring_many.c tests/preload_uring_names.c tests/preload_uring_ring.c
 tests_preload_uring_CFLAGS = $(AM_CFLAGS) -w
 tests_preload_uring_LDADD = $(URING_LIBS) -lpthread
 # With liburing in the program itself, where only full mode finds it.

@@ -29,6 +29,11 @@ long syscall_serve(long number, const long a[6]);
 unsigned syscall_arguments(long number);
 const char *syscall_name(long number);
 
+/* hook_xattr.c */
+long xattr_get_at(const long a[6]);
+long xattr_set_at(const long a[6]);
+long xattr_list_at(const long a[6]);
+long xattr_remove_at(const long a[6]);
 /* openat2.c */
 long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
 
@@ -184,10 +189,10 @@ long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
 	S(inotify_add_watch, PATH(1), hook_inotify_add_watch(INT(0), STR(1), (uint32_t)a[2]))      \
 	S(fanotify_mark, AT(3), REFUSE(EOPNOTSUPP))                                                \
 	S(name_to_handle_at, AT(0), REFUSE(EOPNOTSUPP))                                            \
-	S(setxattrat, AT(0), REFUSE(EOPNOTSUPP))                                                   \
-	S(getxattrat, AT(0), REFUSE(EOPNOTSUPP))                                                   \
-	S(listxattrat, AT(0), REFUSE(EOPNOTSUPP))                                                  \
-	S(removexattrat, AT(0), REFUSE(EOPNOTSUPP))                                                \
+	S(setxattrat, AT(0), xattr_set_at(a))                                                      \
+	S(getxattrat, AT(0), xattr_get_at(a))                                                      \
+	S(listxattrat, AT(0), xattr_list_at(a))                                                    \
+	S(removexattrat, AT(0), xattr_remove_at(a))                                                \
 	S(file_getattr, AT(0), REFUSE(EOPNOTSUPP))                                                 \
 	S(file_setattr, AT(0), REFUSE(EOPNOTSUPP))
 

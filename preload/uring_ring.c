@@ -414,6 +414,8 @@ long uring_setup(unsigned entries, struct io_uring_params *user)
 	flags = uring_setup_flags(asked);
 	if (flags < 0)
 		return flags;
+	if ((asked & IORING_SETUP_SQ_AFF) && (long)p.sq_thread_cpu >= sysconf(_SC_NPROCESSORS_CONF))
+		return -EINVAL; /* the thread would have no processor */
 	p.flags = (uint32_t)flags;
 	fd = setup_seen(entries, &p, asked);
 	p.flags = asked;

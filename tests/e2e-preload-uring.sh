@@ -26,6 +26,7 @@ same() {
 	say "ok: $what, $part: $(wc -l <"$tmp/got") lines"
 }
 
+same 'each function' liburing names "$uring"
 for how in liburing raw; do
 	for part in operations links many; do same "$how" "$how" "$part" "$uring"; done
 	equal "$how, IOPOLL" "IOPOLL: 2000 blocks

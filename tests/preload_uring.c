@@ -296,6 +296,8 @@ int main(int argc, char **argv)
 		operations();
 	else if (strcmp(argv[2], "links") == 0)
 		links();
+	else if (strcmp(argv[2], "names") == 0)
+		by_name();
 	else if (strcmp(argv[2], "polled") == 0)
 		polled();
 	else if (strcmp(argv[2], "errno") == 0)

@@ -47,6 +47,7 @@ void results(struct io_uring *ring, const char *what, unsigned n);
 int result(struct io_uring *ring);
 const char *errno_name(int r);
 
+void by_name(void);
 void links(void);
 void many(void);
 void polled(void);
