@@ -37,13 +37,6 @@ for max in 1G 64K; do
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 
-for try in 1 2 3 4; do # two chunks are on two daemons every other time
-	on timeout 60 "$map" met "$prefix/m" "${chunkd_pid[1]}" "${chunkd_pid[2]}" >"$tmp/met" 2>&1
-	met=$?
-	[ $met -eq 77 ] || break
-done
-equal "a write, and a mapping made and unmade meanwhile ($(tail -n 1 "$tmp/met"))" 0 $met
-
 # Allocators that call mmap and madvise at any time, or stand in front of libc's mmap.
 for allocator in libjemalloc.so.2 libtcmalloc_minimal.so.4; do
 	[ -z "$sanitizer_runtime" ] && ldconfig -p | grep -q "$allocator" || continue

@@ -1,8 +1,7 @@
 /* Mappings, in the directory of argument 2. "calls" prints what it saw, and the same must come from a local
  * directory; the others check themselves: "forks", "threads", "talk" (two unrelated processes in a
  * shared mapping, one of them killed), "left FILE" (stores and is killed), "build MIB STRIDE" and "large TYPE STRIDE"
- * (a large file), "wait" (touches a page and says what came of it), "met PID PID" (daemons, to be stopped). It is
- * long because it is a list of cases. */
+ * (a large file), "wait" (touches a page and says what came of it). */
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -443,60 +442,6 @@ static int found(void)
 	return 0;
 }
 
-/* --- met ----------------------------------------------------------------------------------- */
-
-/* "met": two chunks are written by one call, which a daemon holds up at the second; the first is there, is
- * mapped, stored over and unmapped before the call returns. Which of the two wins is anybody's choice, but the
- * call's bytes may be those that the mapping had overtaken: so it writes them again. */
-enum { CHUNK = 1 << 20 };
-
-static void wait_for(int fd, off_t at, char want)
-{
-	for (char c = 0; c != want; usleep(1000))
-		CHECK(pread(fd, &c, 1, at) == 1);
-}
-
-static int met(const char *first, const char *second)
-{
-	pid_t daemons[2] = { atoi(first), atoi(second) }, writer;
-	int fd = make("met", 2 * CHUNK), status, open_one = -1;
-	char *new = memset(malloc(2 * CHUNK), 'n', 2 * CHUNK), *m, c;
-
-	CHECK(fsync(fd) == 0);
-	for (int stopped = 0; stopped < 2 && open_one < 0; stopped++) {
-		/* which chunk is on which daemon? the one that can be read while the other is stopped */
-		pid_t reader;
-
-		kill(daemons[stopped], SIGSTOP);
-		reader = fork();
-		if (reader == 0) {
-			alarm(2);
-			_exit(pread(fd, &c, 1, 5) == 1 ? 0 : 1);
-		}
-		status = in_child(reader);
-		if (status == 0)
-			open_one = stopped;
-		else
-			kill(daemons[stopped], SIGCONT);
-	}
-	if (open_one < 0)
-		return 77;
-	writer = fork();
-	if (writer == 0)
-		_exit(pwrite(fd, new, 2 * CHUNK, 0) == 2 * CHUNK ? 0 : 1);
-	wait_for(fd, 5, 'n');
-	m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(m != MAP_FAILED && m[5] == 'n');
-	m[5] = 'm';
-	CHECK(munmap(m, 4096) == 0);
-	CHECK(waitpid(writer, &status, WNOHANG) == 0); /* it is in its call yet */
-	CHECK(pread(fd, &c, 1, 5) == 1 && c == 'm');
-	kill(daemons[open_one], SIGCONT);
-	CHECK(in_child(writer) == 0);
-	CHECK(pread(fd, &c, 1, 5) == 1 && c == 'n');
-	return 0;
-}
-
 /* --- A large file -------------------------------------------------------------------------- */
 
 /* Each page that was written begins with its number; the others are zeros. */
@@ -604,8 +549,6 @@ int main(int argc, char **argv)
 		return left();
 	if (!strcmp(what, "found"))
 		return found();
-	if (!strcmp(what, "met"))
-		return met(argv[3], argv[4]);
 	if (!strcmp(what, "wait"))
 		return waiting();
 	if (!strcmp(what, "large"))
