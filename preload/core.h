@@ -11,6 +11,7 @@
 /* C(return type, name without ff3fs_, parameters) */
 #define CORE_FUNCTIONS(C)                                                                          \
 	C(int, api_version, (void))                                                                \
+	C(int, inside, (void))                                                                     \
 	C(int, new, (const char *, struct ff3fs **))                                               \
 	C(const char *, mount_dir, (const struct ff3fs *))                                         \
 	C(const char *, conf_error, (void))                                                        \

@@ -1,7 +1,7 @@
 /* Purpose: descriptor → open file description, for every descriptor of the process.
  *
- * A slot is one word: UNKNOWN (nobody looked yet, or closed), NATIVE, INTERNAL (a descriptor of the
- * client core), or a struct ofd. Hooks that make descriptors set it, close empties it, and an
+ * A slot is one word: UNKNOWN (nobody looked yet, or closed), NATIVE, CLOSING (ours, between its close
+ * here and the kernel's), INTERNAL (a descriptor of the client core), or a struct ofd. Hooks that make descriptors set it, close empties it, and an
  * UNKNOWN one is looked at once (placeholder.c), which is how files inherited over exec and fork are
  * taken up. A descriptor made by a call we do not see is UNKNOWN, because its number was closed
  * before; one that replaced ours unseen stays a placeholder's and fails closed.
@@ -9,7 +9,8 @@
  * Threads: no lock on any path to a native descriptor. Descriptions live in memory that is never
  * given back, so that a reader may look at one whose last reference is just going: it takes a
  * reference unless there are none left, and then looks whether the slot still names it.
- * `free_lock` guards the free list; nothing is called with it held.
+ * `free_lock` guards the free list; nothing is called with it held. Who takes a file up may be late: the
+ * number may be another file's by then, so its slot changes only from UNKNOWN, and is looked at once more.
  * Fork: a child inherits table and references. Descriptions that other threads of the parent were
  * using keep those references for ever. Between vfork and exec the table belongs to the parent:
  * the hooks that change it look whether they are in such a child (init.h).
@@ -17,6 +18,7 @@
  * holder never runs user code with signals... blocked, which free_lock's users arrange. */
 #include "fdtab.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -44,9 +46,7 @@ static _Atomic int free_lock;
 
 static void lock_free_list(uint64_t *saved)
 {
-	uint64_t all = RAW_ALL_SIGNALS;
-
-	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
+	raw_block_signals(saved);
 	while (atomic_exchange_explicit(&free_lock, 1, memory_order_acquire))
 		RAW(sched_yield);
 }
@@ -61,6 +61,9 @@ void fdtab_after_fork(void)
 {
 	free_lock = 0; /* its holder, if another thread, does not exist here; the list is whole:
 			* it changes by single stores */
+	for (int i = 0; i < N_PAGES; i++) /* nor do those who were closing something */
+		for (int k = 0; pages[i] && k < FDTAB_PAGE; k++)
+			fdtab_closed(i * FDTAB_PAGE + k);
 }
 
 static struct ofd *new_slab(void)
@@ -250,19 +253,56 @@ int fdtab_take(int fd, struct ofd **ret)
 	if (!slot)
 		return 0;
 	old = atomic_load_explicit(slot, memory_order_relaxed);
-	if (old == SLOT_UNKNOWN)
-		return 0;
-	if (old > SLOT_NATIVE && init_is_vfork_child())
-		return 0;
-	old = atomic_exchange_explicit(slot, SLOT_UNKNOWN, memory_order_acq_rel);
+	do {
+		if (old == SLOT_UNKNOWN || old == SLOT_CLOSING)
+			return 0;
+		if (old > SLOT_NATIVE && init_is_vfork_child())
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(slot, &old,
+							old > SLOT_INTERNAL ? SLOT_CLOSING : SLOT_UNKNOWN,
+							memory_order_acq_rel, memory_order_relaxed));
 	if (old <= SLOT_INTERNAL)
 		return 0;
 	*ret = (struct ofd *)old;
 	return 1;
 }
 
-/* Takes an inherited file up. */
-static int adopt(int fd, const struct placeholder *p, struct ofd **ret)
+void fdtab_closed(int fd)
+{
+	_Atomic uintptr_t *slot = slot_of(fd, false);
+	uintptr_t closing = SLOT_CLOSING;
+
+	if (slot)
+		atomic_compare_exchange_strong_explicit(slot, &closing, SLOT_UNKNOWN, memory_order_release,
+							memory_order_relaxed);
+}
+
+/* Puts what was taken up into its slot, unless another thread did, or closed it, or has given the number to
+ * another file since we looked at it: false. */
+static bool install(int fd, _Atomic uintptr_t *slot, struct ofd *o, const struct placeholder *p)
+{
+	uintptr_t word = SLOT_UNKNOWN;
+	struct placeholder now;
+
+	uring_fd_closed(fd);
+	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&o->slots, 1, memory_order_relaxed);
+	if (atomic_compare_exchange_strong_explicit(slot, &word, (uintptr_t)o, memory_order_acq_rel,
+						    memory_order_relaxed)) {
+		if (placeholder_probe(fd, &now) > 0 && now.ino == p->ino &&
+		    now.generation == p->generation && now.flags == p->flags)
+			return true;
+		word = (uintptr_t)o;
+		if (!atomic_compare_exchange_strong_explicit(slot, &word, SLOT_UNKNOWN, memory_order_acq_rel,
+							     memory_order_relaxed))
+			return false; /* who replaced it has closed it */
+	}
+	ofd_close(o);
+	return false;
+}
+
+/* Takes an inherited file up. 2: look again. */
+static int adopt(int fd, _Atomic uintptr_t *slot, const struct placeholder *p, struct ofd **ret)
 {
 	struct placeholder now = *p;
 	struct ff3fs_file *file = NULL;
@@ -289,7 +329,12 @@ static int adopt(int fd, const struct placeholder *p, struct ofd **ret)
 			CALL(close, file);
 		return -ENOMEM;
 	}
-	fdtab_set(fd, o);
+	if (slot && !install(fd, slot, o, p)) {
+		ofd_unref(o);
+		return 2;
+	}
+	if ((unsigned)fd <= 2)
+		stdio_refresh(fd);
 	*ret = o;
 	return 1;
 }
@@ -305,7 +350,7 @@ static int probe(int fd, _Atomic uintptr_t *slot, struct ofd **ret)
 	if (r > 0 && init_is_vfork_child())
 		return 0; /* it can be copied, moved and closed; reading fails */
 	if (r > 0)
-		return adopt(fd, &p, ret);
+		return adopt(fd, slot, &p, ret);
 	/* A vfork child's number is its own, the table is its parent's. */
 	if (slot && !init_is_vfork_child())
 		atomic_compare_exchange_strong_explicit(slot, &unknown, SLOT_NATIVE,
@@ -318,6 +363,7 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 {
 	_Atomic uintptr_t *slot;
 	uintptr_t word;
+	int r;
 
 	if (fd < 0 || !init_active())
 		return 0;
@@ -327,8 +373,14 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 		word = slot ? atomic_load_explicit(slot, memory_order_acquire) : SLOT_UNKNOWN;
 		if (word == SLOT_NATIVE || word == SLOT_INTERNAL)
 			return 0;
-		if (word == SLOT_UNKNOWN)
-			return probe(fd, slot, ret);
+		if (word == SLOT_CLOSING)
+			return -EBADF;
+		if (word == SLOT_UNKNOWN) {
+			r = probe(fd, slot, ret);
+			if (r == 2)
+				continue;
+			return r;
+		}
 		if (!ofd_ref_unless_gone((struct ofd *)word))
 			continue;
 		if (atomic_load_explicit(slot, memory_order_acquire) == word) {
@@ -345,7 +397,8 @@ bool fdtab_is_ours(int fd)
 	uintptr_t word = slot ? atomic_load_explicit(slot, memory_order_relaxed) : SLOT_UNKNOWN;
 	struct placeholder p;
 
-	if (fd < 0 || !init_active() || word == SLOT_NATIVE || word == SLOT_INTERNAL)
+	if (fd < 0 || !init_active() || word == SLOT_NATIVE || word == SLOT_CLOSING ||
+	    word == SLOT_INTERNAL)
 		return false;
 	return word != SLOT_UNKNOWN || placeholder_probe(fd, &p) > 0;
 }
@@ -355,6 +408,23 @@ bool fdtab_is_internal(int fd)
 	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
 
 	return slot && atomic_load_explicit(slot, memory_order_relaxed) == SLOT_INTERNAL;
+}
+
+void fdtab_cancel_point(int fd)
+{
+	_Atomic uintptr_t *slot = fd < 0 ? NULL : slot_of(fd, false);
+
+	if (slot && atomic_load_explicit(slot, memory_order_relaxed) > SLOT_INTERNAL)
+		pthread_testcancel();
+}
+
+int fdtab_get_for_io(int fd, struct ofd **ret)
+{
+	int r;
+
+	fdtab_cancel_point(fd);
+	r = fdtab_get(fd, ret);
+	return UNLIKELY(r > 0) && core.inside() ? -EDEADLK : r;
 }
 
 static int next_slot(int first, int last, bool ours)

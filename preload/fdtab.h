@@ -42,7 +42,8 @@ static inline bool ofd_writes(const struct ofd *o)
 
 #define SLOT_UNKNOWN ((uintptr_t)0)
 #define SLOT_NATIVE ((uintptr_t)1)
-#define SLOT_INTERNAL ((uintptr_t)2) /* the core's own */
+#define SLOT_CLOSING ((uintptr_t)2)  /* of ours, and not given back to the kernel yet: nobody takes it up */
+#define SLOT_INTERNAL ((uintptr_t)3) /* the core's own */
 
 #define FDTAB_PAGE 1024
 extern _Atomic uintptr_t fdtab_first[FDTAB_PAGE];
@@ -68,6 +69,11 @@ static inline int fdtab_get(int fd, struct ofd **ret)
 /* Is fd ours? Asks the kernel if need be, but takes nothing up. */
 bool fdtab_is_ours(int fd);
 bool fdtab_is_internal(int fd);
+/* A cancellation point, if fd is known to be ours: libc's function would be one. Nothing may be held. */
+void fdtab_cancel_point(int fd);
+/* As fdtab_get; a cancellation point. A handler that interrupted the client is refused at once (-EDEADLK): what
+ * it would wait for, its own thread may hold, or one that waits for the memory allocator that was interrupted with it. */
+int fdtab_get_for_io(int fd, struct ofd **ret);
 
 /* fd is now a native descriptor, or none: whatever the slot said is forgotten. */
 void fdtab_set_native(int fd);
@@ -75,9 +81,10 @@ void fdtab_forget(int fd);
 void fdtab_set_internal(int fd);
 /* Puts o behind fd; takes a reference of its own. */
 void fdtab_set(int fd, struct ofd *o);
-/* Empties fd's slot for a close. 1 and its reference in *ret, without taking an inherited file up;
- * 0: nothing of ours that this process has taken up. */
+/* Empties fd's slot for a close. 1 and its reference in *ret, without taking an inherited file up; then
+ * fdtab_closed follows when the kernel has closed it. 0: nothing of ours that this process has taken up. */
 int fdtab_take(int fd, struct ofd **ret);
+void fdtab_closed(int fd);
 /* Calls fn for every slot that is INTERNAL in [first, last], ascending. */
 int fdtab_next_internal(int first, int last);
 int fdtab_next_ours(int first, int last);

@@ -43,9 +43,12 @@ void *real_resolve(size_t offset);
 
 /* REAL(read)(fd, buf, n): the next definition after ours in the search order. */
 #define REAL(name)                                                                                 \
-	(LIKELY(real.name != NULL)                                                                 \
-		 ? real.name                                                                       \
-		 : (__typeof__(real.name))real_resolve(offsetof(struct hook_real, name)))
+	({                                                                                         \
+		__typeof__(real.name) _real = __atomic_load_n(&real.name, __ATOMIC_RELAXED);       \
+		LIKELY(_real != NULL)                                                              \
+			? _real                                                                    \
+			: (__typeof__(_real))real_resolve(offsetof(struct hook_real, name));       \
+	})
 
 #define HOOK_DECLARE(when, ret, name, params) EXPORT ret hook_##name params __asm__(#name);
 #define HOOK_DECLARE_ALIAS(other, name)                                                            \

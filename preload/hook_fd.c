@@ -29,19 +29,24 @@ void sync_everything(void)
 
 /* --- close --------------------------------------------------------------------------------- */
 
-int fd_close(int fd)
+static int close_taken(int fd, struct ofd *o)
 {
-	struct ofd *o = NULL;
 	int r, closed;
 
-	if (!fdtab_take(fd, &o))
-		return (int)RAW(close, fd);
 	lock_fd_closed(o);
 	r = ofd_close(o); /* before the kernel's: the number must not be taken again meanwhile */
 	closed = (int)RAW(close, fd);
+	fdtab_closed(fd);
 	if ((unsigned)fd <= 2)
 		stdio_refresh(fd);
 	return r < 0 ? r : closed;
+}
+
+int fd_close(int fd)
+{
+	struct ofd *o;
+
+	return fdtab_take(fd, &o) ? close_taken(fd, o) : (int)RAW(close, fd);
 }
 
 int hook_close(int fd)
@@ -56,9 +61,9 @@ int hook_close(int fd)
 		fdtab_forget(fd);
 		return REAL(close)(fd);
 	}
-	if (UNLIKELY(fdtab_next_ours(fd, fd) == fd))
-		return (int)hook_result(fd_close(fd));
-	fdtab_take(fd, &o); /* native or unknown: whatever gets this number next is looked at */
+	fdtab_cancel_point(fd);
+	if (UNLIKELY(fdtab_take(fd, &o)))
+		return (int)hook_result(close_taken(fd, o));
 	return REAL(close)(fd);
 }
 
@@ -77,7 +82,8 @@ static int close_range_ours(unsigned first, unsigned last)
 		if (internal < 0 || (unsigned)internal > first)
 			r = (int)RAW(close_range, first, end, 0);
 		for (fd = (int)first; fd <= (int)MIN(end, 1u << 16); fd++)
-			fdtab_take(fd, &o);
+			if (fdtab_take(fd, &o)) /* it has just become ours */
+				close_taken(fd, o);
 		if (internal < 0)
 			break;
 		first = (unsigned)internal + 1;
@@ -119,8 +125,10 @@ static int copied(int fd, int ours, struct ofd *o)
 		return fd;
 	if (ours > 0)
 		fdtab_set(fd, o);
-	else
+	else if (ours == 0)
 		fdtab_set_native(fd);
+	else
+		fdtab_forget(fd); /* it may be taken up later */
 	return fd;
 }
 

@@ -1,6 +1,7 @@
 /* Purpose: what makes descriptors from paths: open and its relatives, temporary files, umask. */
 #include "hook.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 
 #include "raw.h"
@@ -121,6 +122,13 @@ static unsigned open_where_flags(int flags)
 		va_end(ap);                                                                        \
 	}
 
+/* A cancellation point, as libc's are: nothing is held yet. */
+static int open_cancellable(struct where *w, int flags, mode_t mode)
+{
+	pthread_testcancel();
+	return open_ours(w, flags, mode);
+}
+
 int hook_open(const char *path, int flags, ...)
 {
 	struct where w;
@@ -131,7 +139,7 @@ int hook_open(const char *path, int flags, ...)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(native_opened(REAL(open)(path, flags, mode)), &w, AT_FDCWD,
 					 path, wf);
-	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, mode));
+	return (int)hook_result(r < 0 ? r : open_cancellable(&w, flags, mode));
 }
 
 int hook_openat(int dirfd, const char *path, int flags, ...)
@@ -144,7 +152,7 @@ int hook_openat(int dirfd, const char *path, int flags, ...)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(native_opened(REAL(openat)(dirfd, path, flags, mode)), &w,
 					 dirfd, path, wf);
-	return (int)hook_result(r < 0 ? r : open_ours(&w, flags, mode));
+	return (int)hook_result(r < 0 ? r : open_cancellable(&w, flags, mode));
 }
 
 /* The fortified ones are called without a mode; asking for one is the caller's error, which the

@@ -338,7 +338,7 @@ static void vector_done(struct vector *v)
 
 #define IS_OURS(o, fd)                                                                             \
 	_cleanup_ofd_ struct ofd *o = NULL;                                                        \
-	int ours = fdtab_get(fd, &o)
+	int ours = fdtab_get_for_io(fd, &o)
 
 static ssize_t one_read(int fd, struct ofd *o, void *buf, size_t n, off_t offset)
 {

@@ -43,7 +43,7 @@ int rw_sync(struct ofd *o)
 int hook_fsync(int fd)
 {
 	_cleanup_ofd_ struct ofd *o = NULL;
-	int ours = fdtab_get(fd, &o);
+	int ours = fdtab_get_for_io(fd, &o);
 
 	return LIKELY(ours == 0) ? REAL(fsync)(fd) : (int)hook_result(ours < 0 ? ours : rw_sync(o));
 }
@@ -51,7 +51,7 @@ int hook_fsync(int fd)
 int hook_fdatasync(int fd)
 {
 	_cleanup_ofd_ struct ofd *o = NULL;
-	int ours = fdtab_get(fd, &o);
+	int ours = fdtab_get_for_io(fd, &o);
 
 	return LIKELY(ours == 0) ? REAL(fdatasync)(fd) :
 				    (int)hook_result(ours < 0 ? ours : rw_sync(o));

@@ -42,9 +42,7 @@ static void lock_byte(struct map_object *o, off_t byte, int type)
 
 void map_object_lock(struct map_object *o, uint64_t *saved)
 {
-	uint64_t all = RAW_ALL_SIGNALS;
-
-	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
+	raw_block_signals(saved);
 	pthread_mutex_lock(&o->state);
 	lock_byte(o, STATE_LOCK, F_WRLCK);
 }

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -48,6 +51,17 @@ static inline long raw_syscall(long n, long a, long b, long c, long d, long e, l
 
 /* For rt_sigprocmask: all but SIGSYS, which calls that are dispatched (dispatch.c) come by. */
 #define RAW_ALL_SIGNALS (~(1ull << 30))
+
+/* Before a lock that a handler may want. ThreadSanitizer keeps signals that came before, and would call their
+ * handlers when the lock has just been taken: it gets a chance to do so first. */
+static inline void raw_block_signals(uint64_t *saved)
+{
+	static _Atomic int nothing;
+	uint64_t all = RAW_ALL_SIGNALS;
+
+	RAW(rt_sigprocmask, SIG_BLOCK, &all, saved, 8);
+	atomic_load_explicit(&nothing, memory_order_relaxed);
+}
 
 static inline int raw_open(const char *path, int flags)
 {

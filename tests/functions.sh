@@ -242,12 +242,12 @@ sanitizer_runtime=
 case ${SANITIZE_FLAGS:-} in
 *address*)
 	sanitizer_runtime=$(gcc -print-file-name=libasan.so)
-	# Leaks are those of python and bash; setrlimit would come before the shim can stand it.
+	# Leaks are those of python and bash; setrlimit (of core files) would come before the shim can stand it.
 	export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:disable_coredump=0}
 	;;
 *thread*)
 	sanitizer_runtime=$(gcc -print-file-name=libtsan.so)
-	export TSAN_OPTIONS=${TSAN_OPTIONS:-die_after_fork=0} # forking is what is tested
+	export TSAN_OPTIONS=${TSAN_OPTIONS:-die_after_fork=0:disable_coredump=0} # forking is what is tested
 	;;
 esac
 

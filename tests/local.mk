@@ -78,5 +78,7 @@ TESTS += %D%/unit-base %D%/unit-wire
 # Its own build, without the sanitizers: they belong to what is preloaded into it.
 check_PROGRAMS += %D%/torture
 %C%_torture_SOURCES = %D%/torture.c
+%C%_torture_SOURCES += %D%/torture.h %D%/torture_async.c %D%/torture_child.c %D%/torture_files.c
+%C%_torture_SOURCES += %D%/torture_maps.c %D%/torture_names.c %D%/torture_signal.c %D%/torture_uring.c
 %C%_torture_CFLAGS = -Wall
 %C%_torture_LDADD = -lpthread

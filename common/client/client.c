@@ -2,7 +2,8 @@
  * errors, pauses between attempts, reused buffers.
  *
  * Threads: everything is thread-safe; a client is freed when nobody uses it. What the calling
- * thread's last call said (errors, redirects) is in thread-local memory.
+ * thread's last call said (errors, redirects) is in thread-local memory. A thread is not cancelled while it is
+ * inside: locks and connections would stay taken.
  * Fork: see fork.c. Signals: ff3_enter refuses calls from a handler that interrupted one. */
 #include "internal.h"
 
@@ -12,6 +13,7 @@
 /* Not initial-exec: these are 5 KiB together, and a library that is loaded late gets less than 2 KiB
  * of static TLS. */
 static __thread int depth;
+static __thread int cancel_state; /* the application's, while the thread is inside */
 static __thread bool explained;
 static __thread char explanation[512];
 static __thread char conf_error[512];
@@ -22,14 +24,17 @@ int ff3_enter(void)
 	if (UNLIKELY(depth > 0))
 		return -EDEADLK;
 	depth = 1;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	explained = false;
 	return 0;
 }
 
 void ff3_leave(const int *entered)
 {
-	if (*entered == 0)
-		depth = 0;
+	if (*entered != 0)
+		return;
+	pthread_setcancelstate(cancel_state, NULL);
+	depth = 0;
 }
 
 bool ff3_inside(void)
@@ -82,6 +87,11 @@ EXPORT const char *ff3fs_conf_error(void)
 EXPORT const char *ff3fs_strerror(int r)
 {
 	return ff3_strerror(r < 0 ? r : -r);
+}
+
+EXPORT int ff3fs_inside(void)
+{
+	return depth > 0;
 }
 
 EXPORT int ff3fs_api_version(void)

@@ -90,6 +90,8 @@ struct ff3fs_layout {
 
 /* FF3FS_API_VERSION of the library. */
 int ff3fs_api_version(void);
+/* Is the thread inside a call, so that this is a handler which interrupted it, and calls get -EDEADLK? */
+int ff3fs_inside(void);
 
 /* conf: a configuration file, or NULL for the usual ones (ff3fs.conf(5)); the environment
  * (FF3FS_CLIENT_*) overrides it. Connects on first use, so success does not mean that the cluster
