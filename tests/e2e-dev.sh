@@ -81,6 +81,13 @@ fails 'status with one dead' 5 ff3fs dev status --json --dir "$dir"
 equal 'who is down' chunkd1 "$(field '[x["name"] for x in d["daemons"] if x["state"] == "down"][0]')"
 check 'up repairs' ff3fs dev up --dir "$dir"
 same 'after kill chunkd 1 and up'
+# README's way: kill(2) returns before the process is gone, and `up` comes at once.
+for i in 1 2 3 4 5 6; do
+	victims=$(ff3fs dev pid --dir "$dir" chunkd)
+	check 'up after kill -9' bash -c 'kill -9 $1; exec ff3fs dev up --dir "$2"' - "$victims" "$dir"
+	fails 'all of them are back' 0 ff3fs dev status --dir "$dir"
+done
+same 'after kill -9 and up'
 check 'kill metad' ff3fs dev kill metad --dir "$dir"
 check 'up repairs' ff3fs dev up --dir "$dir"
 same 'after kill metad and up'

@@ -275,8 +275,13 @@ static int up(struct dev_cluster *c)
 	r = lock(dir, &lock_fd);
 	if (r)
 		return r;
-	for (unsigned i = 0; i < c->n; i++)
-		dev_find(&c->daemons[i]);
+	for (unsigned i = 0; i < c->n; i++) {
+		struct dev_daemon *d = &c->daemons[i];
+
+		dev_find(d);
+		if (d->pid && dev_is_killed(d))
+			dev_wait_end(d, STOP_MS);
+	}
 	r = start(c, 0, 1);
 	if (r == CLI_OK)
 		r = start(c, 1, c->n);

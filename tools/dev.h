@@ -63,6 +63,8 @@ int dev_spawn(struct dev_daemon *d);
 int dev_wait_ready(struct dev_cluster *c, unsigned timeout_ms);
 /* Sends signo to d through a pidfd: never to another process. -ESRCH if it does not run. */
 int dev_signal(const struct dev_daemon *d, int signo);
+/* Whether d, which dev_find found, was sent SIGKILL and will end without having noticed. */
+bool dev_is_killed(const struct dev_daemon *d);
 /* Waits until d has ended; -ETIMEDOUT. */
 int dev_wait_end(struct dev_daemon *d, unsigned timeout_ms);
 

@@ -262,6 +262,24 @@ int dev_signal(const struct dev_daemon *d, int signo)
 	return pidfd_send_signal(fd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
+bool dev_is_killed(const struct dev_daemon *d)
+{
+	char path[64], line[128];
+	unsigned long long pending = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", d->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	/* The signal stays in the set that the threads share until the last of them is gone. */
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "ShdPnd: %llx", &pending) == 1)
+			break;
+	fclose(f);
+	return pending >> (SIGKILL - 1) & 1;
+}
+
 int dev_wait_end(struct dev_daemon *d, unsigned timeout_ms)
 {
 	uint64_t deadline = ff3_boottime_ns() + timeout_ms * FF3_NSEC_PER_MSEC, now;
