@@ -23,15 +23,16 @@ void ff3_fd_move_high(int *fd)
 
 void ff3_fds_attach(struct msghdr *msg, union ff3_fds_control *control, const int *fds, unsigned n)
 {
-	struct cmsghdr *c = &control->align;
+	struct cmsghdr *c;
 
 	memset(control, 0, sizeof *control);
+	msg->msg_control = control;
+	msg->msg_controllen = CMSG_SPACE(n * sizeof *fds);
+	c = CMSG_FIRSTHDR(msg);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(n * sizeof *fds);
 	memcpy(CMSG_DATA(c), fds, n * sizeof *fds);
-	msg->msg_control = control;
-	msg->msg_controllen = CMSG_SPACE(n * sizeof *fds);
 }
 
 void ff3_fds_expect(struct msghdr *msg, union ff3_fds_control *control)

@@ -16,7 +16,7 @@
 #define FF3_FDS_GROUPS 4u
 
 union ff3_fds_control {
-	struct cmsghdr align;
+	size_t align; /* as the first member of a struct cmsghdr, which itself has no fixed size */
 	char room[CMSG_SPACE(FF3_FDS_MAX * sizeof(int))];
 };
 
