@@ -56,6 +56,7 @@ EXTRA_DIST += \
 	%D%/tsan.supp \
 	%D%/with-limit.sh \
 	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/rdma-device.sh \
+	%D%/vm/rdma-links.sh \
 	%D%/install-packages.sh \
 	%D%/proof-bare.sh \
 	%D%/run.sh

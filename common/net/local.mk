@@ -28,3 +28,26 @@ tests_bench_limits_SOURCES = tests/bench/limits.c tests/bench/limits.h \
 tests_bench_limits_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 tests_bench_limits_LDADD = $(URING_LIBS)
 EXTRA_DIST += tests/bench/run.sh tests/bench/table.py
+
+# RDMA: the one thing that links rdma-core. The others load it late (verbs_load.c), and do without
+# where it is not there.
+libff3rpc_la_SOURCES += %D%/verbs.h %D%/verbs_load.c
+EXTRA_DIST += %D%/verbs_priv.h
+if VERBS
+noinst_LTLIBRARIES += libff3verbs.la
+libff3verbs_la_SOURCES = %D%/verbs.h %D%/verbs_priv.h \
+	%D%/verbs_device.c %D%/verbs_memory.c %D%/verbs_queue.c %D%/verbs_link.c \
+	%D%/verbs_cm.c %D%/verbs_listen.c
+libff3verbs_la_CFLAGS = $(AM_CFLAGS) $(VERBS_CFLAGS)
+libff3verbs_la_LIBADD = $(VERBS_LIBS) -lpthread
+pkglib_LTLIBRARIES += libff3fs_verbs.la
+libff3fs_verbs_la_SOURCES =
+libff3fs_verbs_la_LIBADD = libff3verbs.la
+libff3fs_verbs_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -no-undefined \
+	-export-symbols-regex '^ff3_verbs_api$$'
+
+check_PROGRAMS += tests/unit-verbs
+tests_unit_verbs_SOURCES = tests/unit-verbs.c
+tests_unit_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_verbs_LDADD = libff3verbs.la libff3base.la $(CHECK_LIBS) -lpthread
+endif

@@ -1,0 +1,338 @@
+/* Purpose: registered memory: the pool that is ours, and the cache of registrations of buffers that
+ * belong to somebody else.
+ *
+ * A cached registration says "these pages were at this address". The owner may unmap them and map
+ * others without our knowing (free inside libc does): the device then still moves the old
+ * pages, which stay pinned. Nobody is harmed and nothing is right, and it shows by the checksums
+ * that every transfer has: whoever sees a mismatch calls ff3_verbs_memory_gone and goes through the
+ * pool. Where unmapping is seen, it is called at once, so that the pages are not kept.
+ *
+ * A small buffer is registered when its pages come the second time: copying 4 KiB costs less than
+ * pinning a page.
+ *
+ * Threads: any; a device's memory is under its lock. Fork: the pool's pages do not exist in a child
+ * (MADV_DONTFORK). The application's pages are copied for it by the kernel, because they are pinned; on
+ * kernels that do not do that, only the pool is used. Signals: none. */
+#include <sys/mman.h>
+
+#include "verbs_priv.h"
+
+#define PAGE ((uintptr_t)4096)
+#define POOL_SHIFT 12u
+/* From this size on a buffer is registered at once. */
+#define EAGER 16384u
+
+#define ACCESS_OTHERS                                                                              \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
+
+void *ff3_verbs_pages(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, size, MADV_DONTFORK);
+	return p;
+}
+
+static void fill(struct ff3_verbs_memory *ret, struct ff3_verbs_region *g, void *p)
+{
+	ret->region = g;
+	ret->p = p;
+	ret->lkey = g->mr->lkey;
+	ret->rkey = g->mr->rkey;
+}
+
+static int region_make(struct ff3_verbs_device *d, void *p, size_t len, int access,
+		       struct ff3_verbs_region **ret)
+{
+	struct ff3_verbs_region *g = calloc(1, sizeof *g);
+
+	if (!g)
+		return -ENOMEM;
+	if (d->odp)
+		access |= IBV_ACCESS_ON_DEMAND;
+	g->mr = ibv_reg_mr(d->pd, p, len, access);
+	if (!g->mr) {
+		int r = errno ? -errno : -EIO;
+
+		free(g);
+		return r;
+	}
+	g->from = (uintptr_t)p;
+	g->to = g->from + len;
+	COUNT(registrations, 1);
+	*ret = g;
+	return 0;
+}
+
+static void region_drop(struct ff3_verbs_region *g)
+{
+	ibv_dereg_mr(g->mr);
+	free(g);
+}
+
+int ff3_verbs_region_new(struct ff3_verbs_device *d, void *p, size_t len,
+			 struct ff3_verbs_memory *ret)
+{
+	struct ff3_verbs_region *g;
+	int access = IBV_ACCESS_LOCAL_WRITE, r;
+
+	if (d->attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)
+		access |= IBV_ACCESS_MW_BIND;
+	r = region_make(d, p, len, access, &g);
+	if (r == 0)
+		fill(ret, g, p);
+	return r;
+}
+
+void ff3_verbs_region_free(struct ff3_verbs_memory *m)
+{
+	if (m->region)
+		region_drop(TAKE_PTR(m->region));
+}
+
+/* --- The pool ------------------------------------------------------------------------------ */
+
+static void pool_drop(struct ff3_verbs_region *g)
+{
+	void *p = (void *)g->from;
+	size_t size = g->to - g->from;
+
+	region_drop(g);
+	munmap(p, size);
+}
+
+int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret)
+{
+	struct ff3_verbs_region *g;
+	unsigned size_class = 0;
+	size_t size;
+	void *p;
+	int r;
+
+	while (len > (size_t)1 << (POOL_SHIFT + size_class))
+		size_class++;
+	if (size_class >= POOL_CLASSES)
+		return -E2BIG;
+	size = (size_t)1 << (POOL_SHIFT + size_class);
+	pthread_mutex_lock(&d->lock);
+	g = d->pool[size_class];
+	if (g) {
+		d->pool[size_class] = g->next;
+		d->pool_bytes -= size;
+	}
+	pthread_mutex_unlock(&d->lock);
+	if (!g) {
+		p = ff3_verbs_pages(size);
+		if (!p)
+			return -ENOMEM;
+		r = region_make(d, p, size, ACCESS_OTHERS, &g);
+		if (r < 0) {
+			munmap(p, size);
+			return r;
+		}
+		g->pooled = true;
+		g->size_class = (uint8_t)size_class;
+	}
+	fill(ret, g, (void *)g->from);
+	return 0;
+}
+
+/* The device's lock is held. False: there is enough of it. */
+static bool pool_put(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
+{
+	size_t size = g->to - g->from;
+
+	if (d->pool_bytes + size > POOL_KEEP)
+		return false;
+	g->next = d->pool[g->size_class];
+	d->pool[g->size_class] = g;
+	d->pool_bytes += size;
+	return true;
+}
+
+/* --- The cache; the device's lock is held --------------------------------------------------------- */
+
+/* The first whose beginning is not below at. */
+static unsigned cache_place(const struct ff3_verbs_device *d, uintptr_t at)
+{
+	unsigned low = 0, high = d->n_cached;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (d->cache[mid]->from < at)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* They may overlap; a covering one that lies further back than this is not found, and made anew. */
+#define LOOK_BACK 16u
+
+static struct ff3_verbs_region *cache_find(const struct ff3_verbs_device *d, uintptr_t from,
+					   uintptr_t to)
+{
+	unsigned i = cache_place(d, from + 1), seen = 0;
+
+	while (i-- > 0 && seen++ < LOOK_BACK)
+		if (d->cache[i]->to >= to)
+			return d->cache[i];
+	return NULL;
+}
+
+/* Out of the table; and gone, unless it is in use. Returns what is to be dropped without the lock. */
+static struct ff3_verbs_region *cache_take(struct ff3_verbs_device *d, unsigned i)
+{
+	struct ff3_verbs_region *g = d->cache[i];
+
+	memmove(&d->cache[i], &d->cache[i + 1], (--d->n_cached - i) * sizeof d->cache[0]);
+	d->cached_bytes -= g->to - g->from;
+	g->cached = false;
+	g->next = NULL;
+	return g->refs == 0 ? g : NULL;
+}
+
+/* Makes room for one more. False: everything is in use. */
+static bool cache_evict(struct ff3_verbs_device *d, struct ff3_verbs_region **ret)
+{
+	unsigned oldest = UINT32_MAX;
+
+	for (unsigned i = 0; i < d->n_cached; i++)
+		if (d->cache[i]->refs == 0 &&
+		    (oldest == UINT32_MAX || d->cache[i]->used < d->cache[oldest]->used))
+			oldest = i;
+	if (oldest == UINT32_MAX)
+		return false;
+	*ret = cache_take(d, oldest);
+	return true;
+}
+
+static void cache_add(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
+{
+	unsigned i = cache_place(d, g->from);
+
+	memmove(&d->cache[i + 1], &d->cache[i], (d->n_cached++ - i) * sizeof d->cache[0]);
+	d->cache[i] = g;
+	d->cached_bytes += g->to - g->from;
+	g->cached = true;
+}
+
+/* Whether the buffer comes the first time. */
+static bool is_new(struct ff3_verbs_device *d, uintptr_t from)
+{
+	uintptr_t *seen = &d->seen[(from / PAGE * 2654435761u) % SEEN];
+	bool new = *seen != from;
+
+	*seen = from;
+	return new;
+}
+
+int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
+		   struct ff3_verbs_memory *ret)
+{
+	uintptr_t from = ROUND_DOWN((uintptr_t)p, PAGE);
+	uintptr_t to = ROUND_UP((uintptr_t)p + len, PAGE);
+	struct ff3_verbs_region *g, *old = NULL;
+	bool full;
+	int r;
+
+	if (!d->user_ok || to < from || to - from > CACHE_BYTES / 4)
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&d->lock);
+	g = cache_find(d, from, to);
+	if (g) {
+		g->refs++;
+		g->used = ++d->uses;
+		pthread_mutex_unlock(&d->lock);
+		COUNT(cache_hits, 1);
+		fill(ret, g, NULL);
+		return 0;
+	}
+	r = len < EAGER && is_new(d, from) ? -EAGAIN : 0;
+	full = d->n_cached >= CACHE_REGIONS || d->cached_bytes + (to - from) > CACHE_BYTES;
+	if (r == 0 && full && !cache_evict(d, &old))
+		r = -ENOMEM;
+	pthread_mutex_unlock(&d->lock);
+	if (old)
+		region_drop(old);
+	if (r == 0)
+		r = region_make(d, (void *)from, to - from, ACCESS_OTHERS, &g);
+	if (r < 0)
+		return r;
+	g->refs = 1;
+	pthread_mutex_lock(&d->lock);
+	g->used = ++d->uses;
+	if (d->n_cached < CACHE_REGIONS)
+		cache_add(d, g);
+	pthread_mutex_unlock(&d->lock);
+	fill(ret, g, NULL);
+	return 0;
+}
+
+void ff3_verbs_release(struct ff3_verbs_device *d, struct ff3_verbs_memory *m)
+{
+	struct ff3_verbs_region *g = TAKE_PTR(m->region), *drop = NULL;
+
+	if (!g)
+		return;
+	pthread_mutex_lock(&d->lock);
+	if (g->pooled)
+		drop = pool_put(d, g) ? NULL : g;
+	else if (--g->refs == 0 && !g->cached)
+		drop = g;
+	pthread_mutex_unlock(&d->lock);
+	if (drop && drop->pooled)
+		pool_drop(drop);
+	else if (drop)
+		region_drop(drop);
+}
+
+static void device_memory_gone(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to)
+{
+	struct ff3_verbs_region *drop = NULL, *g;
+
+	pthread_mutex_lock(&d->lock);
+	for (unsigned i = d->n_cached; i-- > 0;)
+		if (d->cache[i]->from < to && d->cache[i]->to > from) {
+			COUNT(cache_drops, 1);
+			g = cache_take(d, i);
+			if (g) {
+				g->next = drop;
+				drop = g;
+			}
+		}
+	pthread_mutex_unlock(&d->lock);
+	while ((g = drop)) {
+		drop = g->next;
+		region_drop(g);
+	}
+}
+
+void ff3_verbs_memory_gone(const void *p, size_t len)
+{
+	ff3_verbs_lock();
+	for (struct ff3_verbs_device *d = ff3_verbs_devices; d; d = d->next)
+		if (d->n_cached > 0)
+			device_memory_gone(d, (uintptr_t)p, (uintptr_t)p + len);
+	ff3_verbs_unlock();
+}
+
+void ff3_verbs_memory_done(struct ff3_verbs_device *d)
+{
+	struct ff3_verbs_region *g;
+
+	for (unsigned i = 0; i < POOL_CLASSES; i++)
+		while ((g = d->pool[i])) {
+			d->pool[i] = g->next;
+			pool_drop(g);
+		}
+	while (d->n_cached > 0) {
+		g = cache_take(d, d->n_cached - 1);
+		if (g)
+			region_drop(g);
+	}
+}
