@@ -99,6 +99,16 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 	return FF3_E_NO_TARGET;
 }
 
+static struct ff3_server *on_route(struct ff3_server *server, uint64_t target)
+{
+	struct chunkd_daemon *d = ff3_server_user(server);
+
+	for (size_t i = 0; i < d->n_targets && atomic_load(&d->registered); i++)
+		if (chunkd_store_super(chunkd_target_store(d->targets[i]))->target == target)
+			return chunkd_target_server(d->targets[i]);
+	return NULL;
+}
+
 /* No connection stays here, so nothing is ever asked of these. */
 static int on_payload(struct ff3_server *server, struct ff3_request *r)
 {
@@ -120,6 +130,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *conn, void *co
 
 static const struct ff3_server_ops listener_ops = {
 	.hello = on_hello,
+	.route = on_route,
 	.payload = on_payload,
 	.payload_abort = on_payload_abort,
 	.request = on_request,

@@ -517,6 +517,8 @@ int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t me
 	ff3_loop_set_idle(t->loop, on_idle, t);
 	(void)ff3_loop_register_memory(t->loop, chunkd_arena_base(chunkd_store_arena(t->store)),
 				       chunkd_arena_size(chunkd_store_arena(t->store)));
+	ff3_server_register_memory(t->server, chunkd_arena_base(chunkd_store_arena(t->store)),
+				   chunkd_arena_size(chunkd_store_arena(t->store)));
 	ff3_loop_timer_arm(t->loop, &t->measure_timer, MEASURE_NS);
 	*ret = t;
 	return 0;

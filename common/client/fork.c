@@ -111,6 +111,7 @@ static void on_prepare(void)
 		ff3_flush_all(fs);
 		lock_client(fs);
 	}
+	ff3_rpc_before_fork();
 	forking = true;
 }
 
@@ -126,6 +127,7 @@ static void on_parent(void)
 {
 	if (!forking)
 		return;
+	ff3_rpc_fork_parent();
 	for (struct ff3fs *fs = clients; fs; fs = fs->next) {
 		for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 			i->shared_by_fork = true;
@@ -196,6 +198,7 @@ static void client_in_child(struct ff3fs *fs)
 static void on_child(void)
 {
 	ff3_users_after_fork();
+	ff3_rpc_fork_child(forking);
 	for (struct ff3fs *fs = clients; fs; fs = fs->next)
 		client_in_child(fs);
 	if (forking) {

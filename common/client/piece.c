@@ -151,6 +151,7 @@ int ff3_piece_prepare(struct ff3_piece *p)
 	memset(&p->call, 0, sizeof p->call);
 	p->call.op = p->op;
 	p->call.no_connect = p->no_connect;
+	p->call.careful = p->n_checksum > 0;
 	p->call.done = done;
 	p->call.user = p;
 	if (p->op == FF3_OP_chunk_read) {
@@ -237,6 +238,8 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 	int r = cause;
 
 	if (cause == FF3_E_CHECKSUM && p->n_checksum++ == 0) {
+		for (int i = 0; i < p->n_iov; i++)
+			ff3_rpc_memory_gone(p->iov[i].iov_base, p->iov[i].iov_len);
 		ff3_piece_start(p);
 		return 0;
 	}

@@ -37,7 +37,7 @@ static int reserve(struct ff3_conn *conn, size_t size)
 	return 0;
 }
 
-static bool is_full(const struct ff3_conn *conn)
+bool ff3_conn_is_full(const struct ff3_conn *conn)
 {
 	return conn->out_bytes > FF3_CONN_UNSENT_MAX || conn->held > FF3_CONN_HELD_MAX ||
 	       conn->n_requests >= FF3_CONN_REQUESTS_MAX;
@@ -48,6 +48,18 @@ static void deliver(struct ff3_conn *conn, struct ff3_frame *f)
 	conn->server->ops->request(conn->server, &f->request);
 }
 
+/* A connection that was brought to its server before the hello: the one that brought it must have
+ * meant the same server by it. */
+static int ask_bringer(struct ff3_conn *conn, const struct ff3_req_hello *hello)
+{
+	struct ff3_rep_hello reply = { 0 };
+	struct ff3_server *to = NULL;
+	void *user = NULL;
+	int r = conn->by->ops->hello(conn->by, hello, &reply, &user, &to);
+
+	return r < 0 ? r : to == conn->server ? 0 : FF3_E_NO_TARGET;
+}
+
 static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 {
 	struct ff3_req_hello hello;
@@ -56,8 +68,12 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	void *user = NULL;
 	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello);
 
+	if (result == 0 && conn->carrier && conn->by != conn->server)
+		result = ask_bringer(conn, &hello);
 	if (result == 0)
 		result = conn->server->ops->hello(conn->server, &hello, &reply, &user, &move_to);
+	if (result == 0 && move_to && move_to != conn->server && conn->carrier)
+		result = FF3_E_NO_TARGET;
 	if (result < 0) {
 		ff3_request_fail(r, result);
 		ff3_conn_close(conn);
@@ -69,8 +85,17 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 		conn->user = user;
 		conn->greeted = true;
 		ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
+		reply.transports |= conn->by->transports;
 		FF3_REQUEST_REPLY(r, hello, &reply);
 	}
+}
+
+void ff3_conn_deliver(struct ff3_conn *conn, struct ff3_frame *f)
+{
+	if (f->request.header.op == FF3_OP_hello)
+		reply_hello(&f->request, conn);
+	else
+		deliver(conn, f);
 }
 
 /* Asks the daemon where the payload goes and takes what is here of it. False: no room, or the
@@ -111,26 +136,36 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
 	return false;
 }
 
-/* The complete header and body h at buf_start. */
-static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
+struct ff3_frame *ff3_conn_begin(struct ff3_conn *conn, const struct ff3_header *h,
+				 const uint8_t *body)
 {
-	const uint8_t *body = conn->buf + conn->buf_start + FF3_HEADER_SIZE;
 	struct ff3_frame *f;
 
 	if (ff3_crc32c(0, body, h->body_len) != h->body_crc || (h->flags & FF3_FRAME_REPLY) ||
 	    h->status != 0 || (h->op == FF3_OP_hello) == conn->greeted ||
 	    (h->op == FF3_OP_hello && h->payload_len > 0)) {
 		ff3_conn_kill(conn);
-		return false;
+		return NULL;
 	}
 	f = ff3_frame_new(conn);
 	if (!f) {
 		ff3_conn_kill(conn);
-		return false;
+		return NULL;
 	}
 	f->request.header = *h;
 	f->request.body = body;
 	f->request.received_ns = conn->received_ns;
+	return f;
+}
+
+/* The complete header and body h at buf_start. */
+static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
+{
+	const uint8_t *body = conn->buf + conn->buf_start + FF3_HEADER_SIZE;
+	struct ff3_frame *f = ff3_conn_begin(conn, h, body);
+
+	if (!f)
+		return false;
 	if (h->op == FF3_OP_hello) {
 		reply_hello(&f->request, conn);
 		if (!conn->move_to)
@@ -145,7 +180,7 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 }
 
 /* A peer of another version learns ours from this header, and that it is the version. */
-static void answer_version(struct ff3_conn *conn)
+void ff3_conn_answer_version(struct ff3_conn *conn)
 {
 	struct ff3_frame *f = ff3_frame_new(conn);
 
@@ -172,12 +207,12 @@ static bool parse_one(struct ff3_conn *conn)
 		conn->buf_start += n;
 		return n > 0;
 	}
-	conn->full = is_full(conn);
+	conn->full = ff3_conn_is_full(conn);
 	if (conn->full || available(conn) < FF3_HEADER_SIZE)
 		return false;
 	r = ff3_header_decode(conn->buf + conn->buf_start, &h);
 	if (r == FF3_E_VERSION) {
-		answer_version(conn);
+		ff3_conn_answer_version(conn);
 		return false;
 	}
 	n = FF3_HEADER_SIZE + (r < 0 ? 0 : (size_t)h.body_len);
@@ -194,7 +229,9 @@ void ff3_conn_parse(struct ff3_conn *conn)
 		return;
 	conn->parsing = true;
 	conn->n_pinned++;
-	while (parse_one(conn))
+	if (conn->carrier)
+		conn->carrier->receive(conn);
+	while (!conn->carrier && parse_one(conn))
 		;
 	conn->parsing = false;
 	ff3_conn_send(conn);
@@ -225,7 +262,7 @@ void ff3_conn_receive(struct ff3_conn *conn)
 {
 	struct io_uring_sqe *sqe;
 
-	if (conn->receiving || conn->dead || conn->closing || conn->move_to)
+	if (conn->receiving || conn->dead || conn->closing || conn->move_to || conn->carrier)
 		return;
 	if (!conn->incoming && (conn->full || conn->no_room))
 		return;

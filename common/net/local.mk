@@ -31,7 +31,11 @@ EXTRA_DIST += tests/bench/run.sh tests/bench/table.py
 
 # RDMA: the one thing that links rdma-core. The others load it late (verbs_load.c), and do without
 # where it is not there.
-libff3rpc_la_SOURCES += %D%/verbs.h %D%/verbs_load.c
+libff3rpc_la_SOURCES += %D%/verbs.h %D%/verbs_frame.h %D%/verbs_load.c \
+	%D%/rpc_verbs.h %D%/rpc_verbs.c \
+	%D%/rpc_verbs_send.c %D%/rpc_verbs_recv.c
+libff3server_la_SOURCES += %D%/server_verbs.h %D%/server_verbs.c \
+	%D%/server_verbs_io.c %D%/server_verbs_listen.c
 EXTRA_DIST += %D%/verbs_priv.h
 if VERBS
 noinst_LTLIBRARIES += libff3verbs.la

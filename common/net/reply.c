@@ -145,6 +145,10 @@ static void send_by_ring(struct ff3_conn *conn)
 
 void ff3_conn_send(struct ff3_conn *conn)
 {
+	if (conn->carrier) {
+		conn->carrier->send(conn);
+		return;
+	}
 	while (conn->out_first && !conn->sending && !conn->dead) {
 		size_t total = fill_msg(conn);
 		ssize_t n = sendmsg(conn->fd, &conn->msg, MSG_DONTWAIT | MSG_NOSIGNAL);

@@ -77,6 +77,19 @@ struct ff3_rpc_description {
 };
 void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description *ret);
 
+/* Around a fork, in the forking thread, for what the whole process shares; the child's one before
+ * ff3_rpc_after_fork. prepared: ff3_rpc_before_fork was called. */
+void ff3_rpc_before_fork(void);
+void ff3_rpc_fork_parent(void);
+void ff3_rpc_fork_child(bool prepared);
+/* [p, p + len) is not the memory any more that it was: unmapped, or moved. */
+void ff3_rpc_memory_gone(const void *p, size_t len);
+/* The RDMA devices of this machine, a line for each port; how many are usable, or -errno. */
+int ff3_rpc_verbs_describe(char *text, size_t size);
+struct ff3_verbs_counters;
+/* Of this process's RDMA (verbs.h); NULL: it uses none. */
+const struct ff3_verbs_counters *ff3_rpc_verbs_counters(void);
+
 /* In a forked child, before anything else is done with the peer: drops connections and takes the
  * child's new session. */
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
@@ -112,6 +125,10 @@ struct ff3_rpc_call {
 	int *fds;
 	unsigned max_fds;
 	uint64_t deadline_ns; /* for sending and connecting (CLOCK_BOOTTIME; 0: none of its own) */
+
+	/* The memory it names went wrong before (a checksum): it is copied from or to a buffer of the
+	 * transport's own, where others would have the device reach it. */
+	bool careful;
 
 	/* Results, valid after waiting. */
 	int status; /* 0, the peer's code, or -errno of the transport; -E2BIG: reply_size too small */

@@ -6,8 +6,6 @@
 #include "../base/crc32c.h"
 #include "rpc_priv.h"
 
-#define REPLY_MAX 4096u
-
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns)
 {
 	for (;;) {
@@ -73,8 +71,8 @@ static uint64_t cluster_of(const struct ff3_rpc_peer *peer)
 	return peer->identity.cluster ? peer->identity.cluster : atomic_load(&peer->cluster);
 }
 
-static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other, int fd,
-		      uint64_t deadline_ns)
+int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other, uint8_t **ret,
+		  size_t *ret_len)
 {
 	const struct ff3_rpc_identity *id = &peer->identity;
 	const struct ff3_rpc_user own = { id->uid, id->gid, id->groups, id->n_groups };
@@ -82,8 +80,7 @@ static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user
 	uint32_t n_groups = MIN(user->n_groups, FF3_GROUPS_MAX);
 	uint8_t groups[4 * FF3_GROUPS_MAX];
 	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
-	uint8_t small[2048], *frame = small;
-	_cleanup_free_ uint8_t *large = NULL;
+	uint8_t *frame;
 	char host[256] = "";
 	struct ff3_req_hello hello = {
 		.cluster = cluster_of(peer),
@@ -107,37 +104,42 @@ static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user
 	len = ff3_encode_req_hello(NULL, 0, &hello);
 	if (len > FF3_BODY_MAX)
 		return -E2BIG;
-	if (FF3_HEADER_SIZE + len > sizeof small)
-		frame = large = malloc(FF3_HEADER_SIZE + len);
+	frame = malloc(FF3_HEADER_SIZE + len);
 	if (!frame)
 		return -ENOMEM;
 	ff3_encode_req_hello(frame + FF3_HEADER_SIZE, len, &hello);
 	h.body_len = (uint32_t)len;
 	h.body_crc = ff3_crc32c(0, frame + FF3_HEADER_SIZE, len);
 	ff3_header_encode(frame, &h);
-	return send_all(fd, frame, FF3_HEADER_SIZE + len, deadline_ns);
+	*ret = frame;
+	*ret_len = FF3_HEADER_SIZE + len;
+	return 0;
 }
 
-static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
-		      struct ff3_rpc_up *up)
+static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, int fd,
+		      uint64_t deadline_ns)
 {
-	uint8_t buf[FF3_HEADER_SIZE], body[REPLY_MAX];
+	_cleanup_free_ uint8_t *frame = NULL;
+	size_t len;
+	int r = ff3_rpc_hello(peer, user, &frame, &len);
+
+	return r < 0 ? r : send_all(fd, frame, len, deadline_ns);
+}
+
+int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t len,
+			struct ff3_rpc_up *up)
+{
+	const uint8_t *body = frame + FF3_HEADER_SIZE;
 	struct ff3_header h;
 	struct ff3_rep_hello reply;
-	int r = recv_all(fd, buf, sizeof buf, deadline_ns);
+	int r = len >= FF3_HEADER_SIZE ? ff3_header_decode(frame, &h) : -EBADMSG;
 
 	if (r < 0)
 		return r;
-	r = ff3_header_decode(buf, &h);
-	if (r < 0)
-		return r;
-	if (!(h.flags & FF3_FRAME_REPLY) || h.payload_len > 0 || h.body_len > sizeof body)
+	if (!(h.flags & FF3_FRAME_REPLY) || len != FF3_HEADER_SIZE + (size_t)h.body_len)
 		return -EBADMSG;
 	if (h.status != 0)
 		return ff3_err_from_wire(h.status);
-	r = recv_all(fd, body, h.body_len, deadline_ns);
-	if (r < 0)
-		return r;
 	if (h.op != FF3_OP_hello || ff3_crc32c(0, body, h.body_len) != h.body_crc ||
 	    ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
 		return -EBADMSG;
@@ -148,7 +150,26 @@ static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
 	atomic_store(&peer->lease_ms, reply.lease_ms);
 	up->instance = reply.instance;
 	up->transports = reply.transports;
+	atomic_store(&peer->transports, reply.transports);
 	return 0;
+}
+
+static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
+		      struct ff3_rpc_up *up)
+{
+	uint8_t frame[FF3_HEADER_SIZE + FF3_RPC_HELLO_MAX];
+	struct ff3_header h;
+	int r = recv_all(fd, frame, FF3_HEADER_SIZE, deadline_ns);
+
+	if (r < 0)
+		return r;
+	r = ff3_header_decode(frame, &h);
+	if (r < 0)
+		return r;
+	if (h.payload_len > 0 || h.body_len > FF3_RPC_HELLO_MAX)
+		return -EBADMSG;
+	r = recv_all(fd, frame + FF3_HEADER_SIZE, h.body_len, deadline_ns);
+	return r < 0 ? r : ff3_rpc_hello_reply(peer, frame, FF3_HEADER_SIZE + h.body_len, up);
 }
 
 uint64_t ff3_rpc_connect_until(const struct ff3_rpc_peer *peer, uint64_t deadline_ns)

@@ -13,6 +13,7 @@
 static const struct ff3_link_ops *const link_ops[FF3_LINK_N] = {
 	[FF3_LINK_TCP] = &ff3_link_tcp,
 	[FF3_LINK_UNIX] = &ff3_link_unix,
+	[FF3_LINK_VERBS] = &ff3_link_verbs,
 };
 
 void ff3_rpc_order_links(struct ff3_rpc_peer *peer)

@@ -103,7 +103,7 @@ struct ff3_link_ops {
 	/* conn->lock held: call ends without its reply, which may still come. May be NULL. */
 	void (*forget)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call);
 };
-extern const struct ff3_link_ops ff3_link_tcp, ff3_link_unix;
+extern const struct ff3_link_ops ff3_link_tcp, ff3_link_unix, ff3_link_verbs;
 
 /* The first request has the next one; hello has 1. */
 #define FF3_RPC_FIRST_ID 1u
@@ -147,6 +147,7 @@ struct ff3_rpc_peer {
 	const struct ff3_rpc_user *_Atomic user;
 	_Atomic uint64_t instance, cluster;
 	_Atomic uint32_t lease_ms;
+	_Atomic uint32_t transports; /* FF3_TRANSPORT_*, as the last hello said */
 	const struct ff3_link_ops *order[FF3_LINK_N]; /* preferred first; NULL: no more */
 	struct ff3_rpc_link links[FF3_LINK_N];
 	pthread_mutex_t lock;
@@ -187,6 +188,13 @@ uint64_t ff3_rpc_connect_until(const struct ff3_rpc_peer *peer, uint64_t deadlin
 /* Exchanges hellos on the stream socket up->fd. */
 int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
 		  struct ff3_rpc_up *up);
+/* The hello's frame, to be freed; and what its reply says, a whole frame of at most FF3_RPC_HELLO_MAX
+ * bytes behind the header. */
+#define FF3_RPC_HELLO_MAX 4096u
+int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint8_t **ret,
+		  size_t *ret_len);
+int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t len,
+			struct ff3_rpc_up *up);
 /* Waits for events on fd. -ETIMEDOUT. */
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns);
 

@@ -63,8 +63,11 @@ static bool is_listening(const struct ff3_server *server)
 
 static void free_server_if_unused(struct ff3_server *server)
 {
-	if (server->freed && !server->conns && !is_listening(server))
+	if (server->freed && !server->conns && !is_listening(server)) {
+		ff3_server_verbs_free_ports(server);
+		free(server->door);
 		free(server);
+	}
 }
 
 /* --- Connections --------------------------------------------------------------------------- */
@@ -93,6 +96,7 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	ff3_addr_print(addr, len, text);
 	snprintf(conn->peer, sizeof conn->peer, "%.*s", (int)sizeof conn->peer - 1, text);
 	conn->fd = fd;
+	conn->by = server;
 	conn->local = addr->sa_family == AF_UNIX;
 	if (conn->local && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &conn->cred,
 				      &(socklen_t){ sizeof conn->cred }) < 0) {
@@ -107,6 +111,26 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	arm_hello_timer(conn);
 	ff3_conn_receive(conn);
 	return 0;
+}
+
+struct ff3_conn *ff3_conn_new_carried(struct ff3_server *server, struct ff3_server *by,
+				      const struct ff3_carrier *carrier, void *carried,
+				      const char *peer)
+{
+	struct ff3_conn *conn = calloc(1, sizeof *conn);
+
+	if (!conn)
+		return NULL;
+	snprintf(conn->peer, sizeof conn->peer, "%s", peer);
+	conn->carrier = carrier;
+	conn->carried = carried;
+	conn->by = by;
+	conn->fd = -1;
+	conn->out_last = &conn->out_first;
+	conn->hello_timer.fn = ff3_conn_hello_late;
+	link_conn(conn, server);
+	arm_hello_timer(conn);
+	return conn;
 }
 
 void ff3_conn_free_if_unused(struct ff3_conn *conn)
@@ -131,8 +155,10 @@ static void finish_conn(struct ff3_conn *conn)
 	/* Callbacks below may reply to its last request. */
 	conn->n_requests++;
 	ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
-	close(conn->fd);
-	conn->fd = -1;
+	if (conn->carrier)
+		conn->carrier->close(conn);
+	else
+		close(TAKE_FD(conn->fd));
 	if (conn->incoming) {
 		struct ff3_frame *f = TAKE_PTR(conn->incoming);
 
@@ -162,7 +188,10 @@ void ff3_conn_kill(struct ff3_conn *conn)
 		return;
 	conn->dead = true;
 	/* Ends what the ring holds of it. */
-	shutdown(conn->fd, SHUT_RDWR);
+	if (conn->carrier)
+		conn->carrier->cut(conn);
+	else
+		shutdown(conn->fd, SHUT_RDWR);
 	conn->n_pinned++;
 	ff3_conn_unpin(conn);
 }
@@ -193,6 +222,8 @@ const char *ff3_conn_peer(const struct ff3_conn *conn)
 
 const char *ff3_conn_link(const struct ff3_conn *conn)
 {
+	if (conn->carrier)
+		return conn->carrier->name;
 	return conn->local ? "unix" : "tcp";
 }
 
@@ -368,6 +399,8 @@ void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links)
 {
 	int r;
 
+	if (ff3_links_have(links, FF3_LINK_VERBS))
+		ff3_server_offer_verbs(server);
 	if (!ff3_links_have(links, FF3_LINK_SHM) && !ff3_links_have(links, FF3_LINK_UNIX))
 		return;
 	r = ff3_server_listen_abstract(server);
@@ -405,6 +438,7 @@ void ff3_server_free(struct ff3_server *server)
 	if (!server)
 		return;
 	loop = server->loop;
+	ff3_server_verbs_shut(server);
 	for (size_t i = 0; i < ARRAY_SIZE(server->listeners); i++) {
 		struct ff3_listener *l = &server->listeners[i];
 
@@ -430,6 +464,12 @@ void ff3_server_free(struct ff3_server *server)
 		}
 	server->freed = true;
 	free_server_if_unused(server);
+}
+
+void ff3_server_register_memory(struct ff3_server *server, void *base, size_t size)
+{
+	if (server->n_memory < FF3_SERVER_MEMORY)
+		server->memory[server->n_memory++] = (struct ff3_server_memory){ base, size };
 }
 
 void *ff3_server_user(const struct ff3_server *server)

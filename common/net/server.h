@@ -35,6 +35,9 @@ struct ff3_server_ops {
 	 * the hello is then answered from there, by that server's hello callback. */
 	int (*hello)(struct ff3_server *server, const struct ff3_req_hello *hello,
 		     struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to);
+	/* Which server a connection for this target belongs to, for links whose memory is that
+	 * server's; its hello is shown to hello of both. NULL: no such. Optional: this one. */
+	struct ff3_server *(*route)(struct ff3_server *server, uint64_t target);
 	/* Where the payload of r goes: r->header and r->body are valid. Set r->payload to
 	 * header.payload_len bytes, and r->payload_context. NULL in r->payload with return 0:
 	 * no room now; the connection stops receiving until ff3_conn_resume. A negative code
@@ -73,6 +76,10 @@ int ff3_server_listen_abstract(struct ff3_server *server);
 /* The same if links name something that comes by it; that it cannot is logged, and no more. */
 void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links);
 
+/* Before any connection: payloads mostly lie in [base, base + size), so that devices may move them
+ * there directly. At most twice. */
+void ff3_server_register_memory(struct ff3_server *server, void *base, size_t size);
+
 void *ff3_conn_user(const struct ff3_conn *conn);
 /* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
 void ff3_server_resume(struct ff3_server *server);
@@ -86,7 +93,7 @@ unsigned ff3_server_reset_stalled(struct ff3_server *server, uint64_t stall_ns);
 void ff3_conn_close(struct ff3_conn *conn);
 /* The name of the peer, "127.0.0.1:4711", for logs. */
 const char *ff3_conn_peer(const struct ff3_conn *conn);
-/* What carries it: "tcp" or "unix". */
+/* What carries it: "tcp", "unix" or "verbs". */
 const char *ff3_conn_link(const struct ff3_conn *conn);
 /* The process at the other end of a local socket, as the kernel knows it; NULL for others. */
 struct ucred;

@@ -13,7 +13,9 @@
 #include "loop_priv.h"
 #include "pass.h"
 #include "server.h"
+#include "verbs_frame.h"
 
+#define FF3_SERVER_MEMORY 2u
 /* Frames are parsed in this buffer, which grows for a larger body. */
 #define FF3_CONN_BUFFER (64u * 1024u)
 /* Unsent reply bytes of one connection above which it is no longer received from. */
@@ -42,13 +44,36 @@ struct ff3_frame {
 	void (*release)(void *arg);
 	void *release_arg;
 	struct ff3_fds *fds; /* duplicates that go with it; NULL: none */
+	uint8_t n_pieces; /* verbs: of the client's memory, the reply's payload's or the request's */
+	bool pushed;	  /* verbs: the payload's transfer is posted */
+	bool bounced;	  /* verbs: memory is a buffer of the pool */
 	uint8_t inline_head[FF3_REPLY_INLINE];
+	/* Not cleared. */
+	struct ff3_verbs_piece pieces[FF3_VERBS_PIECES];
+	struct ff3_verbs_memory memory; /* while the payload is transferred */
+};
+
+/* What carries a connection that is no stream socket. All on its loop. */
+struct ff3_carrier {
+	const char *name;
+	/* Takes what came and had to wait: there is room again. */
+	void (*receive)(struct ff3_conn *conn);
+	/* Sends the queue out_first, as far as possible now; kills a closing connection when all of
+	 * it has arrived. */
+	void (*send)(struct ff3_conn *conn);
+	/* conn->dead was just set. */
+	void (*cut)(struct ff3_conn *conn);
+	/* conn is not pinned any more: frees what carries it, and the frames that it holds. */
+	void (*close)(struct ff3_conn *conn);
 };
 
 struct ff3_conn {
 	struct ff3_server *server; /* NULL once closed */
 	struct ff3_loop *loop;
 	struct ff3_conn *prev, *next;
+	const struct ff3_carrier *carrier; /* NULL: the stream socket fd */
+	void *carried;
+	struct ff3_server *by; /* whose listener it came by */
 	int fd;
 	bool local; /* fd is a local socket */
 	struct ucred cred; /* of the process at its other end */
@@ -109,11 +134,23 @@ struct ff3_server {
 	const struct ff3_server_ops *ops;
 	void *user;
 	struct ff3_listener listeners[3]; /* TCP, a local socket, and the abstract one */
+	uint32_t transports; /* FF3_TRANSPORT_*: for the hello */
+	struct ff3_server_memory {
+		uint8_t *base;
+		size_t size;
+	} memory[FF3_SERVER_MEMORY];
+	unsigned n_memory;
+	struct ff3_verbs_port *ports;
+	struct ff3_verbs_door *door;
 	bool freed;
 	struct ff3_conn *conns;
 };
 
 /* server.c */
+/* A connection that by's listener brought. NULL: no memory. */
+struct ff3_conn *ff3_conn_new_carried(struct ff3_server *server, struct ff3_server *by,
+				      const struct ff3_carrier *carrier, void *carried,
+				      const char *peer);
 int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr, socklen_t len);
 void ff3_conn_move(struct ff3_conn *conn, struct ff3_server *to);
 /* Shuts down now; the rest follows as operations end. */
@@ -123,7 +160,20 @@ void ff3_conn_unpin(struct ff3_conn *conn);
 /* Frees a closed connection with its last request. */
 void ff3_conn_free_if_unused(struct ff3_conn *conn);
 
+/* server_verbs_listen.c */
+void ff3_server_offer_verbs(struct ff3_server *server);
+void ff3_server_verbs_shut(struct ff3_server *server);
+/* server_verbs.c */
+void ff3_server_verbs_free_ports(struct ff3_server *server);
+
 /* conn.c */
+/* A request's frame, checked; body lives until it is delivered. NULL: conn was killed. */
+struct ff3_frame *ff3_conn_begin(struct ff3_conn *conn, const struct ff3_header *h,
+				 const uint8_t *body);
+/* To the daemon. */
+void ff3_conn_deliver(struct ff3_conn *conn, struct ff3_frame *f);
+void ff3_conn_answer_version(struct ff3_conn *conn);
+bool ff3_conn_is_full(const struct ff3_conn *conn);
 void ff3_conn_parse(struct ff3_conn *conn);
 /* Parses in a while, from the loop. */
 void ff3_conn_queue_parse(struct ff3_conn *conn);

@@ -72,7 +72,8 @@ unsigned ff3_server_reset_stalled(struct ff3_server *server, uint64_t stall_ns)
 
 	for (struct ff3_conn *conn = server->conns, *next; conn; conn = next) {
 		next = conn->next;
-		if (conn->dead)
+		/* Others look after themselves. */
+		if (conn->dead || conn->carrier)
 			continue;
 		if (!conn->incoming && !(conn->out_first && conn->held > 0)) {
 			conn->seen_ns = 0;

@@ -47,7 +47,7 @@ struct ff3_verbs_memory {
 };
 
 enum ff3_verbs_kind {
-	FF3_VERBS_NONE, /* nothing for the caller */
+	FF3_VERBS_NONE, /* something posted is done; there may be room again */
 	FF3_VERBS_RECV,
 	FF3_VERBS_SENT, /* what was posted with this id, and all before it, is done with its memory */
 	FF3_VERBS_DEAD, /* the link is broken: status says why */
@@ -113,6 +113,9 @@ struct ff3_verbs_api {
 	/* The link comes to its end: everything posted completes with an error, then DEAD. From any
 	 * thread. */
 	void (*cut)(struct ff3_verbs_link *link);
+	/* Nothing is transferred any more, and nothing comes from it; before close, if memory that was
+	 * named to the other side is to be released first. */
+	void (*quiet)(struct ff3_verbs_link *link);
 	/* Frees it; nobody may use it. After a fork in the child: use forget. */
 	void (*close)(struct ff3_verbs_link *link);
 	/* The child lets go of a link of its parent's. */
@@ -159,7 +162,8 @@ struct ff3_verbs_api {
 	int (*listen)(const struct sockaddr *at, struct ff3_verbs_listener **ret, char *why);
 	void (*unlisten)(struct ff3_verbs_listener *l);
 	int (*listener_fd)(const struct ff3_verbs_listener *l);
-	/* 1: a connection request, to be accepted or closed; 0: nothing now. Other things that
+	/* 1: a connection request, to be accepted or closed; 0: nothing now; -ENODEV: the device was
+	 * removed, and the listener is good for nothing any more. Other things that
 	 * happened to links of this listener (they ended) come as DEAD from their queue. */
 	int (*request)(struct ff3_verbs_listener *l, struct ff3_verbs_link **ret, void *terms,
 		       size_t *n_terms);
@@ -173,3 +177,5 @@ struct ff3_verbs_api {
 
 /* verbs_load.c: the module; NULL with the reason in *ret_why. Loaded once and kept. */
 const struct ff3_verbs_api *ff3_verbs(const char **ret_why);
+/* Whether this machine has a device at all. */
+bool ff3_verbs_device(void);

@@ -288,17 +288,31 @@ struct ff3_verbs_link *ff3_verbs_link_new(void)
 	return link;
 }
 
+void ff3_verbs_quiet(struct ff3_verbs_link *link)
+{
+	struct ff3_verbs_queue *q = link->queue;
+	struct ibv_qp *qp;
+
+	if (!link->qp)
+		return;
+	if (q)
+		ff3_verbs_link_remove(q, link);
+	/* Its number must not be looked for any more when it is free. */
+	ff3_verbs_lock();
+	qp = TAKE_PTR(link->qp);
+	ff3_verbs_unlock();
+	ibv_destroy_qp(qp);
+	for (unsigned i = 0; q && i < SEND_DEPTH; i++) {
+		ff3_verbs_send_slot_put(q, link->sq[i].send_slot);
+		link->sq[i].send_slot = NO_SLOT;
+	}
+}
+
 void ff3_verbs_close(struct ff3_verbs_link *link)
 {
 	struct ff3_verbs_queue *q = link->queue;
 
-	if (link->qp) {
-		if (q)
-			ff3_verbs_link_remove(q, link);
-		ibv_destroy_qp(link->qp);
-		for (unsigned i = 0; q && i < SEND_DEPTH; i++)
-			ff3_verbs_send_slot_put(q, link->sq[i].send_slot);
-	}
+	ff3_verbs_quiet(link);
 	ff3_verbs_lock();
 	if (link->cm)
 		rdma_destroy_id(link->cm);

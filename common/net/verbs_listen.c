@@ -81,6 +81,7 @@ static int take_event(struct ff3_verbs_listener *l, struct ff3_verbs_link **ret,
 {
 	struct rdma_cm_event *e;
 	struct rdma_cm_id *drop = NULL;
+	bool gone = false;
 	int r = 0;
 
 	if (rdma_get_cm_event(l->channel, &e) < 0)
@@ -88,12 +89,16 @@ static int take_event(struct ff3_verbs_listener *l, struct ff3_verbs_link **ret,
 	if (e->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
 		r = take_request(l, e, ret, terms, n_terms);
 		drop = r < 0 ? e->id : NULL;
-	} else if (e->id != l->cm && e->id->context) {
+	} else if (e->id == l->cm) {
+		gone = e->event == RDMA_CM_EVENT_DEVICE_REMOVAL;
+	} else if (e->id->context) {
 		ff3_verbs_established_event(e->id->context, e);
 	}
 	rdma_ack_cm_event(e);
 	if (drop)
 		rdma_destroy_id(drop);
+	if (gone)
+		return -ENODEV;
 	return r > 0 ? r : 2;
 }
 
@@ -209,6 +214,7 @@ EXPORT const struct ff3_verbs_api ff3_verbs_api = {
 	.read = ff3_verbs_read,
 	.probe = ff3_verbs_probe,
 	.cut = ff3_verbs_cut,
+	.quiet = ff3_verbs_quiet,
 	.close = ff3_verbs_close,
 	.forget = ff3_verbs_forget,
 	.queue_new = ff3_verbs_queue_new,

@@ -1,10 +1,13 @@
 /* Purpose: finding and loading the module for RDMA. It is a library of its own because it needs
  * rdma-core, which most machines have no use for: where it cannot be loaded, the other transports do.
  *
- * Looked for beside the file that this code is in (a build tree), below it (an installation), and in
- * PKGLIBDIR. It stays loaded.
+ * Where there is no device, it is not even looked for; a device may come later.
+ *
+ * Looked for beside the file that this code is in and where a build tree and an installation have it
+ * below that, and in PKGLIBDIR. It stays loaded.
  *
  * Threads: any; loaded once. Fork: what is loaded is loaded in the child. Signals: none. */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
@@ -28,22 +31,33 @@ static void *open_in(const char *dir, size_t len, const char *below)
 	return dlopen(path, RTLD_NOW | RTLD_LOCAL);
 }
 
+/* Beside file, or in a folder there. */
+static void *open_beside(const char *file)
+{
+	static const char *const below[] = { "", "/.libs", "/ff3fs" };
+	const char *slash = strrchr(file, '/');
+	void *module = NULL;
+
+	for (size_t i = 0; slash && !module && i < ARRAY_SIZE(below); i++)
+		module = open_in(file, (size_t)(slash - file), below[i]);
+	return module;
+}
+
 static void load(void)
 {
-	const char *slash = NULL, *text;
+	char exe[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+	const char *text;
 	void *module = NULL;
 	Dl_info info;
 
 	dlerror();
+	/* In a library the library's file; in a program its name, which may be without a folder. */
 	if (dladdr((void *)ff3_verbs, &info) && info.dli_fname)
-		slash = strrchr(info.dli_fname, '/');
-	if (slash) {
-		size_t len = (size_t)(slash - info.dli_fname);
-
-		module = open_in(info.dli_fname, len, "");
-		if (!module)
-			module = open_in(info.dli_fname, len, "/ff3fs");
-	}
+		module = open_beside(info.dli_fname);
+	exe[MAX(len, 0)] = '\0';
+	if (!module)
+		module = open_beside(exe);
 	if (!module)
 		module = open_in(PKGLIBDIR, strlen(PKGLIBDIR), "");
 	if (module)
@@ -58,10 +72,26 @@ static void load(void)
 	}
 }
 
+bool ff3_verbs_device(void)
+{
+	DIR *dir = opendir("/sys/class/infiniband");
+	struct dirent *e;
+	bool some = false;
+
+	while (dir && !some && (e = readdir(dir)))
+		some = e->d_name[0] != '.';
+	if (dir)
+		closedir(dir);
+	return some;
+}
+
 const struct ff3_verbs_api *ff3_verbs(const char **ret_why)
 {
+	if (!api && !ff3_verbs_device()) {
+		*ret_why = "this machine has no RDMA device";
+		return NULL;
+	}
 	pthread_once(&once, load);
-	if (ret_why)
-		*ret_why = reason;
+	*ret_why = reason;
 	return api;
 }

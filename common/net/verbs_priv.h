@@ -204,5 +204,6 @@ struct ff3_verbs_link *ff3_verbs_link_new(void);
 int ff3_verbs_connect(const struct sockaddr *to, const void *terms, size_t n_terms,
 		      uint64_t deadline_ns, struct ff3_verbs_link **ret, char *why);
 void ff3_verbs_cut(struct ff3_verbs_link *link);
+void ff3_verbs_quiet(struct ff3_verbs_link *link);
 void ff3_verbs_close(struct ff3_verbs_link *link);
 void ff3_verbs_forget(struct ff3_verbs_link *link);

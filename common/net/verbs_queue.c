@@ -298,9 +298,8 @@ static int translate(struct ff3_verbs_queue *q, const struct ibv_wc *wc,
 	} else if (link && (wc->wr_id & 0xff) == POSTED_MARK) {
 		uint64_t id = posted_done(link, number);
 
-		if (id)
-			e[n++] = (struct ff3_verbs_event){ .kind = FF3_VERBS_SENT, .link = link,
-							   .id = id, .status = status };
+		e[n++] = (struct ff3_verbs_event){ .kind = id ? FF3_VERBS_SENT : FF3_VERBS_NONE,
+						   .link = link, .id = id, .status = status };
 	}
 	if (link && status < 0 && !link->reported) {
 		int alive = 0;

@@ -1,0 +1,275 @@
+/* Purpose: sending requests over a client's verbs link.
+ *
+ * A request names the memory that its reply's payload goes to, and the memory that its own payload
+ * lies in: the caller's own where it can be registered, else a buffer of the pool and a copy. So the daemon
+ * writes and reads there by itself, and a read costs the client one send and one receive.
+ *
+ * Threads: one sends at a time (conn->send_lock); see rpc_verbs.h. Fork/signals: rpc_priv.h. */
+#include <poll.h>
+
+#include "../base/crc32c.h"
+#include "rpc_verbs.h"
+
+/* --- Sending --------------------------------------------------------------------------------- */
+
+void ff3_verbs_slot_free(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot)
+{
+	for (unsigned i = 0; i < slot->n_memory; i++)
+		s->v->release(s->device, &slot->memory[i]);
+	s->n_slots--;
+	s->n_replies -= slot->n_replies;
+	*slot = (struct ff3_verbs_slot){ 0 };
+}
+
+static size_t iov_total(const struct iovec *iov, int n)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+/* How many messages the longest expected reply has. Longer ones are waited for by the daemon. */
+static unsigned reply_messages(const struct ff3_rpc_call *call)
+{
+	size_t len = FF3_VERBS_PREFIX + FF3_HEADER_SIZE +
+		     (call->reply_expected ? call->reply_expected : call->reply_size);
+
+	return (unsigned)MIN((len + FF3_VERBS_SLOT - 1) / FF3_VERBS_SLOT, (size_t)4);
+}
+
+/* conn->lock held. NULL: too much is under way. */
+static struct ff3_verbs_slot *slot_get(struct ff3_verbs_state *s, struct ff3_rpc_call *call)
+{
+	unsigned n = call->one_way ? 0 : reply_messages(call), i = 0;
+
+	if (s->n_slots == FF3_VERBS_CALLS || s->n_replies + n > FF3_VERBS_REPLY_SLOTS)
+		return NULL;
+	while (s->slots[i].request_id)
+		i++;
+	s->n_slots++;
+	s->n_replies += n;
+	s->slots[i].request_id = call->request_id;
+	s->slots[i].call = call;
+	s->slots[i].n_replies = n;
+	return &s->slots[i];
+}
+
+/* Names the caller's own memory. False: some of it cannot be. */
+static bool name_own(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, const struct iovec *iov,
+		     int n, struct ff3_verbs_piece *pieces, uint8_t *ret_n)
+{
+	unsigned before = slot->n_memory;
+
+	if (n > (int)FF3_VERBS_PIECES)
+		return false;
+	for (int i = 0; i < n; i++) {
+		struct ff3_verbs_memory *m = &slot->memory[slot->n_memory];
+
+		if (s->v->hold(s->device, iov[i].iov_base, iov[i].iov_len, m) < 0) {
+			while (slot->n_memory > before)
+				s->v->release(s->device, &slot->memory[--slot->n_memory]);
+			return false;
+		}
+		slot->n_memory++;
+		pieces[i] = (struct ff3_verbs_piece){ (uintptr_t)iov[i].iov_base, m->rkey,
+						      (uint32_t)iov[i].iov_len };
+	}
+	*ret_n = (uint8_t)n;
+	return true;
+}
+
+static int name_pool(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len,
+		     struct ff3_verbs_piece *piece, uint8_t *ret_n, uint8_t **ret)
+{
+	struct ff3_verbs_memory *m = &slot->memory[slot->n_memory];
+	int r = s->v->pool_get(s->device, len, m);
+
+	if (r < 0)
+		return r;
+	slot->n_memory++;
+	*piece = (struct ff3_verbs_piece){ (uintptr_t)m->p, m->rkey, (uint32_t)len };
+	*ret_n = 1;
+	*ret = m->p;
+	atomic_fetch_add_explicit(&s->v->counters->bounces, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&s->v->counters->bounced_bytes, len, memory_order_relaxed);
+	return 0;
+}
+
+/* Where the reply's payload goes. */
+static int name_sink(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
+		     struct ff3_rpc_call *call, struct ff3_verbs_prefix *p)
+{
+	size_t len = iov_total(call->into, call->n_into);
+
+	if (len == 0)
+		return 0;
+	if (!call->careful && name_own(s, slot, call->into, call->n_into, p->sink, &p->n_sink))
+		return 0;
+	return name_pool(s, slot, len, &p->sink[0], &p->n_sink, &slot->bounce);
+}
+
+/* Where the request's payload is. */
+static int name_source(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
+		       struct ff3_rpc_call *call, size_t len, struct ff3_verbs_prefix *p)
+{
+	uint8_t *copy;
+	int r;
+
+	if (!call->careful &&
+	    name_own(s, slot, call->payload, call->n_payload, p->source, &p->n_source))
+		return 0;
+	r = name_pool(s, slot, len, &p->source[0], &p->n_source, &copy);
+	for (int i = 0; r == 0 && i < call->n_payload; i++) {
+		memcpy(copy, call->payload[i].iov_base, call->payload[i].iov_len);
+		copy += call->payload[i].iov_len;
+	}
+	return r;
+}
+
+/* Waits until replies or completions have made room; reads them itself if nobody else does. */
+static int wait_room(struct ff3_rpc_conn *conn, uint64_t until_ns)
+{
+	struct ff3_rpc_waiter *w = ff3_rpc_waiter_get();
+	struct pollfd p[2];
+	uint64_t now = ff3_boottime_ns(), n;
+	bool mine;
+	int r = 0;
+
+	if (!w)
+		return -ENOMEM;
+	if (w->event_fd < 0)
+		r = ff3_rpc_waiter_pollable(w);
+	if (now >= until_ns)
+		r = -ETIMEDOUT;
+	pthread_mutex_lock(&conn->lock);
+	mine = !conn->reader;
+	if (mine)
+		conn->reader = true;
+	else
+		conn->sender = w;
+	if (r == 0 && conn->state != FF3_CONN_UP)
+		r = conn->cause;
+	pthread_mutex_unlock(&conn->lock);
+	if (r == 0 && mine) {
+		r = MIN(ff3_rpc_receive(conn, true), 0);
+	} else if (r == 0) {
+		p[0] = (struct pollfd){ .fd = w->event_fd, .events = POLLIN };
+		/* A tick: completions alone wake nobody. */
+		if (poll(p, 1, (int)(FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_MSEC)) > 0)
+			(void)!read(w->event_fd, &n, sizeof n);
+	}
+	pthread_mutex_lock(&conn->lock);
+	conn->sender = NULL;
+	if (mine)
+		ff3_rpc_reader_leave(conn);
+	pthread_mutex_unlock(&conn->lock);
+	ff3_rpc_waiter_put(w);
+	return r;
+}
+
+/* Sends n pieces of memory, in as many messages as they take. */
+static int send_messages(struct ff3_rpc_conn *conn, struct iovec *iov, int n, uint64_t until,
+			 bool *ret_begun)
+{
+	struct ff3_verbs_state *s = conn->link_state;
+	int r = 0;
+
+	while (n > 0 && r == 0) {
+		struct iovec part[3];
+		size_t room = FF3_VERBS_SLOT;
+		int k = 0;
+
+		for (; k < n && room > 0; k++) {
+			part[k] = (struct iovec){ iov[k].iov_base, MIN(iov[k].iov_len, room) };
+			room -= part[k].iov_len;
+		}
+		r = s->v->send(s->link, part, k, 0);
+		if (r == -EAGAIN) {
+			r = wait_room(conn, until);
+			continue;
+		}
+		if (r < 0)
+			break;
+		*ret_begun = true;
+		for (int i = 0; i < k; i++) {
+			iov[i].iov_base = (char *)iov[i].iov_base + part[i].iov_len;
+			iov[i].iov_len -= part[i].iov_len;
+		}
+		while (n > 0 && iov->iov_len == 0)
+			iov++, n--;
+	}
+	return r;
+}
+
+static int send_named(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
+		      struct ff3_verbs_slot *slot, uint64_t until, bool *ret_begun)
+{
+	struct ff3_verbs_state *s = conn->link_state;
+	uint8_t head[FF3_VERBS_PREFIX_MAX + FF3_HEADER_SIZE], data[FF3_VERBS_INLINE_PAYLOAD];
+	size_t payload_len = iov_total(call->payload, call->n_payload), len = 0, n;
+	bool inside = payload_len <= FF3_VERBS_INLINE_PAYLOAD;
+	struct ff3_verbs_prefix p = { 0 };
+	struct iovec iov[3];
+	int r = name_sink(s, slot, call, &p), n_iov;
+
+	if (r == 0 && !inside)
+		r = name_source(s, slot, call, payload_len, &p);
+	if (r < 0)
+		return r;
+	for (int i = 0; inside && i < call->n_payload; i++) {
+		memcpy(data + len, call->payload[i].iov_base, call->payload[i].iov_len);
+		len += call->payload[i].iov_len;
+	}
+	p.frame_len = (uint32_t)(FF3_HEADER_SIZE + call->body_len + len);
+	n = ff3_verbs_prefix_encode(head, &p);
+	ff3_header_encode(head + n, &(struct ff3_header){
+					    .op = call->op,
+					    .flags = call->one_way ? FF3_FRAME_ONE_WAY : 0,
+					    .request_id = call->request_id,
+					    .body_len = (uint32_t)call->body_len,
+					    .payload_len = (uint32_t)payload_len,
+					    .body_crc = ff3_crc32c(0, call->body, call->body_len),
+				    });
+	iov[0] = (struct iovec){ head, n + FF3_HEADER_SIZE };
+	iov[1] = (struct iovec){ (void *)call->body, call->body_len };
+	iov[2] = (struct iovec){ data, len };
+	n_iov = len > 0 ? 3 : call->body_len > 0 ? 2 : 1;
+	return send_messages(conn, iov, n_iov, until, ret_begun);
+}
+
+int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
+{
+	struct ff3_verbs_state *s = conn->link_state;
+	uint64_t until = ff3_boottime_ns() + FF3_RPC_SEND_STALL_NS;
+	struct ff3_verbs_slot *slot;
+	int r = 0;
+
+	if (call->body_len > FF3_BODY_MAX ||
+	    iov_total(call->payload, call->n_payload) > FF3_PAYLOAD_MAX)
+		return -E2BIG;
+	if (call->deadline_ns)
+		until = MIN(until, call->deadline_ns);
+	for (;;) {
+		pthread_mutex_lock(&conn->lock);
+		slot = slot_get(s, call);
+		if (slot && s->n_slots == 1)
+			s->heard_ns = 0;
+		pthread_mutex_unlock(&conn->lock);
+		if (slot)
+			break;
+		r = wait_room(conn, until);
+		if (r < 0)
+			return r;
+	}
+	r = send_named(conn, call, slot, until, ret_begun);
+	/* No reply will give it back. */
+	if (call->one_way || (r < 0 && !*ret_begun)) {
+		pthread_mutex_lock(&conn->lock);
+		if (slot->request_id == call->request_id)
+			ff3_verbs_slot_free(s, slot);
+		pthread_mutex_unlock(&conn->lock);
+	}
+	return r;
+}
