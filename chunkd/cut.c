@@ -21,6 +21,7 @@ static void kill_chunk(struct chunkd_store *s, struct chunkd_chunk *c, struct ch
 
 	CHUNKD_COUNT(s, removes, 1);
 	op->n_removed++;
+	chunkd_chunk_unexpose(s, c, op);
 	if (a) {
 		chunkd_chunk_unwait(s, c);
 		while ((waiting = STAILQ_FIRST(&a->queue))) {
@@ -138,6 +139,7 @@ int chunkd_cut_try(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd
 	if (tail)
 		c->crcs[last] = c->mem ? ff3_crc32c(0, c->mem->p + op->length - tail, tail) :
 					 ~c->crcs[last];
+	chunkd_chunk_unexpose(s, c, op);
 	c->len = op->length;
 	c->version++;
 	op->chunk_size = c->len;

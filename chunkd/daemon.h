@@ -4,10 +4,18 @@
 #include "../common/admin/metrics.h"
 #include "../common/base/conf.h"
 #include "../common/net/server.h"
+#include "caps.h"
 #include "store.h"
 
 struct chunkd_target;
 struct chunkd_register;
+
+/* A connection's peer. */
+struct chunkd_conn {
+	struct chunkd_target *target;
+	uint64_t session;
+	uint32_t role;
+};
 
 struct chunkd_daemon {
 	const struct ff3_conf *conf;
@@ -20,6 +28,7 @@ struct chunkd_daemon {
 	struct chunkd_target **targets;
 	size_t n_targets;
 	struct chunkd_register *registration;
+	struct chunkd_caps *caps;
 };
 
 /* What is counted of each operation. */
@@ -37,7 +46,8 @@ struct chunkd_target_view {
 /* --- serve.c: a target with its loop, its thread and its connections --------------------------- */
 
 /* Loads the store of dir and prepares its thread. Says what is wrong. */
-int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory,
+/* hot: of memory, what is for exposed chunks. */
+int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory, uint64_t hot,
 		      struct chunkd_target **ret);
 int chunkd_target_start(struct chunkd_target *target);
 /* Closes connections, writes everything out, ends the thread. 0; FF3_E_OFFLINE: it could not. */
@@ -47,6 +57,13 @@ struct chunkd_store *chunkd_target_store(struct chunkd_target *target);
 struct ff3_server *chunkd_target_server(struct chunkd_target *target);
 /* Any thread. */
 void chunkd_target_view(const struct chunkd_target *target, struct chunkd_target_view *ret);
+
+/* --- serve_expose.c ------------------------------------------------------------------------------ */
+
+void chunkd_serve_expose(struct chunkd_daemon *daemon, struct chunkd_store *store,
+			 const struct chunkd_conn *conn, struct ff3_request *r);
+void chunkd_serve_revoke(struct chunkd_daemon *daemon, struct chunkd_store *store,
+			 const struct chunkd_conn *conn, struct ff3_request *r);
 
 /* --- register.c: telling metad that we are here ------------------------------------------------- */
 

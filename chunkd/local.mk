@@ -1,8 +1,11 @@
 # The chunk daemon. libff3chunkd.la: everything but main, for the tests as well.
 noinst_LTLIBRARIES += libff3chunkd.la
 libff3chunkd_la_SOURCES = \
+	%D%/caps.c %D%/caps.h \
 	%D%/cut.c \
+	%D%/expose.c %D%/expose.h \
 	%D%/flush.c \
+	%D%/grant.h \
 	%D%/index.c %D%/index.h \
 	%D%/io.h \
 	%D%/memory.c %D%/memory.h \
@@ -22,7 +25,7 @@ ff3fs_chunkd_SOURCES = \
 	%D%/chunkd_admin.c \
 	%D%/io_uring.c \
 	%D%/register.c \
-	%D%/serve.c
+	%D%/serve.c %D%/serve_expose.c
 ff3fs_chunkd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
 ff3fs_chunkd_LDADD = libff3chunkd.la libff3server.la libff3admin.la libff3base.la \
 	$(JANSSON_LIBS) $(SYSTEMD_LIBS) -lpthread
@@ -64,3 +67,14 @@ tests_unit_chunkd_many_SOURCES = \
 	tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
 tests_unit_chunkd_many_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_many_LDADD = $(tests_unit_chunkd_store_LDADD)
+
+check_PROGRAMS += tests/unit-cap tests/unit-chunkd-expose
+TESTS += tests/unit-cap tests/unit-chunkd-expose
+tests_unit_cap_SOURCES = tests/unit-cap.c
+tests_unit_cap_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cap_LDADD = libff3chunkd.la libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
+tests_unit_chunkd_expose_SOURCES = \
+	tests/unit-chunkd-expose.c tests/chunkd_world.c tests/chunkd_world.h \
+	tests/chunkd_io_sync.c tests/chunkd_io_sync.h chunkd/io_uring.c
+tests_unit_chunkd_expose_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chunkd_expose_LDADD = $(tests_unit_chunkd_store_LDADD)

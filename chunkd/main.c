@@ -190,6 +190,7 @@ static int find_node(char **dirs, size_t n, uint64_t *ret)
 static int make_targets(struct chunkd_daemon *d)
 {
 	uint64_t memory = MAX(d->conf->chunkd.memory, 2 * OWN_MEMORY) - OWN_MEMORY;
+	uint64_t hot = MIN(d->conf->chunkd.hot, memory / 4);
 	char **dirs = NULL;
 	size_t n = 0;
 	int r = split_targets(d->conf->chunkd.targets, &dirs, &n);
@@ -203,7 +204,7 @@ static int make_targets(struct chunkd_daemon *d)
 	if (r == 0 && !(d->targets = calloc(n, sizeof(struct chunkd_target *))))
 		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		r = chunkd_target_new(d, dirs[i], memory / n, &d->targets[d->n_targets]);
+		r = chunkd_target_new(d, dirs[i], memory / n, hot / n, &d->targets[d->n_targets]);
 		if (r == 0)
 			d->n_targets++;
 	}
@@ -399,13 +400,16 @@ int main(int argc, char **argv)
 	m.daemon.started_ns = ff3_boottime_ns();
 	m.registered_work.fn = now_ready;
 	m.fatal_work.fn = now_fatal;
-	r = start(&m);
+	r = chunkd_caps_new(ff3_realtime_ns() / FF3_NSEC_PER_SEC, &m.daemon.caps);
+	if (r == 0)
+		r = start(&m);
 	if (r == 0) {
 		r = ff3_loop_run(m.loop);
 		r = r ? r : m.status;
 	}
 	if (finish(&m) < 0 || r < 0)
 		r = -EIO;
+	chunkd_caps_free(m.daemon.caps);
 	ff3_conf_done(&conf);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -12,6 +12,7 @@
  *
  * Hot path: a read from memory allocates nothing, logs nothing and takes no lock.
  * Threads: the store's. */
+#include "expose.h"
 #include "store_impl.h"
 
 /* Sequential pieces larger than this gain nothing from loading the chunk. */
@@ -30,6 +31,7 @@ struct chunkd_load {
 	uint32_t got, to;
 	struct ff3_io io;
 	struct chunkd_read_list reads; /* to go on afterwards */
+	TAILQ_HEAD(, chunkd_expose) exposes;
 };
 
 static void read_start(struct chunkd_store *s, struct chunkd_read *rd);
@@ -131,6 +133,7 @@ static void load_done(struct ff3_io *io, int res)
 	struct chunkd_load *l = CONTAINER_OF(io, struct chunkd_load, io);
 	struct chunkd_store *s = l->store;
 	struct chunkd_chunk *c = l->chunk;
+	struct chunkd_expose *x;
 	struct chunkd_read *rd;
 	int r;
 
@@ -163,6 +166,13 @@ static void load_done(struct ff3_io *io, int res)
 		rd->direct = r != 0;
 		read_start(s, rd);
 	}
+	while ((x = TAILQ_FIRST(&l->exposes))) {
+		TAILQ_REMOVE(&l->exposes, x, link);
+		if (r == 0 || r == -EAGAIN)
+			chunkd_expose_start(s, x);
+		else
+			chunkd_expose_fail(x, r);
+	}
 	free(l);
 	chunkd_chunk_run(s, c);
 	chunkd_chunk_unref(s, c);
@@ -194,11 +204,17 @@ int chunkd_load_start(struct chunkd_store *s, struct chunkd_chunk *c)
 	l->to = ROUND_UP(c->len, FF3_BLOCK);
 	l->io.fn = load_done;
 	TAILQ_INIT(&l->reads);
+	TAILQ_INIT(&l->exposes);
 	c->active->load = l;
 	c->refs++;
 	s->n_io++;
 	load_continue(l);
 	return 0;
+}
+
+void chunkd_load_then_expose(struct chunkd_chunk *c, struct chunkd_expose *x)
+{
+	TAILQ_INSERT_TAIL(&c->active->load->exposes, x, link);
 }
 
 /* --- Reading pieces ---------------------------------------------------------------------------- */

@@ -75,6 +75,16 @@ static int call(struct chunkd_register *g, uint16_t op, const void *body, size_t
 	return r;
 }
 
+static int take_keys(struct chunkd_daemon *d, struct ff3_blob blob)
+{
+	struct ff3_cap_keys keys;
+	int r = ff3_cap_keys_decode(blob, &keys);
+
+	if (r == 0)
+		chunkd_caps_set_keys(d->caps, &keys);
+	return r;
+}
+
 static int send_register(struct chunkd_register *g)
 {
 	struct chunkd_daemon *d = g->daemon;
@@ -85,7 +95,7 @@ static int send_register(struct chunkd_register *g)
 					     .address = ff3_str_from(d->address),
 					     .admin = ff3_str_from(d->admin) };
 	struct ff3_rep_register_node rep;
-	uint8_t reply[64];
+	uint8_t reply[64 + FF3_CAP_KEYS_MAX];
 	int r;
 
 	if (!targets || !body)
@@ -101,7 +111,7 @@ static int send_register(struct chunkd_register *g)
 		r = FF3_E_CLUSTER;
 	if (r == 0)
 		d->cluster = rep.cluster;
-	return r;
+	return r == 0 ? take_keys(d, rep.keys) : r;
 }
 
 static int send_heartbeat(struct chunkd_register *g)
@@ -110,8 +120,9 @@ static int send_heartbeat(struct chunkd_register *g)
 	size_t size = d->n_targets * TARGET_BYTES + 64, len;
 	_cleanup_free_ uint8_t *targets = malloc(size), *body = malloc(size);
 	struct ff3_req_heartbeat req = { .node = d->node };
+	struct ff3_rep_heartbeat rep;
 	uint64_t before = g->instance;
-	uint8_t reply[64];
+	uint8_t reply[64 + FF3_CAP_KEYS_MAX];
 	int r;
 
 	if (!targets || !body)
@@ -119,6 +130,10 @@ static int send_heartbeat(struct chunkd_register *g)
 	req.targets = (struct ff3_blob){ targets, (uint32_t)encode_targets(d, targets, size) };
 	len = ff3_encode_req_heartbeat(body, size, &req);
 	r = call(g, FF3_OP_heartbeat, body, len, reply, sizeof reply, &len);
+	if (r == 0)
+		r = ff3_decode_rep_heartbeat(reply, len, &rep);
+	if (r == 0)
+		r = take_keys(d, rep.keys);
 	return r == 0 && g->instance != before ? -ESTALE : r;
 }
 

@@ -11,6 +11,7 @@
 
 #include "../common/base/log.h"
 #include "daemon.h"
+#include "expose.h"
 
 /* Who waits for memory shall not wait for somebody that holds it and stands still: after the wait of
  * one LOOK_NS, connections are looked at every LOOK_NS; those that stood still for STALL_NS go. */
@@ -319,6 +320,18 @@ static void handle_chunk_remove(struct chunkd_target *t, struct ff3_request *r)
 		chunkd_store_remove(t->store, &m->ops[i]);
 }
 
+/* --- chunk_expose, chunk_revoke -------------------------------------------------------------------- */
+
+static void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
+{
+	chunkd_serve_expose(t->daemon, t->store, ff3_conn_user(r->conn), r);
+}
+
+static void handle_chunk_revoke(struct chunkd_target *t, struct ff3_request *r)
+{
+	chunkd_serve_revoke(t->daemon, t->store, ff3_conn_user(r->conn), r);
+}
+
 /* --- Dispatch ------------------------------------------------------------------------------------------ */
 
 static void handle_ping(struct chunkd_target *t, struct ff3_request *r)
@@ -376,9 +389,11 @@ static void on_payload_abort(struct ff3_server *server, struct ff3_request *r)
 
 static void on_closed(struct ff3_server *server, struct ff3_conn *conn, void *conn_user)
 {
-	struct chunkd_target *t = conn_user;
+	struct chunkd_conn *c = conn_user;
 
-	t->n_conns--;
+	chunkd_store_unexpose_conn(c->target->store, conn);
+	c->target->n_conns--;
+	free(c);
 }
 
 static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello,
@@ -386,9 +401,13 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 {
 	struct chunkd_target *t = target_of(server);
 	const struct chunkd_daemon *d = t->daemon;
+	struct chunkd_conn *c = malloc(sizeof *c);
 
+	if (!c)
+		return -ENOMEM;
+	*c = (struct chunkd_conn){ .target = t, .session = hello->session, .role = hello->role };
 	t->n_conns++;
-	*conn_user = t;
+	*conn_user = c;
 	*reply = (struct ff3_rep_hello){ .cluster = d->cluster,
 					 .instance = d->instance,
 					 .node = d->node,
@@ -463,6 +482,7 @@ static void stop_now(struct ff3_work *w)
 	struct chunkd_target *t = CONTAINER_OF(w, struct chunkd_target, stop_work);
 
 	t->stopping = true;
+	chunkd_store_unexpose_all(t->store);
 	ff3_server_free(TAKE_PTR(t->server));
 	chunkd_store_drain(t->store);
 }
@@ -479,7 +499,13 @@ static void *target_main(void *arg)
 
 /* --- Life ---------------------------------------------------------------------------------------------- */
 
-int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory,
+/* Without them, chunks are read by requests alone. */
+static void init_exposures(struct chunkd_target *t, uint64_t hot)
+{
+	(void)chunkd_exposer_new(t->store, hot);
+}
+
+int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory, uint64_t hot,
 		      struct chunkd_target **ret)
 {
 	struct chunkd_target *t = calloc(1, sizeof *t);
@@ -487,7 +513,7 @@ int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t me
 		.dir = dir,
 		.node = daemon->node,
 		.capacity = daemon->conf->chunkd.capacity,
-		.memory = memory,
+		.memory = memory - hot,
 		.flush_ns = daemon->conf->chunkd.flush * FF3_NSEC_PER_MSEC,
 		.prewrite = true,
 	};
@@ -514,6 +540,8 @@ int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t me
 	r = chunkd_store_start(t->store, t->io);
 	if (r < 0)
 		goto fail;
+	if (hot > 0)
+		init_exposures(t, hot);
 	ff3_loop_set_idle(t->loop, on_idle, t);
 	(void)ff3_loop_register_memory(t->loop, chunkd_arena_base(chunkd_store_arena(t->store)),
 				       chunkd_arena_size(chunkd_store_arena(t->store)));

@@ -8,6 +8,7 @@
  *   ballast     space for the index on a full disk (index.c)
  *
  * Threads: as in store.h. Fork/signal: the daemon does not fork. */
+#include "expose.h"
 #include "store_impl.h"
 
 #include <sys/statvfs.h>
@@ -137,6 +138,7 @@ void chunkd_store_free(struct chunkd_store *s)
 {
 	if (!s)
 		return;
+	chunkd_exposer_free(s);
 	chunkd_table_done(s);
 	chunkd_arena_free(s->arena);
 	chunkd_slabs_free(s->slabs);
@@ -203,6 +205,7 @@ static void fail_all(struct chunkd_store *s)
 
 	s->failing = false;
 	s->space_changed = true;
+	chunkd_store_unexpose_all(s);
 	for (uint64_t i = 0; i <= s->inodes_mask; i++)
 		for (struct chunkd_inode *inode = s->inodes[i]; inode; inode = inode->hash_next)
 			if (!STAILQ_EMPTY(&inode->waiting))
@@ -326,4 +329,5 @@ void chunkd_store_measure(struct chunkd_store *s)
 	CHUNKD_SET(s, dirty_bytes, chunkd_arena_used(s->arena) - chunkd_arena_clean(s->arena));
 	CHUNKD_SET(s, capacity, chunkd_slabs_capacity(s->slabs));
 	CHUNKD_SET(s, used, chunkd_slabs_used(s->slabs));
+	chunkd_exposer_measure(s);
 }

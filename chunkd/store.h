@@ -157,7 +157,12 @@ bool chunkd_store_idle(const struct chunkd_store *store);
 	X(read_errors, "reads failed by the disk")                                                 \
 	X(checksum_errors, "reads failed by a checksum")                                           \
 	X(payload_errors, "payloads refused for their checksum")                                   \
-	X(resets, "connections reset as they held memory and stood still while others waited")
+	X(resets, "connections reset as they held memory and stood still while others waited")     \
+	X(exposures, "grants made to read chunks directly")                                        \
+	X(revocations, "exposures of chunks ended")                                                \
+	X(expose_evictions, "of those, to make room")                                              \
+	X(expose_refused, "exposures refused for lack of room")                                    \
+	X(expose_denied, "exposures refused for want of a capability")
 
 /* The same, as they stand. */
 #define CHUNKD_GAUGES(X)                                                                           \
@@ -170,6 +175,10 @@ bool chunkd_store_idle(const struct chunkd_store *store);
 	X(index_bytes, "memory of the chunk table")                                                \
 	X(capacity, "bytes the target may hold")                                                   \
 	X(used, "bytes of slots taken or promised")                                                \
+	X(exposed, "chunks exposed")                                                               \
+	X(exposed_bytes, "memory of exposed chunks")                                               \
+	X(lingering_bytes, "memory exposed no more that clients have not let go")                  \
+	X(hot_size, "memory that exposed chunks may take")                                         \
 	X(offline, "1 after a disk error")
 
 struct chunkd_store_stats {

@@ -16,6 +16,7 @@
 
 enum chunkd_op_kind { CHUNKD_OP_WRITE, CHUNKD_OP_CUT, CHUNKD_OP_SYNC, CHUNKD_OP_REMOVE };
 
+struct chunkd_expose;
 STAILQ_HEAD(chunkd_op_queue, chunkd_op);
 TAILQ_HEAD(chunkd_read_list, chunkd_read);
 
@@ -39,6 +40,7 @@ struct chunkd_chunk {
 	uint8_t run;	   /* pieces in sequence before it */
 	uint16_t heat, heat_epoch;
 	bool bad; /* counted as damaged */
+	struct chunkd_exposure *exposure; /* or NULL */
 	struct chunkd_op *remove_op;
 	STAILQ_ENTRY(chunkd_chunk) removed;
 };
@@ -129,6 +131,8 @@ struct chunkd_store {
 	struct chunkd_read_list read_waiters; /* for memory */
 	bool space_changed;
 
+	struct chunkd_exposer *exposer; /* NULL: nothing is exposed */
+
 	uint64_t cold_bytes; /* read from disk in this epoch of the heat counters */
 	uint16_t epoch;
 };
@@ -191,6 +195,15 @@ int chunkd_load_start(struct chunkd_store *s, struct chunkd_chunk *c);
 void chunkd_read_retry(struct chunkd_store *s);
 /* Counts damage, once for each chunk. */
 void chunkd_chunk_damaged(struct chunkd_store *s, struct chunkd_chunk *c, int r);
+
+/* r goes on (chunkd_expose_start) when c, which is being loaded, is in memory. */
+void chunkd_load_then_expose(struct chunkd_chunk *c, struct chunkd_expose *r);
+
+/* expose.c */
+void chunkd_expose_start(struct chunkd_store *s, struct chunkd_expose *r);
+void chunkd_expose_fail(struct chunkd_expose *r, int status);
+/* c is changed by op, which is not answered before nobody reads what it was. */
+void chunkd_chunk_unexpose(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd_op *op);
 
 /* flush.c */
 /* c changed: bytes from lo on (CHUNKD_NOT_DIRTY: only its row). */

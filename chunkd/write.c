@@ -232,6 +232,7 @@ static void apply(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd_
 	uint32_t end = op->offset + op->length, old_len = c->len, len = MAX(old_len, end);
 	uint32_t lo = MIN(op->offset, old_len);
 
+	chunkd_chunk_unexpose(s, c, op);
 	if (op->payload && op->offset == 0 && op->length >= old_len) {
 		struct chunkd_block *b = op->payload;
 

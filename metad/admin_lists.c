@@ -141,6 +141,7 @@ struct layout_query {
 	int result;
 	struct metad_inode inode;
 	uint32_t chunk_size, width, n_chains;
+	uint8_t pin;
 	uint32_t chains[1024];
 };
 
@@ -158,7 +159,8 @@ static void take_layout(void *arg)
 	l->inode = m->walk.inode;
 	metad_file_overlay(m, &l->inode);
 	if (S_ISDIR(l->inode.mode)) {
-		l->result = apply_effective_layout(m->db, &l->inode, &l->chunk_size, &l->width);
+		l->result = apply_effective_layout(m->db, &l->inode, &l->chunk_size, &l->width,
+						   &l->pin);
 		l->width = MIN(l->width, (uint32_t)ARRAY_SIZE(l->chains));
 		l->n_chains = metad_routes_pick(m, l->chains, l->width);
 		return;
@@ -167,6 +169,7 @@ static void take_layout(void *arg)
 	if (l->result < 0)
 		return;
 	l->chunk_size = layout.chunk_size;
+	l->pin = layout.pin;
 	l->width = l->n_chains = MIN(ff3_layout_n_stripe(&layout), (uint32_t)ARRAY_SIZE(l->chains));
 	memcpy(l->chains, layout.stripe.p, 4 * l->n_chains);
 }
@@ -183,11 +186,12 @@ int metad_admin_layout(void *ctx, const struct ff3_http_request *request, json_t
 	chains = json_array();
 	for (uint32_t i = 0; i < l.n_chains; i++)
 		json_array_append_new(chains, json_integer(l.chains[i]));
-	*ret = json_pack("{s:s, s:o, s:s, s:I, s:i, s:i, s:i, s:b, s:o}", "path", request->rest, "ino",
+	*ret = json_pack("{s:s, s:o, s:s, s:I, s:i, s:i, s:i, s:b, s:b, s:o}", "path", request->rest, "ino",
 			 metad_admin_hex(l.inode.ino), "type", S_ISDIR(l.inode.mode) ? "directory" : "file", "size",
 			 (json_int_t)l.inode.size, "chunk_size", (int)l.chunk_size, "stripe",
 			 (int)l.width, "seed", (int)l.inode.seed, "own",
-			 !S_ISDIR(l.inode.mode) || l.inode.chunk_size != 0, "chains", chains);
+			 !S_ISDIR(l.inode.mode) || l.inode.chunk_size != 0, "pinned",
+			 l.pin == FF3_PIN_MEMORY, "chains", chains);
 	if (!*ret)
 		return ff3_http_problem_errno(ret, -EINVAL, "the path is not UTF-8");
 	return 200;

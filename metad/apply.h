@@ -13,6 +13,7 @@ struct metad_effects {
 	uint64_t ino;        /* the object of open, truncate, setattr, commit */
 	bool created;
 	bool truncated;      /* a pending truncation of ino was noted */
+	bool owner_set;      /* mode or owner of ino was */
 	bool times_set;      /* mtime of ino was set by the user */
 	uint64_t orphans[2]; /* lost their last name */
 	uint32_t n_orphans;
@@ -81,7 +82,7 @@ int apply_add_name(struct metad_apply *a, struct metad_inode *dir, struct ff3_st
 int apply_drop_link(struct metad_apply *a, struct metad_inode *inode);
 /* The layout that files made in dir get; width: chains in the stripe. */
 int apply_effective_layout(struct metad_db *db, const struct metad_inode *dir,
-			   uint32_t *ret_chunk_size, uint32_t *ret_width);
+			   uint32_t *ret_chunk_size, uint32_t *ret_width, uint8_t *ret_pin);
 /* The permissions that open asks for on an existing object; flags: FF3_OPEN_*. */
 int metad_may_open(const struct metad_cred *cred, const struct metad_inode *inode, uint32_t flags);
 /* A file's layout as stored. -EIO if its stripe does not exist. */

@@ -113,7 +113,7 @@ int apply_drop_link(struct metad_apply *a, struct metad_inode *inode)
 }
 
 int apply_effective_layout(struct metad_db *db, const struct metad_inode *dir,
-			   uint32_t *ret_chunk_size, uint32_t *ret_width)
+			   uint32_t *ret_chunk_size, uint32_t *ret_width, uint8_t *ret_pin)
 {
 	struct metad_inode at = *dir;
 
@@ -129,6 +129,7 @@ int apply_effective_layout(struct metad_db *db, const struct metad_inode *dir,
 	}
 	*ret_chunk_size = at.chunk_size ? at.chunk_size : FF3_CHUNK_SIZE_DEFAULT;
 	*ret_width = at.stripe ? at.stripe : 1;
+	*ret_pin = at.pin;
 	return 0;
 }
 
@@ -151,7 +152,9 @@ int metad_may_open(const struct metad_cred *cred, const struct metad_inode *inod
 
 int metad_file_layout(struct metad_db *db, const struct metad_inode *inode, struct ff3_layout *ret)
 {
-	struct ff3_layout layout = { .chunk_size = inode->chunk_size, .seed = inode->seed };
+	struct ff3_layout layout = { .chunk_size = inode->chunk_size,
+				     .seed = inode->seed,
+				     .pin = inode->pin };
 
 	if (S_ISREG(inode->mode) && metad_db_get_stripe(db, inode->stripe, &layout.stripe) <= 0)
 		return -EIO;

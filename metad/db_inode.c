@@ -7,6 +7,9 @@
  * Threads: the owner of the database. */
 #include "db_private.h"
 
+/* A chunk size is a power of two of at least 64 KiB: its column has room for the pin. */
+#define PIN_MASK 0xffu
+
 static struct metad_inode *dirty_slot(struct metad_db *db, uint64_t ino)
 {
 	uint32_t i = (uint32_t)((ino * 0x9e3779b97f4a7c15ull) >> 40) % DIRTY_SLOTS;
@@ -35,7 +38,7 @@ static int write_inode(struct metad_db *db, const struct metad_inode *n)
 	bind_u64(s, 11, (uint64_t)n->btime);
 	bind_u64(s, 12, n->parent);
 	bind_u64(s, 13, n->name_hash);
-	bind_u64(s, 14, n->chunk_size);
+	bind_u64(s, 14, n->chunk_size | n->pin);
 	bind_u64(s, 15, n->stripe);
 	bind_u64(s, 16, n->seed);
 	bind_u64(s, 17, n->truncs);
@@ -112,7 +115,8 @@ int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *re
 		.btime = sqlite3_column_int64(s, 10),
 		.parent = column_u64(s, 11),
 		.name_hash = column_u64(s, 12),
-		.chunk_size = (uint32_t)column_u64(s, 13),
+		.chunk_size = (uint32_t)column_u64(s, 13) & ~(uint32_t)PIN_MASK,
+		.pin = column_u64(s, 13) & PIN_MASK,
 		.stripe = (uint32_t)column_u64(s, 14),
 		.seed = (uint32_t)column_u64(s, 15),
 		.truncs = (uint32_t)column_u64(s, 16),

@@ -20,6 +20,7 @@ struct metad_inode {
 	uint32_t stripe;
 	uint32_t seed;
 	uint32_t truncs;
+	uint8_t pin; /* FF3_PIN_*, or 0 */
 };
 
 /* On whose behalf something is done. */

@@ -20,6 +20,7 @@ sbin_PROGRAMS += ff3fs-metad
 ff3fs_metad_SOURCES = \
 	%D%/main.c %D%/metad.h \
 	%D%/admin.h %D%/admin_lists.c %D%/metad_admin.c \
+	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_truncate.c \

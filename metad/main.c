@@ -251,6 +251,8 @@ static int start_parts(struct main_state *s)
 	if (r >= 0)
 		r = metad_cleaner_new(m);
 	if (r >= 0)
+		r = metad_caps_new(m);
+	if (r >= 0)
 		r = metad_pipeline_add_own(m, METAD_OP_start, NULL, 0, NULL);
 	metad_db_read_end(m->db);
 	return r < 0 ? ff3_log_errno(r, "cannot start") : 0;
@@ -350,6 +352,7 @@ static int finish(struct main_state *s)
 	metad_admin_free(s->admin);
 	if (m->server)
 		metad_serve_stop(m);
+	metad_caps_free(m);
 	metad_cleaner_free(m);
 	metad_routes_free(m);
 	metad_pipeline_free(m);

@@ -16,6 +16,7 @@ struct metad_cleaner;  /* cleaner.c */
 struct metad_sessions; /* session.c */
 struct metad_files;    /* file.h */
 struct metad_checkpointer;
+struct metad_caps; /* caps.c */
 
 struct metad {
 	const struct ff3_conf *conf;
@@ -38,6 +39,7 @@ struct metad {
 	struct metad_routes *routes;
 	struct metad_cleaner *cleaner;
 	struct metad_checkpointer *checkpointer;
+	struct metad_caps *caps;
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
 	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */
@@ -117,6 +119,9 @@ int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, b
 void metad_session_release(struct metad *m, struct metad_session *s, uint64_t ino, uint32_t n);
 bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint64_t ino,
 			    bool write);
+/* That it may read ino was checked when it opened it; and whether it ever was. */
+void metad_session_set_granted(struct metad_session *s, uint64_t ino);
+bool metad_session_is_granted(const struct metad_session *s, uint64_t ino);
 bool metad_is_open(struct metad *m, uint64_t ino);
 /* Ends sessions whose lease is over. */
 void metad_sessions_tick(struct metad *m);
@@ -199,6 +204,19 @@ struct metad_cleaner_stats {
 	uint64_t n_truncations, n_removed, n_failed_calls;
 };
 const struct metad_cleaner_stats *metad_cleaner_stats(const struct metad *m);
+
+/* --- caps.c -------------------------------------------------------------------------------- */
+
+int metad_caps_new(struct metad *m);
+void metad_caps_free(struct metad *m);
+void metad_caps_tick(struct metad *m);
+/* Packed cap_key; valid until the next call. */
+struct ff3_blob metad_caps_keys(struct metad *m);
+/* What session may do with inode, in buf; empty: nothing that takes a cap. */
+struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode, uint64_t session,
+				uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
+/* Its mode or owner has changed: caps of before are void. */
+void metad_caps_revoke(struct metad *m, uint64_t ino);
 
 /* --- checkpointer.c ------------------------------------------------------------------------ */
 

@@ -119,16 +119,34 @@ int apply_log_target_state(struct metad_apply *a)
 	return 0;
 }
 
+/* All that can change of a file's layout: where its chunks are does not. */
+static int pin_file(struct metad_apply *a, struct metad_inode *inode,
+		    const struct ff3_req_set_layout *q)
+{
+	if (q->chunk_size || q->stripe || q->pin == 0)
+		return -ENOTDIR;
+	if (!metad_is_owner(&a->rec->cred, inode))
+		return -EPERM;
+	inode->pin = q->pin;
+	inode->ctime = a->now;
+	return metad_db_put_inode(a->db, inode);
+}
+
 int apply_set_layout(struct metad_apply *a, const struct ff3_req_set_layout *q,
 		     struct ff3_rep_set_layout *p)
 {
 	struct metad_inode *dir = &a->walk[0].inode;
-	bool inherit = q->chunk_size == 0 && q->stripe == 0;
+	bool inherit = q->chunk_size == 0 && q->stripe == 0 && q->pin == 0;
 	uint32_t chunk_size, width;
 	int r = apply_walk_object(a, 0, &q->at);
+	uint8_t pin;
 
 	if (r < 0)
 		return r;
+	if (q->pin > FF3_PIN_MEMORY)
+		return -EINVAL;
+	if (S_ISREG(dir->mode))
+		return pin_file(a, dir, q);
 	if (!S_ISDIR(dir->mode))
 		return -ENOTDIR;
 	if (!metad_is_owner(&a->rec->cred, dir))
@@ -141,12 +159,13 @@ int apply_set_layout(struct metad_apply *a, const struct ff3_req_set_layout *q,
 		return -EINVAL;
 	if (q->stripe > WIDTH_MAX)
 		return -EINVAL;
-	r = apply_effective_layout(a->db, dir, &chunk_size, &width);
+	r = apply_effective_layout(a->db, dir, &chunk_size, &width, &pin);
 	if (r < 0)
 		return r;
-	/* One of the two given: the other stays what it is in effect. */
+	/* What is not given stays what it is in effect. */
 	dir->chunk_size = inherit ? 0 : q->chunk_size ? q->chunk_size : chunk_size;
 	dir->stripe = inherit ? 0 : q->stripe ? q->stripe : width;
+	dir->pin = inherit ? 0 : q->pin ? q->pin : pin;
 	dir->ctime = a->now;
 	return metad_db_put_inode(a->db, dir);
 }

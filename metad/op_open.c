@@ -36,7 +36,7 @@ static int give_layout(struct metad_apply *a, const struct metad_inode *dir,
 {
 	struct ff3_blob chains = a->rec->assigned;
 	uint32_t width;
-	int r = apply_effective_layout(a->db, dir, &inode->chunk_size, &width);
+	int r = apply_effective_layout(a->db, dir, &inode->chunk_size, &width, &inode->pin);
 
 	if (r < 0)
 		return r;

@@ -79,6 +79,8 @@ int apply_setattr(struct metad_apply *a, const struct ff3_req_setattr *q, struct
 	if (r < 0)
 		return r;
 	set_owner_and_mode(cred, inode, q);
+	a->effects.owner_set = q->valid == 0 ||
+			       (q->valid & (FF3_SET_MODE | FF3_SET_UID | FF3_SET_GID));
 	if (q->valid & FF3_SET_ATIME)
 		inode->atime = atime;
 	if (q->valid & FF3_SET_MTIME)
@@ -87,7 +89,7 @@ int apply_setattr(struct metad_apply *a, const struct ff3_req_setattr *q, struct
 		inode->atime = a->now;
 	if (q->valid & FF3_SET_MTIME_NOW)
 		inode->mtime = a->now;
-	if (q->valid == 0 || (q->valid & (FF3_SET_MODE | FF3_SET_UID | FF3_SET_GID)))
+	if (a->effects.owner_set)
 		inode->generation++;
 	inode->ctime = a->now;
 	r = metad_db_put_inode(a->db, inode);

@@ -126,6 +126,7 @@ static void on_tick(struct ff3_timer *t)
 	metad_sessions_tick(m);
 	metad_files_flush(m, ff3_boottime_ns() - FF3_NSEC_PER_SEC);
 	metad_cleaner_tick(m);
+	metad_caps_tick(m);
 	metad_checkpointer_poll(m);
 	ff3_loop_timer_arm(m->loop, &m->tick, FF3_NSEC_PER_SEC);
 }

@@ -24,6 +24,37 @@ static void overlay_reply(struct metad *m)
 	ff3_put_attr(&e, &attr);
 }
 
+/* Puts b where the reply ends with an empty blob. */
+static void end_reply(struct metad_apply *a, struct ff3_blob b)
+{
+	struct ff3_enc e;
+
+	if (a->reply_len < 4 || a->reply_len + b.len > sizeof a->reply)
+		return;
+	e = ff3_enc_init(a->reply + a->reply_len - 4, sizeof a->reply - (a->reply_len - 4));
+	ff3_put_blob(&e, &b);
+	a->reply_len += b.len;
+}
+
+/* What only this metad can say, and only now; answers that are stored are without it. */
+static void add_cap(struct metad *m, const struct metad_mutation *mutation)
+{
+	struct metad_session *s = metad_session_find(m, mutation->session);
+	uint8_t buf[FF3_CAP_MAX];
+	struct metad_inode inode;
+
+	if (!s || metad_db_get_inode(m->db, m->apply->effects.ino, &inode) <= 0)
+		return;
+	if (mutation->open_flags & FF3_OPEN_READ)
+		metad_session_set_granted(s, inode.ino);
+	end_reply(m->apply, metad_caps_make(m, &inode, mutation->session, mutation->open_flags, buf));
+}
+
+static void add_keys(struct metad *m)
+{
+	end_reply(m->apply, metad_caps_keys(m));
+}
+
 static void follow_up(struct metad *m, const struct metad_effects *effects)
 {
 	if (effects->truncated)
@@ -82,6 +113,12 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	if (ok && (op == FF3_OP_open || op == FF3_OP_commit || op == FF3_OP_setattr ||
 		   op == FF3_OP_truncate || op == FF3_OP_link))
 		overlay_reply(m);
+	if (ok && a->status >= 0 && op == FF3_OP_open)
+		add_cap(m, mutation);
+	if (ok && op == FF3_OP_register_node)
+		add_keys(m);
+	if (ok && op == FF3_OP_setattr && a->effects.owner_set)
+		metad_caps_revoke(m, a->effects.ino);
 	collect_orphans(m, &a->effects);
 	if (a->status >= 0 && (op == FF3_OP_open || op == FF3_OP_truncate) &&
 	    metad_file_is_truncating(m, a->effects.ino)) {
@@ -260,8 +297,9 @@ static void log_create(struct metad *m, struct metad_conn *conn, struct ff3_requ
 		       const struct ff3_req_open *q, const struct metad_inode *dir)
 {
 	uint32_t chains[WIDTH_MAX], chunk_size, width;
+	uint8_t pin;
 	struct metad_record rec = { .ino = m->next_ino };
-	int e = apply_effective_layout(m->db, dir, &chunk_size, &width);
+	int e = apply_effective_layout(m->db, dir, &chunk_size, &width, &pin);
 
 	if (e < 0) {
 		metad_reply_status(m, r, e);
@@ -284,6 +322,7 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 {
 	bool write = q->flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
 	struct ff3_rep_open p = { 0 };
+	uint8_t cap[FF3_CAP_MAX];
 	int e;
 
 	if (metad_file_is_truncating(m, inode->ino)) {
@@ -299,6 +338,9 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 		metad_reply_status(m, r, e);
 		return;
 	}
+	if (q->flags & FF3_OPEN_READ)
+		metad_session_set_granted(conn->session, inode->ino);
+	p.cap = metad_caps_make(m, inode, conn->session_id, q->flags, cap);
 	metad_file_overlay(m, inode);
 	metad_inode_attr(inode, &p.attr);
 	FF3_REQUEST_REPLY(r, open, &p);

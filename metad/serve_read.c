@@ -146,7 +146,7 @@ void serve_listxattr(struct metad *m, struct metad_conn *conn, struct ff3_reques
 static int directory_layout(struct metad *m, const struct metad_inode *dir, struct ff3_layout *ret)
 {
 	uint32_t width, *chains = (uint32_t *)m->scratch;
-	int r = apply_effective_layout(m->db, dir, &ret->chunk_size, &width);
+	int r = apply_effective_layout(m->db, dir, &ret->chunk_size, &width, &ret->pin);
 
 	if (r < 0)
 		return r;

@@ -27,8 +27,9 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		  const struct ff3_req_reopen *q)
 {
 	bool write = q->flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
-	struct ff3_rep_reopen p;
+	struct ff3_rep_reopen p = { 0 };
 	struct metad_inode inode;
+	uint8_t cap[FF3_CAP_MAX];
 	int e = metad_db_get_inode(m->db, q->ino, &inode);
 
 	if (e > 0 && metad_file_is_truncating(m, q->ino)) {
@@ -43,6 +44,13 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	if (e < 0) {
 		metad_reply_status(m, r, e);
 		return;
+	}
+	/* What was granted stays so, as an open descriptor does; a child may be somebody else by now. */
+	if ((q->flags & FF3_OPEN_READ) &&
+	    (metad_session_is_granted(conn->session, q->ino) ||
+	     metad_permission(&conn->cred, &inode, METAD_MAY_READ) >= 0)) {
+		metad_session_set_granted(conn->session, q->ino);
+		p.cap = metad_caps_make(m, &inode, conn->session_id, q->flags, cap);
 	}
 	metad_file_overlay(m, &inode);
 	metad_inode_attr(&inode, &p.attr);
@@ -139,7 +147,7 @@ void serve_append_lock(struct metad *m, struct metad_conn *conn, struct ff3_requ
 void serve_heartbeat(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		     const struct ff3_req_heartbeat *q)
 {
-	struct ff3_rep_heartbeat p = { metad_db_meta(m->db)->routing_version };
+	struct ff3_rep_heartbeat p = { metad_db_meta(m->db)->routing_version, metad_caps_keys(m) };
 
 	if (conn->role != FF3_ROLE_CHUNKD) {
 		metad_reply_status(m, r, -EPERM);

@@ -19,6 +19,7 @@ struct open {
 	uint64_t ino;
 	uint32_t n;
 	bool write;
+	bool granted; /* for reading */
 	UT_hash_handle hh;
 };
 
@@ -235,6 +236,21 @@ bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint
 	const struct open *o = find_open(s, ino);
 
 	return o && (!write || o->write);
+}
+
+void metad_session_set_granted(struct metad_session *s, uint64_t ino)
+{
+	struct open *o = find_open(s, ino);
+
+	if (o)
+		o->granted = true;
+}
+
+bool metad_session_is_granted(const struct metad_session *s, uint64_t ino)
+{
+	const struct open *o = find_open(s, ino);
+
+	return o && o->granted;
 }
 
 struct id_list {

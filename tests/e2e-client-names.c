@@ -98,6 +98,24 @@ void test_attrs(void)
 	OK(ff3fs_get_layout(fs, FF3FS_ROOT, in_dir("d"), l));
 	EQ(l->own, 1);
 	EQ(ff3fs_set_layout(fs, FF3FS_ROOT, in_dir("d"), 65537, 2), -EINVAL);
+	/* A pin is inherited when a file is made, and can be set on the file. */
+	EQ(l->pinned, 0);
+	OK(ff3fs_set_pin(fs, FF3FS_ROOT, in_dir("d"), 1));
+	OK(ff3fs_mkdir(fs, FF3FS_ROOT, in_dir("d/below"), 0755));
+	OK(ff3fs_close(open_file(fs, in_dir("d/below/pinned"), O_CREAT | O_WRONLY)));
+	OK(ff3fs_get_layout(fs, FF3FS_ROOT, in_dir("d/below/pinned"), l));
+	EQ(l->pinned, 1);
+	EQ(l->chunk_size, 65536);
+	OK(ff3fs_get_layout(fs, FF3FS_ROOT, in_dir("d/f"), l));
+	EQ(l->pinned, 0);
+	OK(ff3fs_set_pin(fs, FF3FS_ROOT, in_dir("d/f"), 1));
+	OK(ff3fs_get_layout(fs, FF3FS_ROOT, in_dir("d/f"), l));
+	EQ(l->pinned, 1);
+	EQ(l->chunk_size, 65536);
+	EQ(ff3fs_set_layout(fs, FF3FS_ROOT, in_dir("d/f"), 65536, 2), -ENOTDIR);
+	OK(ff3fs_set_pin(fs, FF3FS_ROOT, in_dir("d"), 0));
+	OK(ff3fs_get_layout(fs, FF3FS_ROOT, in_dir("d"), l));
+	EQ(l->pinned, 0);
 	OK(ff3fs_statfs(fs, &st));
 	CHECK(st.capacity > 0);
 	EQ(st.used + st.free, (long long)st.capacity);

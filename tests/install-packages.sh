@@ -11,7 +11,7 @@ set -u
 
 build='gcc g++ make autoconf automake libtool pkg-config libc6-dev xz-utils
 	liburing-dev libsqlite3-dev libcurl4-openssl-dev libjansson-dev libmicrohttpd-dev
-	libisal-dev libsystemd-dev libfuse3-dev libibverbs-dev librdmacm-dev uthash-dev check'
+	libisal-dev nettle-dev libsystemd-dev libfuse3-dev libibverbs-dev librdmacm-dev uthash-dev check'
 run='python3 python3-numpy python3-torch python3-sklearn'
 test='python3 python3-lmdb python3-numpy python3-torch python3-sklearn fio strace xfsprogs e2fsprogs mount nbdkit
 	nbdkit-plugin-dev fuse3 libnbd-bin gnuplot-nox mandoc attr rsync clang sqlite3 curl file git perl

@@ -4,16 +4,18 @@
 #include "cli.h"
 #include "commands.h"
 
-enum { OPT_CHUNK_SIZE = 0x2000, OPT_STRIPE, OPT_INHERIT };
+enum { OPT_CHUNK_SIZE = 0x2000, OPT_STRIPE, OPT_INHERIT, OPT_PIN };
 
 static struct {
 	uint32_t chunk_size, stripe;
 	bool inherit;
+	bool sets_pin, pinned;
 } opts;
 
 static const struct argp_option options[] = {
 	{ "chunk-size", OPT_CHUNK_SIZE, "SIZE", 0, "set: a power of two from 64K to 16M", 1 },
 	{ "inherit", OPT_INHERIT, NULL, 0, "set: what the directory above has", 1 },
+	{ "pin", OPT_PIN, "WHERE", 0, "set: memory, or none", 1 },
 	{ "stripe", OPT_STRIPE, "N", 0, "set: how many chains a file is spread over", 1 },
 	{ 0 },
 };
@@ -36,6 +38,11 @@ static int on_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--stripe: %s: expected a number from 1 to 1024", arg);
 		opts.stripe = (uint32_t)v;
 		return 0;
+	case OPT_PIN:
+		opts.pinned = strcmp(arg, "memory") == 0;
+		if (!opts.pinned && strcmp(arg, "none") != 0)
+			argp_error(state, "--pin: %s: expected memory or none", arg);
+		return opts.sets_pin = true, 0;
 	case OPT_INHERIT:
 		return opts.inherit = true, 0;
 	}
@@ -44,7 +51,7 @@ static int on_option(int key, char *arg, struct argp_state *state)
 
 static const struct cli_command command = {
 	.name = "ff3fs layout",
-	.args = "get PATH...\nset DIRECTORY...",
+	.args = "get PATH...\nset PATH...",
 	.doc = "Show or set into which chunks, on which chains, files are cut.",
 	.common = CLI_JSON | CLI_QUIET | CLI_DRY_RUN | CLI_BYTES | CLI_CLUSTER,
 	.options = options,
@@ -61,10 +68,10 @@ static void print_json(const char *path)
 
 	for (uint32_t i = 0; i < layout.n_stripe; i++)
 		json_array_append_new(chains, json_integer(layout.chains[i]));
-	cli_print_json(json_pack("{s:o, s:I, s:I, s:I, s:b, s:o}", "path", cli_json_name(path),
+	cli_print_json(json_pack("{s:o, s:I, s:I, s:I, s:b, s:b, s:o}", "path", cli_json_name(path),
 				 "chunk_size", (json_int_t)layout.chunk_size, "stripe",
 				 (json_int_t)layout.n_stripe, "seed", (json_int_t)layout.seed,
-				 "own", layout.own, "chains", chains));
+				 "own", layout.own, "pinned", layout.pinned, "chains", chains));
 }
 
 static int get(struct ff3fs *fs, const char *arg)
@@ -79,8 +86,9 @@ static int get(struct ff3fs *fs, const char *arg)
 		print_json(path);
 		return CLI_OK;
 	}
-	printf("%s  chunk size %s, stripe %u%s, chains", arg, cli_size(size, layout.chunk_size),
-	       layout.n_stripe, layout.own ? " (set here)" : "");
+	printf("%s  chunk size %s, stripe %u%s%s, chains", arg, cli_size(size, layout.chunk_size),
+	       layout.n_stripe, layout.pinned ? ", pinned in memory" : "",
+	       layout.own ? " (set here)" : "");
 	for (uint32_t i = 0; i < layout.n_stripe; i++)
 		printf(" %u", layout.chains[i]);
 	putchar('\n');
@@ -91,24 +99,29 @@ static int set(struct ff3fs *fs, const char *arg)
 {
 	_cleanup_free_ char *path = cli_remote(fs, arg);
 	uint32_t chunk_size = opts.chunk_size, stripe = opts.stripe;
+	bool cuts = chunk_size || stripe;
 	char size[32];
 	int r = ff3fs_get_layout(fs, FF3FS_ROOT, path, &layout);
 
 	/* What is not named stays as it is. */
-	if (r >= 0 && !opts.inherit && !chunk_size)
+	if (r >= 0 && cuts && !chunk_size)
 		chunk_size = layout.chunk_size;
-	if (r >= 0 && !opts.inherit && !stripe)
+	if (r >= 0 && cuts && !stripe)
 		stripe = layout.n_stripe;
-	if (r >= 0 && !cli.dry_run)
+	if (r >= 0 && !cli.dry_run && (cuts || opts.inherit))
 		r = ff3fs_set_layout(fs, FF3FS_ROOT, path, chunk_size, stripe);
+	if (r >= 0 && !cli.dry_run && opts.sets_pin)
+		r = ff3fs_set_pin(fs, FF3FS_ROOT, path, opts.pinned);
 	if (r < 0)
 		return cli_error(arg, r);
 	if (opts.inherit)
 		cli_note("%s: %sinherit%s its layout", arg, cli.dry_run ? "would " : "",
 			 cli.dry_run ? "" : "s");
-	else if (cli.dry_run)
+	else if (cli.dry_run && cuts)
 		cli_note("%s: would set chunk size %s, stripe %u", arg, cli_size(size, chunk_size),
 			 stripe);
+	if (cli.dry_run && opts.sets_pin)
+		cli_note("%s: would %s", arg, opts.pinned ? "pin it in memory" : "not pin it");
 	if (cli.json && !cli.dry_run) {
 		r = ff3fs_get_layout(fs, FF3FS_ROOT, path, &layout);
 		if (r < 0)
@@ -130,9 +143,9 @@ int cmd_layout(int argc, char **argv)
 		cli_message("%s: expected get or set", cli.args[0]);
 		return CLI_USAGE;
 	}
-	if (sets && (opts.inherit ? opts.chunk_size || opts.stripe :
-				    !opts.chunk_size && !opts.stripe)) {
-		cli_message("set takes --chunk-size and --stripe, or --inherit");
+	if (sets && (opts.inherit ? opts.chunk_size || opts.stripe || opts.sets_pin :
+				    !opts.chunk_size && !opts.stripe && !opts.sets_pin)) {
+		cli_message("set takes --chunk-size, --stripe and --pin, or --inherit");
 		return CLI_USAGE;
 	}
 	fs = cli_connect();

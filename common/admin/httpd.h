@@ -23,7 +23,7 @@
  *                            "used"}; chunkd: its own, with "path"
  *   GET /v1/chains           metad: {"chain": n, "version": n, "members": [target...]}
  *   GET /v1/layouts/{path}   metad: {"path", "chunk_size", "stripe", "seed", "own",
- *                            "chains": [n...]}; 404 where there is nothing */
+ *                            "pinned", "chains": [n...]}; 404 where there is nothing */
 #pragma once
 
 #include <jansson.h>

@@ -42,6 +42,7 @@
 	K(chunkd, admin, str, "127.0.0.1:0", "address of the HTTP endpoint")                       \
 	K(chunkd, metad, str, "127.0.0.1:9734", "metadata server to register with")                \
 	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
+	K(chunkd, hot, size, "256M", "of that, what clients of this host may map; a quarter at most")  \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
 	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")                   \

@@ -85,6 +85,7 @@ struct ff3fs_layout {
 	uint32_t n_stripe;
 	uint32_t seed;
 	int own;               /* a directory's: set on itself, not inherited */
+	int pinned;            /* its chunks are to stay in the daemons' memory */
 	uint32_t chains[1024]; /* the first n_stripe are valid */
 };
 
@@ -262,6 +263,9 @@ int ff3fs_get_layout(struct ff3fs *fs, uint64_t dir, const char *path, struct ff
 /* Of a directory, for files made from now on. 0 and 0: inherit again. */
 int ff3fs_set_layout(struct ff3fs *fs, uint64_t dir, const char *path, uint32_t chunk_size,
 		     uint32_t n_stripe);
+/* Of a file; of a directory, for files made from now on. pinned: chunks stay in the daemons' memory,
+ * from where clients of the same host read them directly. */
+int ff3fs_set_pin(struct ff3fs *fs, uint64_t dir, const char *path, int pinned);
 
 /* --- Directories --------------------------------------------------------------------------- */
 

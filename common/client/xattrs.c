@@ -105,6 +105,7 @@ EXPORT int ff3fs_get_layout(struct ff3fs *fs, uint64_t dir, const char *path,
 	ret->chunk_size = rep.layout.chunk_size;
 	ret->n_stripe = ff3_layout_n_stripe(&rep.layout);
 	ret->seed = rep.layout.seed;
+	ret->pinned = rep.layout.pin == FF3_PIN_MEMORY;
 	ret->own = rep.own;
 	d = ff3_dec_blob(rep.layout.stripe);
 	for (uint32_t i = 0; i < ret->n_stripe; i++)
@@ -120,6 +121,20 @@ EXPORT int ff3fs_set_layout(struct ff3fs *fs, uint64_t dir, const char *path, ui
 		.at = ff3_path_of(dir, path, 0),
 		.chunk_size = chunk_size,
 		.stripe = n_stripe,
+	};
+	struct ff3_rep_set_layout rep;
+	uint8_t buf[META_REPLY_SIZE];
+	struct ff3_meta_call call = FF3_META_CALL(set_layout, true, &req, &rep, buf, sizeof buf);
+
+	return ff3_public(ff3_meta_call(fs, &call));
+}
+
+EXPORT int ff3fs_set_pin(struct ff3fs *fs, uint64_t dir, const char *path, int pinned)
+{
+	FF3_ENTER();
+	struct ff3_req_set_layout req = {
+		.at = ff3_path_of(dir, path, 0),
+		.pin = pinned ? FF3_PIN_MEMORY : FF3_PIN_NONE,
 	};
 	struct ff3_rep_set_layout rep;
 	uint8_t buf[META_REPLY_SIZE];

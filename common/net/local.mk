@@ -9,9 +9,10 @@ libff3rpc_la_SOURCES = \
 noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
 	%D%/loop.c %D%/loop.h %D%/loop_priv.h \
+	%D%/cap.c %D%/cap.h \
 	%D%/server.c %D%/server.h %D%/server_priv.h %D%/conn.c %D%/reply.c %D%/stall.c
-libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
-libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS)
+libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS) $(NETTLE_CFLAGS)
+libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS) $(NETTLE_LIBS)
 
 check_PROGRAMS += tests/unit-net
 TESTS += tests/unit-net tests/e2e-sockets.sh

@@ -75,6 +75,21 @@ enum {
 };
 
 enum {
+	FF3_CAP_READ = 1,
+	FF3_CAP_PIN = 2, /* its chunks stay exposed */
+};
+
+enum {
+	FF3_PIN_NONE = 1,
+	FF3_PIN_MEMORY = 2, /* chunks are to stay in the daemons' memory, exposed */
+};
+
+enum {
+	FF3_EXPOSED_MAPPED = 1,
+	FF3_EXPOSED_WINDOW = 2,
+};
+
+enum {
 	FF3_LOCK_TEST = 1,    /* only ask */
 	FF3_LOCK_RECLAIM = 2, /* was granted before metad restarted */
 };

@@ -27,7 +27,9 @@
 	S(chain)                                                                                   \
 	S(path)                                                                                    \
 	S(redirect)                                                                                \
-	S(tag)
+	S(tag)                                                                                     \
+	S(cap)                                                                                     \
+	S(cap_key)
 
 #define FF3_STRUCT_time(F)                                                                         \
 	F(u64, sec) /* two's complement */                                                         \
@@ -37,6 +39,7 @@
 #define FF3_STRUCT_layout(F)                                                                       \
 	F(u32, chunk_size) /* bytes, a power of two */                                             \
 	F(u32, seed)                                                                               \
+	F(u8, pin)      /* FF3_PIN_* */                                                            \
 	F(blob, stripe) /* u32 chain ids */
 
 #define FF3_STRUCT_attr(F)                                                                         \
@@ -94,6 +97,21 @@
 	F(u64, seq)                                                                                \
 	F(u64, acked)
 
+/* What an open file's session may do with its chunks without asking metad. A capability on the wire
+ * is this and 32 bytes of HMAC-SHA256 over it. */
+#define FF3_STRUCT_cap(F)                                                                          \
+	F(u64, ino)                                                                                \
+	F(u64, generation)                                                                         \
+	F(u64, session)                                                                            \
+	F(u64, expires) /* seconds since 1970 */                                                   \
+	F(u32, rights)  /* FF3_CAP_* */                                                            \
+	F(u32, key)     /* id of the key */
+
+/* A key of metad's for capabilities, for chunk daemons. */
+#define FF3_STRUCT_cap_key(F)                                                                      \
+	F(u32, id)                                                                                 \
+	F(blob, key)
+
 #define FF3_OPS(OP)                                                                                \
 	OP(1, hello, both, SESSION)                                                                \
 	OP(2, ping, both, READ)                                                                    \
@@ -132,7 +150,9 @@
 	OP(65, chunk_write, chunkd, DATA)                                                          \
 	OP(66, chunk_sync, chunkd, DATA)                                                           \
 	OP(67, chunk_truncate, chunkd, DATA)                                                       \
-	OP(68, chunk_remove, chunkd, DATA)
+	OP(68, chunk_remove, chunkd, DATA)                                                         \
+	OP(69, chunk_expose, chunkd, DATA)                                                         \
+	OP(70, chunk_revoke, chunkd, DATA)
 
 /* First message of every connection, both ways. A client process chooses its session id once
  * and keeps it over reconnects; a forked child chooses another. */
@@ -170,7 +190,8 @@
 #define FF3_REP_open(F)                                                                            \
 	F(attr, attr)                                                                              \
 	F(layout, layout)                                                                          \
-	F(u8, created)
+	F(u8, created)                                                                             \
+	F(blob, cap) /* a capability, or empty; the last field */
 
 /* Drops n opens of ino. One-way: sent with FF3_FRAME_ONE_WAY, never answered. */
 #define FF3_REQ_release(F)                                                                         \
@@ -185,7 +206,8 @@
 	F(u32, flags)
 #define FF3_REP_reopen(F)                                                                          \
 	F(attr, attr)                                                                              \
-	F(layout, layout)
+	F(layout, layout)                                                                          \
+	F(blob, cap) /* empty if the session was not granted it by open and may not open it now */
 
 /* The file now reaches at least to end, and was modified. Held in memory, seen by everyone at
  * once, logged by commit, by release or when the session dies. unlock ends an append_lock. */
@@ -346,12 +368,13 @@
 	F(layout, layout)                                                                          \
 	F(u8, own)
 
-/* chunk_size 0 and stripe width 0: back to what is inherited. */
+/* chunk_size 0, stripe width 0 and no pin: back to what is inherited. */
 #define FF3_REQ_set_layout(F)                                                                      \
 	F(tag, tag)                                                                                \
 	F(path, at)                                                                                \
 	F(u32, chunk_size)                                                                         \
-	F(u32, stripe) /* chains a file is spread over */
+	F(u32, stripe) /* chains a file is spread over */                                          \
+	F(u8, pin)     /* FF3_PIN_*; 0: as it is */
 #define FF3_REP_set_layout(F)
 
 /* The routing table, whole, unless the caller has that version already. */
@@ -376,12 +399,15 @@
 	F(blob, targets) /* target */
 #define FF3_REP_register_node(F)                                                                   \
 	F(u64, cluster)                                                                            \
-	F(u64, version)
+	F(u64, version)                                                                            \
+	F(blob, keys) /* cap_key, of the caps that are out */
 
 #define FF3_REQ_heartbeat(F)                                                                       \
 	F(u64, node)                                                                               \
 	F(blob, targets) /* target */
-#define FF3_REP_heartbeat(F) F(u64, version)
+#define FF3_REP_heartbeat(F)                                                                       \
+	F(u64, version)                                                                            \
+	F(blob, keys) /* cap_key */
 
 /* Bytes [offset, offset + length) of chunk {ino, index}. The payload is what exists of them;
  * it ends early where the chunk ends. crcs has one u32 CRC32C for each piece that the chunk's
@@ -435,10 +461,42 @@
 #define FF3_REQ_chunk_remove(F) F(blob, inos) /* u64 */
 #define FF3_REP_chunk_remove(F) F(u64, n_removed)
 
+/* Asks for a chunk's bytes to be read without the daemon, until it revokes that. cap: for reading
+ * ino, of this connection's session. How, depends on kind (FF3_EXPOSED_*):
+ *   mapped   two descriptors come with the reply: the chunk's memory, size bytes that begin with
+ *            struct ff3_hot_header (hot.h), and the daemon's page of struct ff3_hot_life
+ *   window   by RDMA READ of chunk_size bytes at addr with rkey; crcs has one u32 CRC32C per 4 KiB
+ * EACCES: the cap is none for this, or old. EDQUOT: no room for it now. ENOENT: no such chunk.
+ * EOPNOTSUPP: not over this connection. */
+#define FF3_REQ_chunk_expose(F)                                                                    \
+	F(u64, ino)                                                                                \
+	F(u32, index)                                                                              \
+	F(u32, chain)                                                                              \
+	F(u64, chain_version)                                                                      \
+	F(u32, flags) /* 0 */                                                                      \
+	F(blob, cap)
+#define FF3_REP_chunk_expose(F)                                                                    \
+	F(u32, kind)                                                                               \
+	F(u32, chunk_size)                                                                         \
+	F(u64, version)                                                                            \
+	F(u64, word) /* mapped: what the header's word is while it is exposed */                   \
+	F(u64, size) /* mapped */                                                                  \
+	F(u64, addr)                                                                               \
+	F(u32, rkey)                                                                               \
+	F(blob, crcs)
+
+/* Every exposure of ino's chunks ends, and caps for it that are older than generation are refused.
+ * From metad only. */
+#define FF3_REQ_chunk_revoke(F)                                                                    \
+	F(u64, ino)                                                                                \
+	F(u64, generation)
+#define FF3_REP_chunk_revoke(F)
+
 /* Limits, in bytes unless said otherwise. */
 #define FF3_NAME_MAX 255u
 #define FF3_PATH_MAX 4096u
 #define FF3_XATTR_NAME_MAX 255u
+#define FF3_CAP_MAX 96u
 #define FF3_XATTR_SIZE_MAX 65536u
 #define FF3_GROUPS_MAX 1024u /* entries */
 #define FF3_BODY_MAX (1024u * 1024u)

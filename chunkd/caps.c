@@ -1,0 +1,93 @@
+/* Purpose: see caps.h.
+ *
+ * What was revoked is kept as long as a cap of before may live (FF3_CAP_LIFETIME_S), in a table with
+ * a place for each of N_SLOTS inodes. Where two want one place, the later one takes it, and from then
+ * on every cap that was made before that is refused: its holder gets another one from metad.
+ *
+ * Threads: any, under the lock. */
+#include "caps.h"
+
+#include <pthread.h>
+
+#define N_SLOTS 4096u
+
+struct revoked {
+	uint64_t ino; /* 0: free */
+	uint64_t generation;
+	uint64_t until_s;
+};
+
+struct chunkd_caps {
+	pthread_mutex_t lock;
+	struct ff3_cap_keys keys;
+	uint64_t refused_until_s; /* caps that expire until then are refused */
+	struct revoked revoked[N_SLOTS];
+};
+
+int chunkd_caps_new(uint64_t now_s, struct chunkd_caps **ret)
+{
+	struct chunkd_caps *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return -ENOMEM;
+	pthread_mutex_init(&c->lock, NULL);
+	/* What was revoked before is not known. */
+	c->refused_until_s = now_s + FF3_CAP_LIFETIME_S;
+	*ret = c;
+	return 0;
+}
+
+void chunkd_caps_free(struct chunkd_caps *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+void chunkd_caps_set_keys(struct chunkd_caps *c, const struct ff3_cap_keys *keys)
+{
+	pthread_mutex_lock(&c->lock);
+	c->keys = *keys;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static struct revoked *slot_of(struct chunkd_caps *c, uint64_t ino)
+{
+	return &c->revoked[(ino * 0x9e3779b97f4a7c15ull) >> 40 & (N_SLOTS - 1)];
+}
+
+void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation, uint64_t now_s)
+{
+	struct revoked *s = slot_of(c, ino);
+
+	pthread_mutex_lock(&c->lock);
+	if (s->ino != ino) {
+		/* A cap of the other inode may live as long as what is forgotten says. */
+		if (s->ino != 0 && s->until_s > now_s)
+			c->refused_until_s = MAX(c->refused_until_s, s->until_s);
+		*s = (struct revoked){ .ino = ino };
+	}
+	s->generation = MAX(s->generation, generation);
+	s->until_s = now_s + FF3_CAP_LIFETIME_S;
+	pthread_mutex_unlock(&c->lock);
+}
+
+int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino, uint64_t session,
+		      uint32_t rights, uint64_t now_s, uint32_t *ret_rights)
+{
+	const struct revoked *s = slot_of(c, ino);
+	struct ff3_cap cap;
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	r = ff3_cap_verify(&c->keys, blob, now_s, &cap);
+	if (r == 0 && (cap.ino != ino || cap.session != session ||
+		       (cap.rights & rights) != rights || cap.expires <= c->refused_until_s ||
+		       (s->ino == ino && cap.generation < s->generation)))
+		r = -EACCES;
+	pthread_mutex_unlock(&c->lock);
+	if (r == 0)
+		*ret_rights = cap.rights;
+	return r;
+}

@@ -1,0 +1,68 @@
+/* Purpose: the requests for exposures: who may have them, and the answers.
+ * Threads: the target's. */
+#include "daemon.h"
+#include "expose.h"
+
+struct served_expose {
+	struct ff3_request *r;
+	struct chunkd_expose x;
+};
+
+static void expose_done(struct chunkd_expose *x)
+{
+	struct served_expose *s = CONTAINER_OF(x, struct served_expose, x);
+	struct ff3_rep_chunk_expose reply = { .chunk_size = x->chunk_size, .version = x->version };
+
+	if (x->status < 0)
+		ff3_request_fail(s->r, x->status);
+	else
+		x->grant->maker->ops->answer(x->grant, s->r, &reply);
+	free(s);
+}
+
+void chunkd_serve_expose(struct chunkd_daemon *d, struct chunkd_store *store,
+			 const struct chunkd_conn *conn, struct ff3_request *r)
+{
+	struct ff3_req_chunk_expose req;
+	struct served_expose *s = NULL;
+	uint32_t rights = 0;
+	int e = ff3_decode_req_chunk_expose(r->body, r->header.body_len, &req);
+
+	if (e == 0 && req.flags != 0)
+		e = -EINVAL;
+	if (e == 0) {
+		e = chunkd_caps_check(d->caps, req.cap, req.ino, conn->session, FF3_CAP_READ,
+				      ff3_realtime_ns() / FF3_NSEC_PER_SEC, &rights);
+		if (e < 0)
+			chunkd_store_expose_denied(store);
+	}
+	if (e == 0 && !(s = calloc(1, sizeof *s)))
+		e = -ENOMEM;
+	if (e < 0) {
+		ff3_request_fail(r, e);
+		return;
+	}
+	s->r = r;
+	s->x = (struct chunkd_expose){ .done = expose_done,
+				       .conn = r->conn,
+				       .ino = req.ino,
+				       .index = req.index,
+				       .pin = rights & FF3_CAP_PIN };
+	chunkd_store_expose(store, &s->x);
+}
+
+void chunkd_serve_revoke(struct chunkd_daemon *d, struct chunkd_store *store,
+			 const struct chunkd_conn *conn, struct ff3_request *r)
+{
+	struct ff3_req_chunk_revoke req;
+	int e = ff3_decode_req_chunk_revoke(r->body, r->header.body_len, &req);
+
+	if (e == 0 && conn->role != FF3_ROLE_METAD)
+		e = -EPERM;
+	if (e == 0) {
+		chunkd_caps_revoke(d->caps, req.ino, req.generation,
+				   ff3_realtime_ns() / FF3_NSEC_PER_SEC);
+		chunkd_store_unexpose(store, req.ino);
+	}
+	ff3_request_reply(r, e, NULL, 0);
+}
