@@ -60,6 +60,8 @@ void chunkd_target_view(const struct chunkd_target *target, struct chunkd_target
 
 /* --- serve_expose.c ------------------------------------------------------------------------------ */
 
+/* From now on the store's chunks may be exposed, in hot bytes. Without memory, they are not. */
+void chunkd_serve_exposures(const struct chunkd_daemon *daemon, struct chunkd_store *store, uint64_t hot);
 void chunkd_serve_expose(struct chunkd_daemon *daemon, struct chunkd_store *store,
 			 const struct chunkd_conn *conn, struct ff3_request *r);
 void chunkd_serve_revoke(struct chunkd_daemon *daemon, struct chunkd_store *store,

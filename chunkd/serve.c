@@ -320,8 +320,6 @@ static void handle_chunk_remove(struct chunkd_target *t, struct ff3_request *r)
 		chunkd_store_remove(t->store, &m->ops[i]);
 }
 
-/* --- chunk_expose, chunk_revoke -------------------------------------------------------------------- */
-
 static void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 {
 	chunkd_serve_expose(t->daemon, t->store, ff3_conn_user(r->conn), r);
@@ -499,12 +497,6 @@ static void *target_main(void *arg)
 
 /* --- Life ---------------------------------------------------------------------------------------------- */
 
-/* Without them, chunks are read by requests alone. */
-static void init_exposures(struct chunkd_target *t, uint64_t hot)
-{
-	(void)chunkd_exposer_new(t->store, hot);
-}
-
 int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t memory, uint64_t hot,
 		      struct chunkd_target **ret)
 {
@@ -541,7 +533,7 @@ int chunkd_target_new(struct chunkd_daemon *daemon, const char *dir, uint64_t me
 	if (r < 0)
 		goto fail;
 	if (hot > 0)
-		init_exposures(t, hot);
+		chunkd_serve_exposures(daemon, t->store, hot);
 	ff3_loop_set_idle(t->loop, on_idle, t);
 	(void)ff3_loop_register_memory(t->loop, chunkd_arena_base(chunkd_store_arena(t->store)),
 				       chunkd_arena_size(chunkd_store_arena(t->store)));

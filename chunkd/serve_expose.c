@@ -3,6 +3,15 @@
 #include "daemon.h"
 #include "expose.h"
 
+void chunkd_serve_exposures(const struct chunkd_daemon *d, struct chunkd_store *store, uint64_t hot)
+{
+	struct chunkd_grant_maker *segments;
+
+	if (chunkd_exposer_new(store, hot) == 0 &&
+	    chunkd_segments_new(d->instance, chunkd_store_super(store)->target, &segments) == 0)
+		chunkd_exposer_add(store, segments);
+}
+
 struct served_expose {
 	struct ff3_request *r;
 	struct chunkd_expose x;
