@@ -10,9 +10,12 @@
 struct chunkd_target;
 struct chunkd_register;
 
+struct chunkd_daemon;
+
 /* A connection's peer. */
 struct chunkd_conn {
 	struct chunkd_target *target;
+	struct chunkd_daemon *daemon;
 	uint64_t session;
 	uint32_t role;
 };
@@ -62,10 +65,9 @@ void chunkd_target_view(const struct chunkd_target *target, struct chunkd_target
 
 /* From now on the store's chunks may be exposed, in hot bytes. Without memory, they are not. */
 void chunkd_serve_exposures(const struct chunkd_daemon *daemon, struct chunkd_store *store, uint64_t hot);
-void chunkd_serve_expose(struct chunkd_daemon *daemon, struct chunkd_store *store,
-			 const struct chunkd_conn *conn, struct ff3_request *r);
-void chunkd_serve_revoke(struct chunkd_daemon *daemon, struct chunkd_store *store,
-			 const struct chunkd_conn *conn, struct ff3_request *r);
+/* Rows of serve.c's table. */
+void handle_chunk_expose(struct chunkd_target *target, struct ff3_request *r);
+void handle_chunk_revoke(struct chunkd_target *target, struct ff3_request *r);
 
 /* --- register.c: telling metad that we are here ------------------------------------------------- */
 

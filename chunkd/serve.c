@@ -320,16 +320,6 @@ static void handle_chunk_remove(struct chunkd_target *t, struct ff3_request *r)
 		chunkd_store_remove(t->store, &m->ops[i]);
 }
 
-static void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
-{
-	chunkd_serve_expose(t->daemon, t->store, ff3_conn_user(r->conn), r);
-}
-
-static void handle_chunk_revoke(struct chunkd_target *t, struct ff3_request *r)
-{
-	chunkd_serve_revoke(t->daemon, t->store, ff3_conn_user(r->conn), r);
-}
-
 /* --- Dispatch ------------------------------------------------------------------------------------------ */
 
 static void handle_ping(struct chunkd_target *t, struct ff3_request *r)
@@ -398,12 +388,12 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 		    struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to)
 {
 	struct chunkd_target *t = target_of(server);
-	const struct chunkd_daemon *d = t->daemon;
+	struct chunkd_daemon *d = t->daemon;
 	struct chunkd_conn *c = malloc(sizeof *c);
 
 	if (!c)
 		return -ENOMEM;
-	*c = (struct chunkd_conn){ .target = t, .session = hello->session, .role = hello->role };
+	*c = (struct chunkd_conn){ .target = t, .daemon = d, .session = hello->session, .role = hello->role };
 	t->n_conns++;
 	*conn_user = c;
 	*reply = (struct ff3_rep_hello){ .cluster = d->cluster,

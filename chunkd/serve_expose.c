@@ -29,9 +29,9 @@ static void expose_done(struct chunkd_expose *x)
 	free(s);
 }
 
-void chunkd_serve_expose(struct chunkd_daemon *d, struct chunkd_store *store,
-			 const struct chunkd_conn *conn, struct ff3_request *r)
+void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 {
+	const struct chunkd_conn *conn = ff3_conn_user(r->conn);
 	struct ff3_req_chunk_expose req;
 	struct served_expose *s = NULL;
 	uint32_t rights = 0;
@@ -40,10 +40,10 @@ void chunkd_serve_expose(struct chunkd_daemon *d, struct chunkd_store *store,
 	if (e == 0 && req.flags != 0)
 		e = -EINVAL;
 	if (e == 0) {
-		e = chunkd_caps_check(d->caps, req.cap, req.ino, conn->session, FF3_CAP_READ,
+		e = chunkd_caps_check(conn->daemon->caps, req.cap, req.ino, conn->session, FF3_CAP_READ,
 				      ff3_realtime_ns() / FF3_NSEC_PER_SEC, &rights);
 		if (e < 0)
-			chunkd_store_expose_denied(store);
+			chunkd_store_expose_denied(chunkd_target_store(t));
 	}
 	if (e == 0 && !(s = calloc(1, sizeof *s)))
 		e = -ENOMEM;
@@ -57,21 +57,21 @@ void chunkd_serve_expose(struct chunkd_daemon *d, struct chunkd_store *store,
 				       .ino = req.ino,
 				       .index = req.index,
 				       .pin = rights & FF3_CAP_PIN };
-	chunkd_store_expose(store, &s->x);
+	chunkd_store_expose(chunkd_target_store(t), &s->x);
 }
 
-void chunkd_serve_revoke(struct chunkd_daemon *d, struct chunkd_store *store,
-			 const struct chunkd_conn *conn, struct ff3_request *r)
+void handle_chunk_revoke(struct chunkd_target *t, struct ff3_request *r)
 {
+	const struct chunkd_conn *conn = ff3_conn_user(r->conn);
 	struct ff3_req_chunk_revoke req;
 	int e = ff3_decode_req_chunk_revoke(r->body, r->header.body_len, &req);
 
 	if (e == 0 && conn->role != FF3_ROLE_METAD)
 		e = -EPERM;
 	if (e == 0) {
-		chunkd_caps_revoke(d->caps, req.ino, req.generation,
+		chunkd_caps_revoke(conn->daemon->caps, req.ino, req.generation,
 				   ff3_realtime_ns() / FF3_NSEC_PER_SEC);
-		chunkd_store_unexpose(store, req.ino);
+		chunkd_store_unexpose(chunkd_target_store(t), req.ino);
 	}
 	ff3_request_reply(r, e, NULL, 0);
 }

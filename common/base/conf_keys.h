@@ -19,6 +19,7 @@
 	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
+	K(client, hot, flag, "yes", "what daemons of this host have in memory is mapped")            \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
 	K(client, transports, links, FF3_LINKS_DEFAULT, "what daemons are reached by, preferred first")     \

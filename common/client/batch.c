@@ -319,7 +319,9 @@ void ff3_batch_piece_over(struct ff3fs_batch *b, struct ff3_batch_op *op,
 
 static void start_read(struct ff3_batch_op *op)
 {
+	struct ff3_cursor c = { &op->iov, 1, 0 };
 	struct ff3_inode *inode = op->file->inode;
+	ssize_t hot;
 
 	if (ff3_gathering(inode))
 		ff3_gather_flush_ino(op->file->fs, inode->ino);
@@ -327,6 +329,13 @@ static void start_read(struct ff3_batch_op *op)
 	ff3_inode_register_soon(inode);
 	op->generation = atomic_load(&inode->generation);
 	op->size = atomic_load(&inode->size);
+	hot = ff3_hot_read(inode, &c, op->iov.iov_len, op->offset);
+	if (hot < 0 || (size_t)hot == op->iov.iov_len) {
+		op->result = hot;
+		op->settled = true;
+		op->at = op->end;
+		return;
+	}
 	/* What lies beyond the known size is read at the end, in the ordinary way. */
 	op->end = MIN(op->offset + op->iov.iov_len, MAX(op->size, op->offset));
 }

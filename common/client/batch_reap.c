@@ -73,6 +73,8 @@ static void settle_read(struct ff3_batch_op *op)
 	if (from < end)
 		n = ff3_read(op->file->inode, c, (size_t)(end - from), from);
 	op->result = n < 0 ? n : (ssize_t)(from - op->offset) + n;
+	if (op->result > 0)
+		ff3_hot_heat(op->file->inode, (size_t)op->result, op->offset);
 	op->settled = true;
 }
 

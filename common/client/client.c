@@ -240,6 +240,7 @@ static int client_init(struct ff3fs *fs, const struct who *who)
 	pthread_mutex_init(&fs->peers_lock, NULL);
 	pthread_mutex_init(&fs->inodes_lock, NULL);
 	pthread_mutex_init(&fs->pool.lock, NULL);
+	ff3_hot_init(fs);
 	r = ff3_flusher_init(&fs->flusher);
 	if (r < 0)
 		return r;
@@ -308,6 +309,7 @@ EXPORT void ff3fs_free(struct ff3fs *fs)
 	ff3_meta_done(fs);
 	for (unsigned i = 0; i < fs->pool.n_free; i++)
 		free(fs->pool.free[i]);
+	ff3_hot_done(fs);
 	ff3_conf_done(&fs->conf);
 	free(fs);
 }

@@ -267,6 +267,23 @@ int ff3fs_set_layout(struct ff3fs *fs, uint64_t dir, const char *path, uint32_t 
  * from where clients of the same host read them directly. */
 int ff3fs_set_pin(struct ff3fs *fs, uint64_t dir, const char *path, int pinned);
 
+/* --- Reads without requests ------------------------------------------------------------------ */
+
+/* Chunks that a daemon on this host exposes are read from its memory. What was read so since fs was
+ * made, what is mapped, and why chunks of such files were read by request. */
+struct ff3fs_hot_stats {
+	uint64_t reads, bytes;
+	uint64_t mapped;	 /* chunks, now */
+	uint64_t asked, refused; /* exposures */
+	uint64_t absent;	 /* not exposed to us */
+	uint64_t gone;		 /* exposed no more */
+	uint64_t dead;		 /* the daemon is gone */
+	uint64_t beyond;	 /* the end of the chunk */
+	uint64_t unsynced;	 /* we have written to the file */
+	uint64_t checksum;	 /* wrong */
+};
+void ff3fs_hot_stats(const struct ff3fs *fs, struct ff3fs_hot_stats *ret);
+
 /* --- Directories --------------------------------------------------------------------------- */
 
 /* with_attr: entries carry attributes, in the same round trips. */

@@ -91,6 +91,7 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 	r = file_new(fs, &rep.attr, &rep.layout, flags, &file);
 	if (r < 0)
 		return r;
+	ff3_hot_learn(file->inode, rep.cap, rep.layout.pin);
 	if (S_ISLNK(rep.attr.mode))
 		r = -ELOOP;
 	if (S_ISSOCK(rep.attr.mode))
@@ -141,6 +142,8 @@ EXPORT int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff
 
 	if (r == 0)
 		r = file_new(fs, &rep.attr, &rep.layout, flags, ret);
+	if (r == 0)
+		ff3_hot_learn((*ret)->inode, rep.cap, rep.layout.pin);
 	return ff3_public(r);
 }
 
@@ -225,7 +228,7 @@ static ssize_t file_read(struct ff3fs_file *file, const struct iovec *iov, int n
 {
 	struct ff3_inode *inode = file->inode;
 	struct ff3_cursor c = { iov, n, 0 };
-	ssize_t got;
+	ssize_t got, hot;
 
 	if (UNLIKELY(!ff3_file_readable(file)))
 		return -EBADF;
@@ -239,10 +242,16 @@ static ssize_t file_read(struct ff3fs_file *file, const struct iovec *iov, int n
 		ff3_gather_flush_ino(file->fs, inode->ino);
 	ff3_board_settle(file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
-	got = ff3_ahead_read(file, c, len, (uint64_t)offset);
-	if (got == -EAGAIN)
-		got = ff3_read(inode, c, len, (uint64_t)offset);
-	return got;
+	hot = ff3_hot_read(inode, &c, len, (uint64_t)offset);
+	if (hot < 0 || (size_t)hot == len)
+		return hot;
+	got = hot ? -EAGAIN : ff3_ahead_read(file, c, len, (uint64_t)offset);
+	if (got == -EAGAIN) {
+		got = ff3_read(inode, c, len - (size_t)hot, (uint64_t)(offset + hot));
+		if (got > 0)
+			ff3_hot_heat(inode, (size_t)got, (uint64_t)(offset + hot));
+	}
+	return got < 0 ? got : hot + got;
 }
 
 EXPORT ssize_t ff3fs_pread(struct ff3fs_file *file, void *buf, size_t len, off_t offset)

@@ -84,10 +84,12 @@ static void lock_client(struct ff3fs *fs)
 	pthread_mutex_lock(&fs->peers_lock);
 	pthread_mutex_lock(&fs->meta.lock);
 	pthread_mutex_lock(&fs->pool.lock);
+	pthread_mutex_lock(&fs->hot.lock);
 }
 
 static void unlock_client(struct ff3fs *fs)
 {
+	pthread_mutex_unlock(&fs->hot.lock);
 	pthread_mutex_unlock(&fs->pool.lock);
 	pthread_mutex_unlock(&fs->meta.lock);
 	pthread_mutex_unlock(&fs->peers_lock);
@@ -169,6 +171,7 @@ static void client_in_child(struct ff3fs *fs)
 		fresh_lock(&fs->peers_lock);
 		fresh_lock(&fs->meta.lock);
 		fresh_lock(&fs->pool.lock);
+		fresh_lock(&fs->hot.lock);
 		for_gathers(fs, fresh_lock);
 		for_holds(fs, fresh_lock);
 		for_registrations(fs, fresh_lock);
@@ -192,6 +195,8 @@ static void client_in_child(struct ff3fs *fs)
 	for (struct ff3_peer *p = fs->peers; p; p = p->next) {
 		ff3_rpc_after_fork(p->rpc, session);
 		ff3_slow_init(&p->slow);
+		if (atomic_load(&p->local))
+			ff3_rpc_after_fork(atomic_load(&p->local), session);
 	}
 }
 

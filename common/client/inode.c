@@ -38,6 +38,7 @@ static void inode_free(struct ff3_inode *inode)
 {
 	if (!inode)
 		return;
+	ff3_hot_inode_done(inode);
 	ff3_hold_done(inode);
 	ff3_locks_done(&inode->locks);
 	ff3_pool_put(inode->fs, inode->gather.buf, inode->gather.size);
@@ -257,6 +258,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 	if (r < 0)
 		return r;
 	count_open(inode);
+	ff3_hot_learn(inode, rep.cap, rep.layout.pin);
 	ff3_inode_learn(inode, &rep.attr);
 	atomic_store(&inode->meta_epoch, epoch);
 	/* An end that a restarted metad had in memory only. */
@@ -321,6 +323,21 @@ int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
 		else
 			ff3_inode_unregister(inode);
 	}
+	return r;
+}
+
+int ff3_inode_renew_cap(struct ff3_inode *inode)
+{
+	uint64_t now = ff3_boottime_ns();
+	int r = -EAGAIN;
+
+	if (pthread_mutex_trylock(&inode->lock) != 0)
+		return -EAGAIN;
+	if (now - inode->hot.cap_ns >= FF3_NSEC_PER_SEC) {
+		inode->hot.cap_ns = now;
+		r = reopen(inode, true);
+	}
+	pthread_mutex_unlock(&inode->lock);
 	return r;
 }
 

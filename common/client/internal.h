@@ -9,6 +9,7 @@
  *   hold.c  sync.c          unsynced writes and their copies; fsync
  *   chunk_read.c chunk_write.c append.c    striped reads and writes
  *   board.c                 what processes of this host tell each other
+ *   hot.c  hot_map.c        reads of chunks that daemons of this host expose (hot.h)
  *   write_behind.c  read_ahead.c  flusher.c
  *   lock.c                  locks between hosts
  *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
@@ -16,7 +17,7 @@
  * Locks, in the order in which they may be taken; those marked * are held over requests:
  *   the list of clients (fork.c) > fs->flusher.lock > fs->inodes_lock > inode->gather.lock * >
  *   inode->hold.lock * > inode->lock * (registration) > fs->routes.lock * > fs->peers_lock >
- *   fs->meta.lock, fs->pool.lock
+ *   fs->meta.lock, fs->pool.lock, fs->hot.lock
  * A read-ahead's lock and a batch are taken before gather.lock; a directory has none. */
 #pragma once
 
@@ -30,6 +31,7 @@
 #include "../base/locks.h"
 #include "../net/rpc.h"
 #include "ff3fs.h"
+#include "hot_state.h"
 #include "slow.h"
 
 /* One request moves at most this much: the checksums of a piece are then computed while its data
@@ -84,6 +86,8 @@ struct ff3_peer {
 	uint64_t target;
 	struct ff3_slow slow;
 	struct ff3_rpc_peer *rpc;
+	_Atomic(struct ff3_rpc_peer *) local; /* over a local socket, for what comes with descriptors */
+	_Atomic uint64_t hot_retry_ns;	      /* not asked to expose anything before */
 	char address[];
 };
 
@@ -186,6 +190,7 @@ struct ff3_inode {
 	struct ff3_locks locks; /* held by us; under lock */
 	bool lost_lock;         /* one of them went to somebody else */
 
+	struct ff3_hot_file hot;
 	struct ff3_gather gather;
 	struct ff3_hold hold;
 };
@@ -273,6 +278,7 @@ struct ff3fs {
 	_Atomic uint64_t n_held;    /* bytes */
 	struct ff3_flusher flusher;
 	struct ff3_pool pool;
+	struct ff3_hot hot;
 	/* How many forks this process is away from the one that made fs: what was under way then
 	 * does not exist here. */
 	uint64_t fork_epoch;

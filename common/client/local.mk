@@ -3,7 +3,8 @@ noinst_LTLIBRARIES += libff3client.la
 libff3client_la_SOURCES = \
 	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/batch.h %D%/slow.h \
 	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/batch_slow.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
-	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/inode.c \
+	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c \
+	%D%/hot.c %D%/hot.h %D%/hot_map.c %D%/hot_state.h %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
 	%D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
@@ -29,3 +30,8 @@ tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
 tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client.h tests/e2e-client-batch.c \
 	tests/e2e-client-io.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c
 tests_e2e_client_LDADD = libff3fs.la -lpthread
+
+check_PROGRAMS += tests/e2e-hot
+TESTS += tests/e2e-hot.sh
+tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/e2e-client.h
+tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread

@@ -81,6 +81,39 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	return r;
 }
 
+int ff3_peer_local(struct ff3fs *fs, struct ff3_peer *peer, struct ff3_rpc_peer **ret)
+{
+	const struct ff3_links *conf = &fs->conf.client.transports;
+	struct ff3_rpc_options options = { .max_connections = 1,
+					   .target = peer->target,
+					   .sockets = fs->conf.client.sockets };
+	struct ff3_rpc_identity identity = fs->identity;
+	struct ff3_rpc_peer *rpc = atomic_load(&peer->local);
+	int r = 0;
+
+	if (LIKELY(rpc != NULL)) {
+		*ret = rpc;
+		return 0;
+	}
+	for (unsigned i = 0; i < conf->n; i++)
+		if (conf->kind[i] == FF3_LINK_UNIX || conf->kind[i] == FF3_LINK_SHM)
+			options.links.kind[options.links.n++] = FF3_LINK_UNIX;
+	if (options.links.n == 0)
+		return -EOPNOTSUPP;
+	options.links.n = 1;
+	identity.cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+	pthread_mutex_lock(&fs->peers_lock);
+	rpc = atomic_load(&peer->local);
+	if (!rpc) {
+		r = ff3_rpc_peer_new(peer->address, &identity, &options, &rpc);
+		if (r == 0)
+			atomic_store(&peer->local, rpc);
+	}
+	pthread_mutex_unlock(&fs->peers_lock);
+	*ret = rpc;
+	return r;
+}
+
 /* The peer of a target, by way of its node's address; NULL if one of them is not known. */
 static struct ff3_peer *peer_of_target(struct ff3fs *fs, const struct ff3_rep_routes *rep,
 				       uint64_t target)
@@ -226,6 +259,7 @@ void ff3_routes_done(struct ff3fs *fs)
 		fs->peers = p->next;
 		ff3_slow_done(&p->slow);
 		ff3_rpc_peer_free(p->rpc);
+		ff3_rpc_peer_free(atomic_load(&p->local));
 		free(p);
 	}
 }

@@ -1,0 +1,485 @@
+/* Purpose: having chunks exposed (chunk_expose), and mapping them; hot.c reads there.
+ *
+ * When to ask: exposing a chunk costs the daemon a copy of it and us its mapping, about as much as SMALL
+ * requests and one for each UNIT bytes. So it is asked for when requests for the chunk have cost as much
+ * (ski rental); at once, the first time, if the file's layout pins it. A refusal for lack of room, or by a
+ * daemon that cannot, is remembered for a while.
+ *
+ * A daemon's exposures are asked for over a local socket, since descriptors come with the answer: by a
+ * connection of its own where the data come by another way.
+ *
+ * Slots: at most SLOTS_MAX are live; the clock's hand takes one that was not read since it passed.
+ * Memory of chunks that are exposed no more is given back when somebody reads them, and before asking
+ * again where there was no room: the daemon counts it as long as we map it.
+ *
+ * Threads: fs->hot.lock, held for moments, protects slots and capabilities. Nothing waits for readers.
+ * Fork: taken before it. The child keeps the mappings; its capabilities are void until it has
+ * registered its opens, which gives it others. */
+#include "hot.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SMALL 4u
+#define UNIT_SHIFT 15
+#define SLOTS_MAX 4096u
+#define TABLE_MAX 16384u
+#define ASK_NS (FF3_NSEC_PER_SEC / 2)
+#define NO_ROOM_NS (FF3_NSEC_PER_SEC / 10)
+#define UNABLE_NS (5 * FF3_NSEC_PER_SEC)
+#define REFUSED_NS FF3_NSEC_PER_SEC
+
+#ifndef F_SEAL_SHRINK
+#define F_SEAL_SHRINK 0x0002
+#endif
+
+/* A daemon's page that tells whether it lives. Never unmapped: slots point there. */
+struct ff3_hot_daemon {
+	struct ff3_hot_daemon *next;
+	uint64_t target, instance;
+	const struct ff3_hot_life *life;
+};
+
+void ff3_hot_init(struct ff3fs *fs)
+{
+	pthread_mutex_init(&fs->hot.lock, NULL);
+}
+
+struct ff3_hot_shard *ff3_hot_shard(struct ff3fs *fs)
+{
+	static _Atomic unsigned n;
+	static __thread unsigned mine;
+
+	if (UNLIKELY(mine == 0))
+		mine = 1 + atomic_fetch_add_explicit(&n, 1, memory_order_relaxed) % FF3_HOT_SHARDS;
+	return &fs->hot.shards[mine - 1];
+}
+
+EXPORT void ff3fs_hot_stats(const struct ff3fs *fs, struct ff3fs_hot_stats *ret)
+{
+	uint64_t misses[FF3_HOT_N_MISSES] = { 0 };
+
+	memset(ret, 0, sizeof *ret);
+	for (unsigned i = 0; i < FF3_HOT_SHARDS; i++) {
+		const struct ff3_hot_shard *s = &fs->hot.shards[i];
+
+		ret->reads += atomic_load(&s->reads);
+		ret->bytes += atomic_load(&s->bytes);
+		for (unsigned k = 0; k < FF3_HOT_N_MISSES; k++)
+			misses[k] += atomic_load(&s->misses[k]);
+	}
+	ret->mapped = atomic_load(&fs->hot.n_live);
+	ret->asked = atomic_load(&fs->hot.n_asked);
+	ret->refused = atomic_load(&fs->hot.n_refused);
+	ret->absent = misses[FF3_HOT_ABSENT];
+	ret->gone = misses[FF3_HOT_GONE];
+	ret->dead = misses[FF3_HOT_DEAD];
+	ret->beyond = misses[FF3_HOT_SHORT];
+	ret->unsynced = misses[FF3_HOT_UNSYNCED];
+	ret->checksum = misses[FF3_HOT_CHECKSUM];
+}
+
+/* --- Slots; the lock is held ----------------------------------------------------------------- */
+
+static void unmap_slot(struct ff3_hot_slot *s)
+{
+	(void)mmap(s->base, (size_t)1 << s->shift, PROT_READ,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+static void list_remove(struct ff3_hot_slot **list, struct ff3_hot_slot *s)
+{
+	while (*list != s)
+		list = &(*list)->next;
+	*list = s->next;
+}
+
+/* Readers may be at it: they find that the word has gone. */
+static void retire(struct ff3fs *fs, struct ff3_hot_slot *s)
+{
+	atomic_store(&s->word, 0);
+	atomic_store(&s->entry->slot, NULL);
+	s->entry = NULL;
+	unmap_slot(s);
+	list_remove(&fs->hot.live, s);
+	s->next = fs->hot.free[s->shift];
+	fs->hot.free[s->shift] = s;
+	atomic_fetch_sub(&fs->hot.n_live, 1);
+}
+
+static struct ff3_hot_slot *slot_new(uint8_t shift)
+{
+	struct ff3_hot_slot *s = calloc(1, sizeof *s);
+	void *p;
+
+	if (!s)
+		return NULL;
+	p = mmap(NULL, (size_t)1 << shift, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		free(s);
+		return NULL;
+	}
+	s->base = p;
+	s->shift = shift;
+	return s;
+}
+
+static bool is_over(const struct ff3_hot_slot *s)
+{
+	const struct ff3_hot_header *h = (const void *)s->base;
+
+	return atomic_load(&h->word) != atomic_load(&s->word) ||
+	       atomic_load(atomic_load(&s->life)) != atomic_load(&s->owner);
+}
+
+/* Gives back what is exposed no more. */
+static void sweep(struct ff3fs *fs)
+{
+	struct ff3_hot_slot *s, *next;
+
+	for (s = fs->hot.live; s; s = next) {
+		next = s->next;
+		if (is_over(s))
+			retire(fs, s);
+	}
+}
+
+/* The live list is the clock: new ones at its head, the hand takes from the end. */
+static void make_room(struct ff3fs *fs)
+{
+	struct ff3_hot_slot *victim = NULL, *last = NULL;
+
+	if (atomic_load(&fs->hot.n_live) < SLOTS_MAX)
+		return;
+	sweep(fs);
+	if (atomic_load(&fs->hot.n_live) < SLOTS_MAX)
+		return;
+	for (struct ff3_hot_slot *s = fs->hot.live; s; s = s->next) {
+		last = s;
+		if (!atomic_exchange(&s->used, false))
+			victim = s;
+	}
+	retire(fs, victim ? victim : last);
+}
+
+static struct ff3_hot_slot *slot_get(struct ff3fs *fs, uint64_t size)
+{
+	struct ff3_hot_slot *s;
+	uint8_t shift = 12;
+
+	while (((uint64_t)1 << shift) < size)
+		shift++;
+	if (shift >= FF3_HOT_SHIFTS)
+		return NULL;
+	make_room(fs);
+	s = fs->hot.free[shift];
+	if (s)
+		fs->hot.free[shift] = s->next;
+	return s ? s : slot_new(shift);
+}
+
+void ff3_hot_drop(struct ff3fs *fs, struct ff3_hot_slot *slot, uint64_t word)
+{
+	pthread_mutex_lock(&fs->hot.lock);
+	if (slot->entry && atomic_load(&slot->word) == word)
+		retire(fs, slot);
+	pthread_mutex_unlock(&fs->hot.lock);
+}
+
+/* --- Mapping --------------------------------------------------------------------------------- */
+
+/* The lock is held. */
+static const struct ff3_hot_life *life_of(struct ff3fs *fs, uint64_t target, uint64_t instance, int fd)
+{
+	struct ff3_hot_daemon *d;
+	const struct ff3_hot_life *life;
+
+	for (d = fs->hot.daemons; d; d = d->next)
+		if (d->target == target && d->instance == instance)
+			return d->life;
+	if ((fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) == 0)
+		return NULL;
+	d = malloc(sizeof *d);
+	life = d ? mmap(NULL, FF3_HOT_LIFE_SIZE, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (life == MAP_FAILED || life->magic != FF3_HOT_MAGIC || life->instance != instance ||
+	    life->target != target || life->offset > FF3_HOT_LIFE_SIZE - 4) {
+		if (life != MAP_FAILED)
+			munmap((void *)life, FF3_HOT_LIFE_SIZE);
+		free(d);
+		return NULL;
+	}
+	*d = (struct ff3_hot_daemon){ fs->hot.daemons, target, instance, life };
+	fs->hot.daemons = d;
+	return life;
+}
+
+/* Nothing in the memory could make reading it fail, or read beyond it. */
+static bool is_sound(const struct ff3_hot_header *h, const struct ff3_rep_chunk_expose *rep,
+		     uint64_t ino, uint32_t index)
+{
+	uint32_t n = h->len / FF3_BLOCK + (h->len % FF3_BLOCK != 0);
+
+	return h->magic == FF3_HOT_MAGIC && h->ino == ino && h->index == index && h->len > 0 &&
+	       h->len <= FF3_CHUNK_SIZE_MAX && h->n_crcs == n && h->data == ff3_hot_data_offset(h->len) &&
+	       rep->size == ff3_hot_size(h->len);
+}
+
+static bool map_into(struct ff3_hot_slot *s, const struct ff3_rep_chunk_expose *rep, int fd)
+{
+	struct stat st;
+
+	/* Its size is what it says, and stays so: no read of it can be a bus error. */
+	return (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) && fstat(fd, &st) == 0 &&
+	       (uint64_t)st.st_size == rep->size &&
+	       mmap(s->base, rep->size, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) !=
+		       MAP_FAILED;
+}
+
+static int publish(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint64_t target,
+		   uint64_t instance, const struct ff3_rep_chunk_expose *rep, const int fds[2])
+{
+	struct ff3_hot_entry *e = &t->entries[index & t->mask];
+	struct ff3fs *fs = inode->fs;
+	const struct ff3_hot_header *h;
+	const struct ff3_hot_life *life;
+	struct ff3_hot_slot *s, *old;
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&fs->hot.lock);
+	old = atomic_load(&e->slot);
+	if (old)
+		retire(fs, old);
+	life = life_of(fs, target, instance, fds[1]);
+	s = life ? slot_get(fs, rep->size) : NULL;
+	if (s) {
+		h = (const void *)s->base;
+		r = map_into(s, rep, fds[0]) && is_sound(h, rep, inode->ino, index) ? 0 : -EBADMSG;
+		if (r < 0) {
+			unmap_slot(s);
+			s->next = fs->hot.free[s->shift];
+			fs->hot.free[s->shift] = s;
+		}
+	}
+	if (r == 0) {
+		atomic_store(&s->life, (const void *)((const uint8_t *)life + life->offset));
+		atomic_store(&s->owner, life->owner);
+		atomic_store(&s->len, h->len);
+		atomic_store(&s->data, h->data);
+		atomic_store(&s->used, true);
+		s->entry = e;
+		s->next = fs->hot.live;
+		fs->hot.live = s;
+		atomic_fetch_add(&fs->hot.n_live, 1);
+		atomic_store(&s->word, rep->word);
+		atomic_store(&e->key, index + 1);
+		atomic_store(&e->slot, s);
+	}
+	pthread_mutex_unlock(&fs->hot.lock);
+	return r;
+}
+
+/* --- Asking ---------------------------------------------------------------------------------- */
+
+static size_t cap_of(struct ff3_inode *inode, uint8_t cap[FF3_CAP_MAX])
+{
+	size_t len;
+
+	pthread_mutex_lock(&inode->fs->hot.lock);
+	len = inode->hot.cap_len;
+	memcpy(cap, inode->hot.cap, len);
+	pthread_mutex_unlock(&inode->fs->hot.lock);
+	return len;
+}
+
+void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
+{
+	atomic_store(&inode->hot.pinned, pin == FF3_PIN_MEMORY);
+	if (cap.len == 0 || cap.len > FF3_CAP_MAX)
+		return;
+	pthread_mutex_lock(&inode->fs->hot.lock);
+	memcpy(inode->hot.cap, cap.p, cap.len);
+	inode->hot.cap_len = cap.len;
+	pthread_mutex_unlock(&inode->fs->hot.lock);
+}
+
+static void close_all(const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static int ask_once(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
+		    const struct ff3_route *route, struct ff3_rpc_peer *rpc)
+{
+	uint8_t cap[FF3_CAP_MAX], body[64 + FF3_CAP_MAX], reply[128];
+	int fds[2];
+	struct ff3_req_chunk_expose req = { .ino = inode->ino,
+					    .index = index,
+					    .chain = route->chain,
+					    .chain_version = route->version,
+					    .cap = { cap, (uint32_t)cap_of(inode, cap) } };
+	struct ff3_rep_chunk_expose rep;
+	struct ff3_rpc_call call = { .op = FF3_OP_chunk_expose,
+				     .body = body,
+				     .body_len = ff3_encode_req_chunk_expose(body, sizeof body, &req),
+				     .reply = reply,
+				     .reply_size = sizeof reply,
+				     .fds = fds,
+				     .max_fds = 2 };
+	int r = ff3_rpc_call(rpc, &call, ff3_boottime_ns() + ASK_NS);
+
+	if (r == 0)
+		r = ff3_decode_rep_chunk_expose(call.reply, call.reply_len, &rep);
+	if (r == 0)
+		r = rep.kind == FF3_EXPOSED_MAPPED && call.n_fds == 2 ?
+			    publish(inode, t, index, route->peer->target, call.instance, &rep, fds) :
+			    -EOPNOTSUPP;
+	close_all(fds, call.n_fds);
+	return r;
+}
+
+static int ask(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
+	       const struct ff3_route *route)
+{
+	struct ff3fs *fs = inode->fs;
+	struct ff3_rpc_peer *rpc = NULL;
+	int r = ff3_peer_local(fs, route->peer, &rpc);
+
+	atomic_fetch_add(&fs->hot.n_asked, 1);
+	if (r == 0)
+		r = ask_once(inode, t, index, route, rpc);
+	/* Over a connection to a daemon that was there before. */
+	if (r < 0 && rpc && ff3_retriable(r) && r != -EAGAIN)
+		r = ask_once(inode, t, index, route, rpc);
+	if (r == -EDQUOT) {
+		pthread_mutex_lock(&fs->hot.lock);
+		sweep(fs);
+		pthread_mutex_unlock(&fs->hot.lock);
+		r = ask_once(inode, t, index, route, rpc);
+	}
+	if (r == -EACCES && ff3_inode_renew_cap(inode) == 0)
+		r = ask_once(inode, t, index, route, rpc);
+	return r;
+}
+
+static void ask_for(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index)
+{
+	uint64_t now = ff3_boottime_ns();
+	struct ff3_route route;
+	int r;
+
+	if (now < atomic_load(&t->retry_ns) ||
+	    ff3_route_find(inode->fs, ff3_inode_chain(inode, index), &route) < 0 ||
+	    now < atomic_load(&route.peer->hot_retry_ns))
+		return;
+	r = ask(inode, t, index, &route);
+	if (r == 0 || r == -EAGAIN || r == -ENOENT)
+		return;
+	atomic_fetch_add(&inode->fs->hot.n_refused, 1);
+	now = ff3_boottime_ns();
+	if (r == -EACCES)
+		atomic_store(&t->retry_ns, now + REFUSED_NS);
+	else
+		atomic_store(&route.peer->hot_retry_ns, now + (r == -EDQUOT	  ? NO_ROOM_NS :
+							       ff3_retriable(r) ? REFUSED_NS :
+										  UNABLE_NS));
+}
+
+/* --- Heat ------------------------------------------------------------------------------------ */
+
+static struct ff3_hot_table *table_get(struct ff3_inode *inode)
+{
+	struct ff3_hot_table *t = atomic_load_explicit(&inode->hot.table, memory_order_acquire), *none = NULL;
+	uint64_t n = (atomic_load(&inode->size) >> inode->chunk_shift) + 1;
+	uint32_t size = 1;
+
+	if (LIKELY(t != NULL))
+		return t;
+	while (size < TABLE_MAX && size < n)
+		size *= 2;
+	t = calloc(1, sizeof *t + size * sizeof t->entries[0]);
+	if (!t)
+		return NULL;
+	t->mask = size - 1;
+	if (!atomic_compare_exchange_strong(&inode->hot.table, &none, t)) {
+		free(t);
+		t = none;
+	}
+	return t;
+}
+
+static void heat_chunk(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint32_t len)
+{
+	struct ff3_hot_entry *e = &t->entries[index & t->mask];
+	uint64_t size = atomic_load(&inode->size), begin = (uint64_t)index << inode->chunk_shift;
+	uint32_t chunk = (uint32_t)MIN(size - MIN(begin, size), (uint64_t)ff3_inode_chunk_size(inode));
+	uint32_t needed = SMALL + (chunk >> UNIT_SHIFT), heat;
+
+	if (atomic_load_explicit(&e->key, memory_order_relaxed) != index + 1 &&
+	    !atomic_load_explicit(&e->slot, memory_order_relaxed)) {
+		/* Its first time here. */
+		atomic_store_explicit(&e->key, index + 1, memory_order_relaxed);
+		atomic_store_explicit(&e->heat, atomic_load(&inode->hot.pinned) ? needed : 0,
+				      memory_order_relaxed);
+	}
+	heat = 1 + (len >> UNIT_SHIFT);
+	heat += atomic_fetch_add_explicit(&e->heat, heat, memory_order_relaxed);
+	/* One of those who get here asks. */
+	if (heat > needed && atomic_compare_exchange_strong(&e->heat, &heat, 0))
+		ask_for(inode, t, index);
+}
+
+void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset)
+{
+	uint32_t chunk_size = ff3_inode_chunk_size(inode);
+	struct ff3_hot_table *t;
+
+	if (inode->hot.cap_len == 0 || !inode->fs->conf.client.hot || !(t = table_get(inode)))
+		return;
+	while (len > 0) {
+		size_t part = MIN(len, (size_t)(chunk_size - (offset & (chunk_size - 1))));
+
+		heat_chunk(inode, t, (uint32_t)(offset >> inode->chunk_shift), (uint32_t)part);
+		offset += part;
+		len -= part;
+	}
+}
+
+/* --- Ends ------------------------------------------------------------------------------------ */
+
+void ff3_hot_inode_done(struct ff3_inode *inode)
+{
+	struct ff3_hot_table *t = atomic_load(&inode->hot.table);
+	struct ff3_hot_slot *s;
+
+	if (!t)
+		return;
+	pthread_mutex_lock(&inode->fs->hot.lock);
+	for (uint32_t i = 0; i <= t->mask; i++) {
+		s = atomic_load(&t->entries[i].slot);
+		if (s)
+			retire(inode->fs, s);
+	}
+	pthread_mutex_unlock(&inode->fs->hot.lock);
+	free(t);
+}
+
+void ff3_hot_done(struct ff3fs *fs)
+{
+	struct ff3_hot_slot *s;
+	struct ff3_hot_daemon *d;
+
+	for (unsigned i = 0; i < FF3_HOT_SHIFTS; i++)
+		while ((s = fs->hot.free[i])) {
+			fs->hot.free[i] = s->next;
+			munmap(s->base, (size_t)1 << s->shift);
+			free(s);
+		}
+	while ((d = fs->hot.daemons)) {
+		fs->hot.daemons = d->next;
+		munmap((void *)d->life, FF3_HOT_LIFE_SIZE);
+		free(d);
+	}
+}
