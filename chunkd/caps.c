@@ -1,6 +1,6 @@
 /* Purpose: see caps.h.
  *
- * What was revoked is kept as long as a cap of before may live (FF3_CAP_LIFETIME_S), in a table with
+ * What was revoked is kept as long as a cap of before may live (FF3_CAP_LIFETIME_MS), in a table with
  * a place for each of N_SLOTS inodes. Where two want one place, the later one takes it, and from then
  * on every cap that was made before that is refused: its holder gets another one from metad.
  *
@@ -14,17 +14,17 @@
 struct revoked {
 	uint64_t ino; /* 0: free */
 	uint64_t generation;
-	uint64_t until_s;
+	uint64_t until_ms;
 };
 
 struct chunkd_caps {
 	pthread_mutex_t lock;
 	struct ff3_cap_keys keys;
-	uint64_t refused_until_s; /* caps that expire until then are refused */
+	uint64_t refused_until_ms; /* caps that expire until then are refused */
 	struct revoked revoked[N_SLOTS];
 };
 
-int chunkd_caps_new(uint64_t now_s, struct chunkd_caps **ret)
+int chunkd_caps_new(uint64_t now_ms, struct chunkd_caps **ret)
 {
 	struct chunkd_caps *c = calloc(1, sizeof *c);
 
@@ -32,7 +32,7 @@ int chunkd_caps_new(uint64_t now_s, struct chunkd_caps **ret)
 		return -ENOMEM;
 	pthread_mutex_init(&c->lock, NULL);
 	/* What was revoked before is not known. */
-	c->refused_until_s = now_s + FF3_CAP_LIFETIME_S;
+	c->refused_until_ms = now_ms + FF3_CAP_LIFETIME_MS;
 	*ret = c;
 	return 0;
 }
@@ -57,33 +57,33 @@ static struct revoked *slot_of(struct chunkd_caps *c, uint64_t ino)
 	return &c->revoked[(ino * 0x9e3779b97f4a7c15ull) >> 40 & (N_SLOTS - 1)];
 }
 
-void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation, uint64_t now_s)
+void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation, uint64_t now_ms)
 {
 	struct revoked *s = slot_of(c, ino);
 
 	pthread_mutex_lock(&c->lock);
 	if (s->ino != ino) {
 		/* A cap of the other inode may live as long as what is forgotten says. */
-		if (s->ino != 0 && s->until_s > now_s)
-			c->refused_until_s = MAX(c->refused_until_s, s->until_s);
+		if (s->ino != 0 && s->until_ms > now_ms)
+			c->refused_until_ms = MAX(c->refused_until_ms, s->until_ms);
 		*s = (struct revoked){ .ino = ino };
 	}
 	s->generation = MAX(s->generation, generation);
-	s->until_s = now_s + FF3_CAP_LIFETIME_S;
+	s->until_ms = now_ms + FF3_CAP_LIFETIME_MS;
 	pthread_mutex_unlock(&c->lock);
 }
 
 int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino, uint64_t session,
-		      uint32_t rights, uint64_t now_s, uint32_t *ret_rights)
+		      uint32_t rights, uint64_t now_ms, uint32_t *ret_rights)
 {
 	const struct revoked *s = slot_of(c, ino);
 	struct ff3_cap cap;
 	int r;
 
 	pthread_mutex_lock(&c->lock);
-	r = ff3_cap_verify(&c->keys, blob, now_s, &cap);
+	r = ff3_cap_verify(&c->keys, blob, now_ms, &cap);
 	if (r == 0 && (cap.ino != ino || cap.session != session ||
-		       (cap.rights & rights) != rights || cap.expires <= c->refused_until_s ||
+		       (cap.rights & rights) != rights || cap.expires <= c->refused_until_ms ||
 		       (s->ino == ino && cap.generation < s->generation)))
 		r = -EACCES;
 	pthread_mutex_unlock(&c->lock);

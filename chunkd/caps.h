@@ -7,13 +7,13 @@
 
 struct chunkd_caps;
 
-/* Caps from before now_s are refused, since nobody knows whether they were revoked. */
-int chunkd_caps_new(uint64_t now_s, struct chunkd_caps **ret);
+/* Caps from before now_ms are refused, since nobody knows whether they were revoked. */
+int chunkd_caps_new(uint64_t now_ms, struct chunkd_caps **ret);
 void chunkd_caps_free(struct chunkd_caps *caps);
 /* From metad's answers. */
 void chunkd_caps_set_keys(struct chunkd_caps *caps, const struct ff3_cap_keys *keys);
-/* From now on caps for ino are refused that are older than generation. now_s: seconds since 1970. */
-void chunkd_caps_revoke(struct chunkd_caps *caps, uint64_t ino, uint64_t generation, uint64_t now_s);
+/* From now on caps for ino are refused that are older than generation. now_ms: milliseconds since 1970. */
+void chunkd_caps_revoke(struct chunkd_caps *caps, uint64_t ino, uint64_t generation, uint64_t now_ms);
 /* 0, with what the cap allows, if it lets session do rights with ino now; else -EACCES. */
 int chunkd_caps_check(struct chunkd_caps *caps, struct ff3_blob cap, uint64_t ino, uint64_t session,
-		      uint32_t rights, uint64_t now_s, uint32_t *ret_rights);
+		      uint32_t rights, uint64_t now_ms, uint32_t *ret_rights);

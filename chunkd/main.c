@@ -400,7 +400,7 @@ int main(int argc, char **argv)
 	m.daemon.started_ns = ff3_boottime_ns();
 	m.registered_work.fn = now_ready;
 	m.fatal_work.fn = now_fatal;
-	r = chunkd_caps_new(ff3_realtime_ns() / FF3_NSEC_PER_SEC, &m.daemon.caps);
+	r = chunkd_caps_new(ff3_realtime_ns() / FF3_NSEC_PER_MSEC, &m.daemon.caps);
 	if (r == 0)
 		r = start(&m);
 	if (r == 0) {

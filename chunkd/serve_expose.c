@@ -41,7 +41,7 @@ void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 		e = -EINVAL;
 	if (e == 0) {
 		e = chunkd_caps_check(conn->daemon->caps, req.cap, req.ino, conn->session, FF3_CAP_READ,
-				      ff3_realtime_ns() / FF3_NSEC_PER_SEC, &rights);
+				      ff3_realtime_ns() / FF3_NSEC_PER_MSEC, &rights);
 		if (e < 0)
 			chunkd_store_expose_denied(chunkd_target_store(t));
 	}
@@ -70,7 +70,7 @@ void handle_chunk_revoke(struct chunkd_target *t, struct ff3_request *r)
 		e = -EPERM;
 	if (e == 0) {
 		chunkd_caps_revoke(conn->daemon->caps, req.ino, req.generation,
-				   ff3_realtime_ns() / FF3_NSEC_PER_SEC);
+				   ff3_realtime_ns() / FF3_NSEC_PER_MSEC);
 		chunkd_store_unexpose(chunkd_target_store(t), req.ino);
 	}
 	ff3_request_reply(r, e, NULL, 0);

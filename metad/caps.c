@@ -1,7 +1,7 @@
 /* Purpose: the capabilities that go out with opens, for what clients ask of chunk daemons directly; and
  * telling those daemons when older ones are void.
  *
- * Keys are made at each start and every FF3_CAP_LIFETIME_S, and live in memory only: who holds a cap of
+ * Keys are made at each start and every FF3_CAP_LIFETIME_MS, and live in memory only: who holds a cap of
  * another key is refused, and opens the file again. Chunk daemons get them with their heartbeats.
  *
  * A change of mode or owner is told to the daemons of the file's stripe by a worker, again and again for
@@ -140,7 +140,7 @@ void metad_caps_tick(struct metad *m)
 	struct metad_caps *c = m->caps;
 	uint64_t now = ff3_boottime_ns();
 
-	if (now - c->rotated_ns >= FF3_CAP_LIFETIME_S * FF3_NSEC_PER_SEC) {
+	if (now - c->rotated_ns >= FF3_CAP_LIFETIME_MS * FF3_NSEC_PER_MSEC) {
 		int r = ff3_cap_keys_rotate(&c->keys);
 
 		if (r < 0)
@@ -164,7 +164,7 @@ struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode
 	struct ff3_cap cap = { .ino = inode->ino,
 			       .generation = inode->generation,
 			       .session = session,
-			       .expires = ff3_realtime_ns() / FF3_NSEC_PER_SEC + FF3_CAP_LIFETIME_S,
+			       .expires = ff3_realtime_ns() / FF3_NSEC_PER_MSEC + FF3_CAP_LIFETIME_MS,
 			       .rights = FF3_CAP_READ };
 
 	if (!S_ISREG(inode->mode) || !(open_flags & FF3_OPEN_READ))

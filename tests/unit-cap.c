@@ -3,7 +3,7 @@
 
 #include "../chunkd/caps.h"
 
-#define NOW 1000000u
+#define NOW 100000000u
 #define INO 42u
 #define SESSION 7u
 
@@ -19,7 +19,7 @@ static struct ff3_cap good(void)
 	return (struct ff3_cap){ .ino = INO,
 				 .generation = 5,
 				 .session = SESSION,
-				 .expires = NOW + 100 + FF3_CAP_LIFETIME_S,
+				 .expires = NOW + 100 + FF3_CAP_LIFETIME_MS,
 				 .rights = FF3_CAP_READ };
 }
 
@@ -122,7 +122,7 @@ START_TEST(daemon_checks)
 	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, SESSION, FF3_CAP_PIN, NOW, &rights), -EACCES);
 	/* From before the daemon's start, when it may have been revoked. */
 	cap = good();
-	cap.expires = NOW + FF3_CAP_LIFETIME_S;
+	cap.expires = NOW + FF3_CAP_LIFETIME_MS;
 	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
 			 -EACCES);
 	chunkd_caps_free(caps);
@@ -137,7 +137,7 @@ START_TEST(revoked)
 	struct ff3_cap cap = good();
 
 	new_keys();
-	ck_assert_int_eq(chunkd_caps_new(NOW - FF3_CAP_LIFETIME_S, &caps), 0);
+	ck_assert_int_eq(chunkd_caps_new(NOW - FF3_CAP_LIFETIME_MS, &caps), 0);
 	chunkd_caps_set_keys(caps, &keys);
 	chunkd_caps_revoke(caps, INO, 6, NOW);
 	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
@@ -155,13 +155,13 @@ START_TEST(revoked)
 	for (uint64_t ino = 1; ino <= 20000; ino++) {
 		cap = good();
 		cap.ino = ino;
-		cap.expires = NOW + 1 + FF3_CAP_LIFETIME_S;
+		cap.expires = NOW + 1 + FF3_CAP_LIFETIME_MS;
 		ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), ino, SESSION, FF3_CAP_READ, NOW,
 						   &rights), -EACCES);
 	}
 	/* And those that are given out afterwards are. */
 	cap.generation = 6;
-	cap.expires = NOW + 2 + FF3_CAP_LIFETIME_S;
+	cap.expires = NOW + 2 + FF3_CAP_LIFETIME_MS;
 	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), cap.ino, SESSION, FF3_CAP_READ, NOW + 2,
 					   &rights), 0);
 	chunkd_caps_free(caps);

@@ -26,6 +26,7 @@
 #define UNIT_SHIFT 15
 #define SLOTS_MAX 4096u
 #define TABLE_MAX 16384u
+#define PARKED_MAX 1024u
 #define ASK_NS (FF3_NSEC_PER_SEC / 2)
 #define NO_ROOM_NS (FF3_NSEC_PER_SEC / 10)
 #define UNABLE_NS (5 * FF3_NSEC_PER_SEC)
@@ -280,6 +281,85 @@ static int publish(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t in
 	return r;
 }
 
+/* --- Closed files ---------------------------------------------------------------------------- */
+
+/* What was mapped of a file when it was closed: programs that open a file for each read find it there when
+ * they are granted reading it again. The lock is held. */
+struct ff3_hot_parked {
+	uint64_t ino;
+	struct ff3_hot_table *table;
+	UT_hash_handle hh;
+};
+
+static void adopt(struct ff3_inode *inode)
+{
+	struct ff3_hot_table *none = NULL;
+	struct ff3_hot_parked *p;
+
+	HASH_FIND(hh, inode->fs->hot.parked, &inode->ino, sizeof inode->ino, p);
+	if (!p || !atomic_compare_exchange_strong(&inode->hot.table, &none, p->table))
+		return;
+	HASH_DEL(inode->fs->hot.parked, p);
+	free(p);
+}
+
+/* Returns whether one of its chunks is mapped. */
+static bool has_slots(const struct ff3_hot_table *t)
+{
+	for (uint32_t i = 0; i <= t->mask; i++)
+		if (atomic_load(&t->entries[i].slot))
+			return true;
+	return false;
+}
+
+static void table_free(struct ff3fs *fs, struct ff3_hot_table *t)
+{
+	for (uint32_t i = 0; i <= t->mask; i++) {
+		struct ff3_hot_slot *s = atomic_load(&t->entries[i].slot);
+
+		if (s)
+			retire(fs, s);
+	}
+	free(t);
+}
+
+static void forget_parked(struct ff3fs *fs, struct ff3_hot_parked *p)
+{
+	HASH_DEL(fs->hot.parked, p);
+	table_free(fs, p->table);
+	free(p);
+}
+
+static void park(struct ff3fs *fs, uint64_t ino, struct ff3_hot_table *t)
+{
+	struct ff3_hot_parked *p;
+
+	HASH_FIND(hh, fs->hot.parked, &ino, sizeof ino, p);
+	if (p)
+		forget_parked(fs, p);
+	p = has_slots(t) ? malloc(sizeof *p) : NULL;
+	if (!p) {
+		table_free(fs, t);
+		return;
+	}
+	*p = (struct ff3_hot_parked){ .ino = ino, .table = t };
+	HASH_ADD(hh, fs->hot.parked, ino, sizeof p->ino, p);
+	/* The first is the oldest. */
+	if (HASH_COUNT(fs->hot.parked) > PARKED_MAX)
+		forget_parked(fs, fs->hot.parked);
+}
+
+void ff3_hot_inode_done(struct ff3_inode *inode)
+{
+	struct ff3_hot_table *t = atomic_load(&inode->hot.table);
+
+	if (!t)
+		return;
+	pthread_mutex_lock(&inode->fs->hot.lock);
+	park(inode->fs, inode->ino, t);
+	pthread_mutex_unlock(&inode->fs->hot.lock);
+}
+
 /* --- Asking ---------------------------------------------------------------------------------- */
 
 static size_t cap_of(struct ff3_inode *inode, uint8_t cap[FF3_CAP_MAX])
@@ -295,13 +375,17 @@ static size_t cap_of(struct ff3_inode *inode, uint8_t cap[FF3_CAP_MAX])
 
 void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
 {
+	struct ff3fs *fs = inode->fs;
+
 	atomic_store(&inode->hot.pinned, pin == FF3_PIN_MEMORY);
 	if (cap.len == 0 || cap.len > FF3_CAP_MAX)
 		return;
-	pthread_mutex_lock(&inode->fs->hot.lock);
+	pthread_mutex_lock(&fs->hot.lock);
 	memcpy(inode->hot.cap, cap.p, cap.len);
 	inode->hot.cap_len = cap.len;
-	pthread_mutex_unlock(&inode->fs->hot.lock);
+	if (UNLIKELY(fs->hot.parked != NULL))
+		adopt(inode);
+	pthread_mutex_unlock(&fs->hot.lock);
 }
 
 static void close_all(const int *fds, unsigned n)
@@ -449,28 +533,13 @@ void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset)
 
 /* --- Ends ------------------------------------------------------------------------------------ */
 
-void ff3_hot_inode_done(struct ff3_inode *inode)
-{
-	struct ff3_hot_table *t = atomic_load(&inode->hot.table);
-	struct ff3_hot_slot *s;
-
-	if (!t)
-		return;
-	pthread_mutex_lock(&inode->fs->hot.lock);
-	for (uint32_t i = 0; i <= t->mask; i++) {
-		s = atomic_load(&t->entries[i].slot);
-		if (s)
-			retire(inode->fs, s);
-	}
-	pthread_mutex_unlock(&inode->fs->hot.lock);
-	free(t);
-}
-
 void ff3_hot_done(struct ff3fs *fs)
 {
 	struct ff3_hot_slot *s;
 	struct ff3_hot_daemon *d;
 
+	while (fs->hot.parked)
+		forget_parked(fs, fs->hot.parked);
 	for (unsigned i = 0; i < FF3_HOT_SHIFTS; i++)
 		while ((s = fs->hot.free[i])) {
 			fs->hot.free[i] = s->next;

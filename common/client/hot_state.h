@@ -29,10 +29,13 @@ struct ff3_hot_file {
 	uint64_t cap_ns; /* when it was asked for last; under the inode's lock */
 };
 
+struct ff3_hot_parked;
+
 struct ff3_hot {
 	pthread_mutex_t lock;
 	struct ff3_hot_slot *live, *free[FF3_HOT_SHIFTS];
 	struct ff3_hot_daemon *daemons;
+	struct ff3_hot_parked *parked; /* files that are closed, oldest first */
 	_Atomic uint32_t n_live;
 	_Atomic uint64_t n_asked, n_refused;
 	struct ff3_hot_shard shards[FF3_HOT_SHARDS];

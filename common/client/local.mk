@@ -35,3 +35,9 @@ check_PROGRAMS += tests/e2e-hot
 TESTS += tests/e2e-hot.sh
 tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/e2e-client.h
 tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
+
+# Beside FUSE and memcpy.
+noinst_PROGRAMS += tests/bench/hot
+tests_bench_hot_SOURCES = tests/bench/hot.c
+tests_bench_hot_LDADD = -lpthread
+EXTRA_DIST += tests/bench/hot.sh

@@ -79,7 +79,7 @@ size_t ff3_cap_sign(const struct ff3_cap_secret *secret, struct ff3_cap *cap,
 	return e.len + MAC_SIZE;
 }
 
-int ff3_cap_verify(const struct ff3_cap_keys *keys, struct ff3_blob blob, uint64_t now_s,
+int ff3_cap_verify(const struct ff3_cap_keys *keys, struct ff3_blob blob, uint64_t now_ms,
 		   struct ff3_cap *ret)
 {
 	struct ff3_dec d = ff3_dec_blob(blob);
@@ -96,7 +96,7 @@ int ff3_cap_verify(const struct ff3_cap_keys *keys, struct ff3_blob blob, uint64
 	if (!secret)
 		return -EACCES;
 	mac_of(secret, blob.p, blob.len - MAC_SIZE, mac);
-	if (!memeql_sec(mac, d.p, MAC_SIZE) || now_s >= cap.expires)
+	if (!memeql_sec(mac, d.p, MAC_SIZE) || now_ms >= cap.expires)
 		return -EACCES;
 	*ret = cap;
 	return 0;

@@ -9,7 +9,7 @@
 
 #define FF3_CAP_KEY_SIZE 32u
 /* A key signs as long, and stays good as long again. */
-#define FF3_CAP_LIFETIME_S 3600u
+#define FF3_CAP_LIFETIME_MS (3600u * 1000u)
 
 struct ff3_cap_secret {
 	uint32_t id; /* 0: none */
@@ -31,6 +31,6 @@ int ff3_cap_keys_decode(struct ff3_blob keys, struct ff3_cap_keys *ret);
 /* Signs cap, whose key is set here, into buf; returns the length. */
 size_t ff3_cap_sign(const struct ff3_cap_secret *secret, struct ff3_cap *cap,
 		    uint8_t buf[FF3_CAP_MAX]);
-/* 0 if one of the keys signed it and it has not expired at now_s; else -EACCES. */
-int ff3_cap_verify(const struct ff3_cap_keys *keys, struct ff3_blob blob, uint64_t now_s,
+/* 0 if one of the keys signed it and it has not expired at now_ms; else -EACCES. */
+int ff3_cap_verify(const struct ff3_cap_keys *keys, struct ff3_blob blob, uint64_t now_ms,
 		   struct ff3_cap *ret);

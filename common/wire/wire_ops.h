@@ -103,7 +103,7 @@
 	F(u64, ino)                                                                                \
 	F(u64, generation)                                                                         \
 	F(u64, session)                                                                            \
-	F(u64, expires) /* seconds since 1970 */                                                   \
+	F(u64, expires) /* milliseconds since 1970 */                                                   \
 	F(u32, rights)  /* FF3_CAP_* */                                                            \
 	F(u32, key)     /* id of the key */
 
