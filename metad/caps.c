@@ -19,6 +19,7 @@
 #define RETRY_NS FF3_NSEC_PER_SEC
 #define TELL_NS (60 * FF3_NSEC_PER_SEC)
 #define PENDING_MAX 65536u
+#define VOID_NS (2 * FF3_NSEC_PER_SEC)
 #define JOB_MAX 1024u
 
 /* One daemon to be told of one inode. */
@@ -174,13 +175,26 @@ struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode
 	return (struct ff3_blob){ buf, (uint32_t)ff3_cap_sign(&m->caps->keys.current, &cap, buf) };
 }
 
+/* Too much to be told: every cap is void when the daemons hear of the next keys. */
+static void void_all(struct metad_caps *c)
+{
+	uint64_t now = ff3_boottime_ns();
+
+	if (now - c->rotated_ns < VOID_NS)
+		return;
+	if (ff3_cap_keys_rotate(&c->keys) == 0 && ff3_cap_keys_rotate(&c->keys) == 0)
+		c->rotated_ns = now;
+}
+
 static void tell(struct metad_caps *c, const struct ff3_req_chunk_revoke *q, uint64_t target,
 		 const char *address)
 {
 	struct telling *t = c->n_pending < PENDING_MAX ? calloc(1, sizeof *t) : NULL;
 
-	if (!t)
+	if (!t) {
+		void_all(c);
 		return;
+	}
 	t->target = target;
 	t->until_ns = ff3_boottime_ns() + TELL_NS;
 	t->body_len = ff3_encode_req_chunk_revoke(t->body, sizeof t->body, q);
@@ -198,12 +212,14 @@ void metad_caps_revoke(struct metad *m, uint64_t ino)
 	if (metad_db_get_inode(m->db, ino, &inode) <= 0 || !S_ISREG(inode.mode) ||
 	    metad_file_layout(m->db, &inode, &layout) < 0)
 		return;
+	metad_file_overlay(m, &inode);
 	q.generation = inode.generation;
-	for (uint32_t i = 0; i < ff3_layout_n_stripe(&layout); i++) {
+	/* Small files have chunks on few chains. */
+	for (uint64_t i = 0; i < ff3_layout_n_stripe(&layout) && i * layout.chunk_size <= inode.size; i++) {
 		const char *address;
 		uint64_t target;
 
-		if (metad_routes_find(m, ff3_layout_chain(&layout, i), &target, &address) >= 0)
+		if (metad_routes_find(m, ff3_layout_chain(&layout, (uint32_t)i), &target, &address) >= 0)
 			tell(m->caps, &q, target, address);
 	}
 	start_job(m->caps);
