@@ -66,3 +66,23 @@ tests_unit_metad_log_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)
 tests_unit_metad_apply_SOURCES = tests/unit-metad-apply.c tests/metad_direct.c tests/metad_direct.h
 tests_unit_metad_apply_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_metad_apply_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)
+
+# The rules of a group, which are pure, and the worlds in which they are tried.
+REPLICA_SOURCES = %D%/replica.c %D%/replica.h %D%/replica_internal.h %D%/replica_elect.c \
+	%D%/replica_follow.c %D%/replica_lead.c %D%/replica_log.c
+check_PROGRAMS += tests/unit-metad-replica tests/sim/sim
+TESTS += tests/unit-metad-replica tests/sim-schedules.sh tests/sim-bugs.sh
+tests_unit_metad_replica_SOURCES = tests/unit-metad-replica.c $(REPLICA_SOURCES)
+tests_unit_metad_replica_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_metad_replica_LDADD = $(CHECK_LIBS)
+tests_sim_sim_SOURCES = $(REPLICA_SOURCES) \
+	tests/sim/main.c tests/sim/sim.c tests/sim/sim.h tests/sim/sim_check.c \
+	tests/sim/sim_disk.c tests/sim/sim_member.c tests/sim/sim_world.c tests/sim/sim_worlds.c
+
+# Many schedules, on every core.
+.PHONY: sim
+sim: tests/sim/sim
+	@n=$$(nproc); each=$$((100000 / n + 1)); pids=; \
+	for i in $$(seq 0 $$((n - 1))); do \
+		tests/sim/sim --from $$((1 + i * each)) --count $$each & pids="$$pids $$!"; \
+	done; failed=0; for p in $$pids; do wait $$p || failed=1; done; exit $$failed
