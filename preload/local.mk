@@ -95,6 +95,7 @@ TESTS += \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-map.sh \
 	tests/e2e-preload-map-exit.sh \
+	tests/e2e-preload-map-fuzz.sh \
 	tests/e2e-preload-wal.sh \
 	tests/e2e-preload-closed.sh \
 	tests/e2e-preload-nodes.sh \
@@ -133,6 +134,9 @@ check_PROGRAMS += tests/preload-map-fork
 tests_preload_map_fork_SOURCES = tests/preload_map_fork.c tests/preload_show.h
 tests_preload_map_fork_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_map_fork_LDADD = -lpthread
+check_PROGRAMS += tests/preload-map-fuzz
+tests_preload_map_fuzz_SOURCES = tests/preload_map_fuzz.c tests/preload_show.h
+tests_preload_map_fuzz_CFLAGS = $(AM_CFLAGS) -O1 -w
 check_PROGRAMS += tests/preload-map-exit
 tests_preload_map_exit_SOURCES = tests/preload_map_exit.c tests/preload_show.h
 tests_preload_map_exit_CFLAGS = $(AM_CFLAGS) -O1 -w

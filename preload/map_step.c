@@ -114,8 +114,9 @@ static void piece_written(struct map_object *o, const char *data, off_t at, size
 	whole = bytes_written(o, data, at, n);
 	map_object_next_sequence(o, at, at + (off_t)n);
 	map_object_unlock(o, &saved);
-	if (!whole)
-		map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE), at + (off_t)n);
+	if (!whole) /* whole pages: what is behind the written bytes, too */
+		map_object_load(o, (off_t)ROUND_DOWN((uint64_t)at, MAP_PAGE),
+				(off_t)ROUND_UP((uint64_t)at + n, MAP_PAGE));
 }
 
 void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done)

@@ -59,6 +59,10 @@ finish() {
 	trap - EXIT
 	for fn in "${cleanup_fns[@]}"; do eval "$fn"; done
 	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
+	if [ -n "${SANITIZE_FLAGS:-}" ] && grep -q -s -e Sanitizer: -e 'runtime error:' "$tmp"/*.log; then
+		say "FAILED: a sanitizer has something to say about a daemon"
+		status=1
+	fi
 	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
 		for log in "$tmp"/*.log; do
 			[ -s "$log" ] || continue
