@@ -229,15 +229,17 @@ static size_t readable_part(const struct iovec *iov, int n)
 	size_t sum = 0;
 
 	for (int i = 0; i < n; i++) {
-		const char *p = iov[i].iov_base, *end = p + iov[i].iov_len;
+		uintptr_t p = (uintptr_t)iov[i].iov_base;
+		size_t left = iov[i].iov_len;
 
-		while (p < end && memory_readable(p)) {
-			const char *page = (const char *)(((uintptr_t)p | 4095) + 1);
+		while (left > 0 && memory_readable((const char *)p)) {
+			size_t here = MIN(left, 4096 - p % 4096);
 
-			sum += (size_t)(MIN(page, end) - p);
-			p = MIN(page, end);
+			sum += here;
+			p += here;
+			left -= here;
 		}
-		if (p < end)
+		if (left > 0)
 			break;
 	}
 	return sum;

@@ -5,6 +5,7 @@
 CASE(open_access_modes)
 {
 	char c = 'x';
+	int left;
 
 	put("a", "text");
 	for (int mode = 0; mode < 4; mode++) {
@@ -21,7 +22,7 @@ CASE(open_access_modes)
 		R(readahead(fd, 0, 4));
 		R(fcntl(fd, F_GETFL) & ~0100000);
 		R(fsync(fd));
-		R(ioctl(fd, FIONREAD, &c) < 0 ? -1 : 0);
+		R(ioctl(fd, FIONREAD, &left) < 0 ? -1 : 0);
 		R(lseek(fd, 0, SEEK_CUR));
 		PTR(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
 		PTR(mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, fd, 0) != MAP_FAILED);

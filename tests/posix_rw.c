@@ -365,7 +365,7 @@ static void *edge(int prot)
 	char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	memset(p, 'e', 4096);
-	munmap(p + 4096, 4096);
+	mprotect(p + 4096, 4096, PROT_NONE); /* a hole could become anybody's */
 	mprotect(p, 4096, prot);
 	return p + 4096;
 }
@@ -375,7 +375,7 @@ static void *edge(int prot)
 CASE(rw_half_bad_buffers)
 {
 	char *end = edge(PROT_READ | PROT_WRITE), *ro = edge(PROT_READ);
-	struct iovec iov[2] = { { end - 4, 4 }, { end, 4 } };
+	struct iovec iov[2] = { { end - 4, 4 }, { end, 4 } }, wild[2] = { { (char *)-1, 8 }, { end - 4, 4 } };
 	int fd = make("a", "0123456789");
 	long n;
 
@@ -392,6 +392,7 @@ CASE(rw_half_bad_buffers)
 	say("half a vector: %d", n == -1 ? errno == EFAULT : n > 0 && n <= 4);
 	n = pwritev(fd, iov, 2, 0);
 	say("half a vector: %d", n == -1 ? errno == EFAULT : n > 0 && n <= 4);
+	R(pwritev(fd, wild, 2, 0));
 	R(read(fd, NULL, 4));
 	R(write(fd, NULL, 4));
 	R(read(fd, NULL, 0));

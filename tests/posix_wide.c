@@ -72,7 +72,7 @@ CASE(wide_reading)
 CASE(wide_long)
 {
 	static wchar_t line[5000];
-	long sum = 0;
+	unsigned long sum = 0;
 	wint_t c;
 	FILE *f;
 
