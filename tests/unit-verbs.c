@@ -1,6 +1,6 @@
 /* The module for RDMA against a real device: links both ways, memory, forks, ends. A thread is the
- * daemon: it does what each message asks for and says when it is done. Skipped where there is no
- * device; tests/vm brings one. FF3FS_TEST_RDMA: the address to listen on. */
+ * daemon: it does what each message asks for and says when it is done (long because both are here).
+ * Skipped where there is no device; tests/vm brings one. FF3FS_TEST_RDMA: the address to listen on. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <netdb.h>
@@ -23,7 +23,7 @@ static const char *address;
 
 /* What a client asks for: as its message says. */
 struct order {
-	enum { ECHO, WRITE_TO, READ_FROM, HANG_UP } what;
+	enum { ECHO, WRITE_TO, READ_FROM, HANG_UP, EXPOSE, REVOKE } what;
 	uint32_t fill; /* WRITE_TO: the bytes; the answer to READ_FROM is their CRC */
 	struct ff3_verbs_piece piece;
 };
@@ -47,6 +47,8 @@ static struct {
 	int stop_fd;
 	_Atomic int n_links, n_accepted, n_dead;
 	uint32_t pending; /* READ_FROM under way: its length */
+	struct ff3_verbs_window *window;
+	struct ff3_verbs_piece exposed;
 } d;
 
 static void send_to(struct ff3_verbs_link *link, const void *p, size_t len)
@@ -78,6 +80,16 @@ static void obey(struct ff3_verbs_link *link, const void *data, uint32_t len)
 	case HANG_UP:
 		v->cut(link);
 		break;
+	case EXPOSE:
+		memset(d.block, (int)o.fill, 1 << 20);
+		if (!d.window)
+			ck_assert_int_eq(v->window_new(v->link_device(link), &d.window), 0);
+		ck_assert_int_eq(v->bind(link, d.window, &d.arena, d.block + 8192, 8192, 78,
+					 &d.exposed), 0);
+		break;
+	case REVOKE:
+		ck_assert_int_eq(v->unbind(link, d.window, 79), 0);
+		break;
 	}
 }
 
@@ -91,8 +103,12 @@ static void daemon_event(const struct ff3_verbs_event *e)
 		v->give_back(d.queue, e);
 		break;
 	case FF3_VERBS_SENT:
-		ck_assert_uint_eq(e->id, 77);
-		if (e->status == 0) {
+		ck_assert_uint_ge(e->id, 77);
+		if (e->status == 0 && e->id == 78) {
+			send_to(e->link, &d.exposed, sizeof d.exposed);
+		} else if (e->status == 0 && e->id == 79) {
+			send_to(e->link, "revoked", 7);
+		} else if (e->status == 0) {
 			crc = ff3_crc32c(0, d.block, d.pending);
 			send_to(e->link, &crc, sizeof crc);
 		}
@@ -138,12 +154,12 @@ static void *daemon_main(void *arg)
 	for (;;) {
 		struct pollfd p[3] = { { .fd = d.stop_fd, .events = POLLIN },
 				       { .fd = v->listener_fd(d.listener), .events = POLLIN },
-				       { .fd = d.queue ? v->queue_fd(d.queue) : -1,
-					 .events = POLLIN } };
+				       { .fd = -1, .events = POLLIN } };
 		int n = 0;
 
 		daemon_requests();
 		if (d.queue) {
+			p[2].fd = v->queue_fd(d.queue);
 			ck_assert_int_eq(v->arm(d.queue), 0);
 			while ((n = v->poll(d.queue, events, 16)) > 0)
 				for (int i = 0; i < n; i++)
@@ -177,6 +193,7 @@ static void daemon_stop(void)
 	ck_assert_int_eq(write(d.stop_fd, &one, sizeof one), sizeof one);
 	pthread_join(d.thread, NULL);
 	ck_assert_int_eq(d.n_links, 0);
+	v->window_free(d.window);
 	v->region_free(&d.arena);
 	v->queue_free(d.queue);
 	v->unlisten(d.listener);
@@ -396,6 +413,86 @@ START_TEST(registrations)
 }
 END_TEST
 
+static struct ff3_verbs_piece expect_exposed(struct ff3_verbs_link *link)
+{
+	struct ff3_verbs_event e = next_event(link);
+	struct ff3_verbs_piece piece;
+
+	ck_assert_int_eq(e.kind, FF3_VERBS_RECV);
+	ck_assert_uint_eq(e.len, sizeof piece);
+	memcpy(&piece, e.data, sizeof piece);
+	v->give_back(v->link_queue(link), &e);
+	return piece;
+}
+
+/* Reads by itself; the status. */
+static int read_window(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, void *p,
+		       struct ff3_verbs_piece piece, uint32_t len)
+{
+	struct ff3_verbs_queue *q = v->link_queue(link);
+	struct ff3_verbs_event e[2];
+	int n = 0;
+
+	ck_assert_int_eq(v->read(link, m, p, &piece, len, 9), 0);
+	for (int i = 0; i < 4000 && n == 0; i++) {
+		n = v->poll(q, e, 2);
+		if (n == 0)
+			poll(NULL, 0, 5);
+	}
+	ck_assert_int_ge(n, 1);
+	ck_assert_int_eq(e[0].kind, FF3_VERBS_SENT);
+	ck_assert_uint_eq(e[0].id, 9);
+	/* An error is the link's end. */
+	ck_assert_int_eq(n, e[0].status < 0 ? 2 : 1);
+	if (n == 2)
+		ck_assert_int_eq(e[1].kind, FF3_VERBS_DEAD);
+	return e[0].status;
+}
+
+START_TEST(windows)
+{
+	struct ff3_verbs_link *link, *other;
+	struct ff3_verbs_piece piece, old;
+	struct ff3_verbs_memory m;
+	uint8_t *p = pages(65536);
+
+	daemon_start();
+	link = connect_to(PORT);
+	ck_assert_int_eq(v->hold(v->link_device(link), p, 65536, &m), 0);
+	ask(link, EXPOSE, 0x21, NULL, 0, 0);
+	piece = expect_exposed(link);
+	ck_assert_int_eq(read_window(link, &m, p, piece, 8192), 0);
+	ck_assert(all_bytes(p, 0x21, 8192) && p[8192] == 0);
+	/* Taken back, and given again with another key. */
+	ask(link, REVOKE, 0, NULL, 0, 0);
+	expect(link, "revoked", 7);
+	ask(link, EXPOSE, 0x22, NULL, 0, 0);
+	old = piece;
+	piece = expect_exposed(link);
+	ck_assert_uint_ne(old.rkey, piece.rkey);
+	ck_assert_int_eq(read_window(link, &m, p, piece, 8192), 0);
+	ck_assert(all_bytes(p, 0x22, 8192));
+
+	/* It is this link's alone. */
+	memset(p, 0, 65536);
+	other = connect_to(PORT);
+	ck_assert_int_lt(read_window(other, &m, p, piece, 100), 0);
+	v->close(other);
+	/* The first link is unharmed, until it uses a key that was taken back. */
+	ck_assert_int_eq(read_window(link, &m, p + 32768, piece, 10), 0);
+	ask(link, REVOKE, 0, NULL, 0, 0);
+	expect(link, "revoked", 7);
+	ck_assert_int_eq(read_window(link, &m, p, piece, 100), -EACCES);
+	v->release(v->link_device(link), &m);
+	v->close(link);
+	ck_assert(all_bytes(p, 0, 32768));
+	munmap(p, 65536);
+	for (int i = 0; i < 2000 && d.n_links > 0; i++)
+		poll(NULL, 0, 5);
+	daemon_stop();
+}
+END_TEST
+
 /* What a child does with a link of its own, and what its parent's looks like meanwhile. */
 static void in_child(struct ff3_verbs_link *inherited)
 {
@@ -534,6 +631,7 @@ int main(void)
 	tcase_add_test(tcase, messages);
 	tcase_add_test(tcase, transfers);
 	tcase_add_test(tcase, registrations);
+	tcase_add_test(tcase, windows);
 	tcase_add_test(tcase, forks);
 	tcase_add_test(tcase, ends);
 	tcase_add_test(tcase, description);

@@ -55,4 +55,7 @@ check_PROGRAMS += tests/unit-verbs
 tests_unit_verbs_SOURCES = tests/unit-verbs.c
 tests_unit_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_verbs_LDADD = libff3verbs.la libff3base.la $(CHECK_LIBS) -lpthread
+check_PROGRAMS += tests/verbs_reads
+tests_verbs_reads_SOURCES = tests/verbs_reads.c
+tests_verbs_reads_LDADD = libff3client.la -lpthread
 endif

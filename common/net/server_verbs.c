@@ -113,6 +113,10 @@ static void on_queue(struct ff3_io *io, int res)
 	struct ff3_loop *loop = port->server->loop;
 	int n;
 
+	if (port->closed) {
+		free(port);
+		return;
+	}
 	if (res < 0)
 		return;
 	do {
@@ -187,7 +191,26 @@ static const struct ff3_carrier verbs_carrier = {
 	.close = close_carried,
 };
 
-/* Somebody may be gone without a word, or take no answers. */
+/* Its descriptor is polled still: that ends when the device is closed, and then port goes. */
+static void port_close(struct ff3_verbs_port *port)
+{
+	ff3_loop_timer_cancel(port->server->loop, &port->timer);
+	for (unsigned i = 0; i < port->n_memory; i++)
+		port->v->region_free(&port->memory[i]);
+	port->closed = true;
+	port->v->queue_free(TAKE_PTR(port->queue));
+}
+
+static void unlink_port(struct ff3_verbs_port *port)
+{
+	for (struct ff3_verbs_port **at = &port->server->ports; *at; at = &(*at)->next)
+		if (*at == port) {
+			*at = port->next;
+			return;
+		}
+}
+
+/* Somebody may be gone without a word, or take no answers; or the device. */
 static void on_look(struct ff3_timer *t)
 {
 	struct ff3_verbs_port *port = CONTAINER_OF(t, struct ff3_verbs_port, timer);
@@ -207,8 +230,12 @@ static void on_look(struct ff3_timer *t)
 	}
 	port->busy = false;
 	bury(port);
-	if (port->carried)
-		ff3_loop_timer_arm(port->server->loop, t, LOOK_NS);
+	if (!port->carried && port->v->device_gone(port->device)) {
+		unlink_port(port);
+		port_close(port);
+		return;
+	}
+	ff3_loop_timer_arm(port->server->loop, t, LOOK_NS);
 }
 
 static struct ff3_verbs_port *port_get(struct ff3_server *server, const struct ff3_verbs_api *v,
@@ -244,6 +271,7 @@ static struct ff3_verbs_port *port_get(struct ff3_server *server, const struct f
 	port->next = server->ports;
 	server->ports = port;
 	ff3_loop_poll(server->loop, v->queue_fd(port->queue), &port->io);
+	ff3_loop_timer_arm(server->loop, &port->timer, LOOK_NS);
 	return port;
 }
 
@@ -280,8 +308,6 @@ void ff3_server_verbs_adopt(struct ff3_server *server, struct ff3_server *by,
 	v->link_set_user(link, conn);
 	c->next = port->carried;
 	port->carried = c;
-	if (!c->next)
-		ff3_loop_timer_arm(server->loop, &port->timer, LOOK_NS);
 	if (v->accept(link, port->queue) < 0)
 		ff3_conn_kill(conn);
 }
@@ -292,10 +318,6 @@ void ff3_server_verbs_free_ports(struct ff3_server *server)
 
 	while ((port = server->ports)) {
 		server->ports = port->next;
-		ff3_loop_timer_cancel(server->loop, &port->timer);
-		for (unsigned i = 0; i < port->n_memory; i++)
-			port->v->region_free(&port->memory[i]);
-		port->v->queue_free(port->queue);
-		free(port);
+		port_close(port);
 	}
 }

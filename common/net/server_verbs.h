@@ -20,6 +20,7 @@ struct ff3_verbs_port {
 	struct ff3_verbs_memory memory[FF3_SERVER_MEMORY]; /* of the server's, in its order */
 	unsigned n_memory;
 	struct ff3_io io;
+	bool closed; /* goes with its last event */
 	struct ff3_timer timer;
 	struct ff3_verbs_carried *carried;
 	bool starved; /* somebody waits for room to post */

@@ -77,12 +77,16 @@ static void watch(struct ff3_verbs_door *door)
 static void open_door(struct ff3_verbs_door *door)
 {
 	char why[FF3_VERBS_WHY] = "";
-	int r = door->v->listen((struct sockaddr *)&door->at, &door->listener, why);
+	const struct sockaddr *at = (struct sockaddr *)&door->at;
+	bool again = door->listener;
+	int r = again ? door->v->listen_again(door->listener, at, why) :
+			door->v->listen(at, &door->listener, why);
 
 	if (r == 0) {
 		door->server->transports |= FF3_TRANSPORT_VERBS;
 		door->told = false;
-		watch(door);
+		if (!again)
+			watch(door);
 		return;
 	}
 	if (!door->told)
@@ -108,13 +112,14 @@ static void on_door(struct ff3_io *io, int res)
 		return;
 	while ((r = door->v->request(door->listener, &link, terms, &n)) > 0)
 		route(door, link, terms, n);
-	if (r != -ENODEV) {
-		watch(door);
+	watch(door);
+	if (r != -ENODEV)
 		return;
-	}
-	/* The device is gone. */
+	/* The device is gone; its connections hear of it by the same listener. */
 	door->server->transports &= ~(uint32_t)FF3_TRANSPORT_VERBS;
-	door->v->unlisten(TAKE_PTR(door->listener));
+	door->v->shut(door->listener);
+	if (door->v->request(door->listener, &link, terms, &n) > 0)
+		door->v->close(link);
 	ff3_loop_timer_arm(door->server->loop, &door->timer, AGAIN_NS);
 }
 

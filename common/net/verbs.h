@@ -4,7 +4,7 @@
  *
  * A link is a reliable connected queue pair, made by librdmacm, that carries messages in order:
  * every receive slot holds one. Bulk data do not travel in messages: who is told a piece of the
- * other's memory reads or writes it. A queue is what completions come out of: a client has one for
+ * other's memory reads or writes it. A window is such a piece for one link, that can be taken back. A queue is what completions come out of: a client has one for
  * each link, a daemon's loop one for all links of a device, with one shared stock of receive slots.
  *
  * Threads: calls on devices and memory from any thread. On one link, one thread at a time posts
@@ -78,6 +78,8 @@ struct ff3_verbs_api {
 	/* One line for each port of each device: name, state, addresses, what is wrong with it.
 	 * Returns how many are usable; -errno if there is no device at all. */
 	int (*describe)(char *text, size_t size);
+	/* The device was removed: it waits for everybody to let go of it. */
+	bool (*device_gone)(struct ff3_verbs_device *device);
 	/* Around a fork, by the forking thread: nobody is inside librdmacm meanwhile. In the child,
 	 * before any other call; prepared: before_fork was called, else there are no links in it. */
 	void (*before_fork)(void);
@@ -155,15 +157,33 @@ struct ff3_verbs_api {
 			  struct ff3_verbs_memory *ret);
 	void (*region_free)(struct ff3_verbs_memory *m);
 
+	/* --- Windows: memory that the other side of one link reads by itself --------------------------- */
+
+	/* Of a device with memory windows of type 2; -EOPNOTSUPP: it has none. */
+	int (*window_new)(struct ff3_verbs_device *device, struct ff3_verbs_window **ret);
+	/* Not bound, or its link is closed. Accepts NULL. */
+	void (*window_free)(struct ff3_verbs_window *w);
+	/* Lets the other side, and nobody else, read [p, p + len) of m's region as *ret says; from
+	 * the SENT with id on. Soft-RoCE of Linux 6.1 keeps to the bounds of the region only, not to
+	 * these (measured): there, what must not be read may not be in one region with what may. */
+	int (*bind)(struct ff3_verbs_link *link, struct ff3_verbs_window *w,
+		    const struct ff3_verbs_memory *m, const void *p, uint32_t len, uint64_t id,
+		    struct ff3_verbs_piece *ret);
+	/* After the SENT with id nobody reads by it any more: whoever tries loses the link. */
+	int (*unbind)(struct ff3_verbs_link *link, struct ff3_verbs_window *w, uint64_t id);
+
 	/* --- Daemons ---------------------------------------------------------------------------- */
 
 	/* Listens on every device that the address reaches. Its descriptor is readable when accept
 	 * may have something. */
 	int (*listen)(const struct sockaddr *at, struct ff3_verbs_listener **ret, char *why);
+	/* The links that came by it live on, and listen_again may follow. */
+	void (*shut)(struct ff3_verbs_listener *l);
+	int (*listen_again)(struct ff3_verbs_listener *l, const struct sockaddr *at, char *why);
 	void (*unlisten)(struct ff3_verbs_listener *l);
 	int (*listener_fd)(const struct ff3_verbs_listener *l);
 	/* 1: a connection request, to be accepted or closed; 0: nothing now; -ENODEV: the device was
-	 * removed, and the listener is good for nothing any more. Other things that
+	 * removed, and the listener hears nothing any more: shut. Other things that
 	 * happened to links of this listener (they ended) come as DEAD from their queue. */
 	int (*request)(struct ff3_verbs_listener *l, struct ff3_verbs_link **ret, void *terms,
 		       size_t *n_terms);

@@ -113,7 +113,7 @@ static int failed(const struct rdma_cm_event *e, char *why)
 static void mark_gone(struct ff3_verbs_link *link)
 {
 	if (link->device)
-		ff3_verbs_device_gone(link->device);
+		ff3_verbs_device_mark_gone(link->device);
 }
 
 /* The lock is held. An event of an established link, a client's or a daemon's. */
@@ -318,6 +318,8 @@ void ff3_verbs_close(struct ff3_verbs_link *link)
 		rdma_destroy_id(link->cm);
 	if (link->channel)
 		rdma_destroy_event_channel(link->channel);
+	if (link->listener)
+		ff3_verbs_listener_unref(link->listener);
 	ff3_verbs_unlock();
 	if (link->epoll_fd >= 0)
 		close(link->epoll_fd);

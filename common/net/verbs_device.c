@@ -76,6 +76,8 @@ static struct rdma_cm_id *make_anchor(struct rdma_cm_id *like)
 		if (!anchors)
 			return NULL;
 		ff3_verbs_fd_high(&anchors->fd);
+		if (ff3_verbs_nonblocking(anchors->fd) < 0)
+			return NULL;
 	}
 	if (from->sa_family == AF_INET6) {
 		memcpy(&at, from, sizeof(struct sockaddr_in6));
@@ -175,9 +177,33 @@ void ff3_verbs_device_unref(struct ff3_verbs_device *d)
 	device_free(d);
 }
 
-void ff3_verbs_device_gone(struct ff3_verbs_device *d)
+void ff3_verbs_device_mark_gone(struct ff3_verbs_device *d)
 {
 	d->gone = true;
+}
+
+void ff3_verbs_context_gone(const struct ibv_context *cm_context)
+{
+	for (struct ff3_verbs_device *d = ff3_verbs_devices; d; d = d->next)
+		if (d->cm_context == cm_context)
+			d->gone = true;
+}
+
+/* The anchor hears of it also while there is no link. */
+bool ff3_verbs_device_gone(struct ff3_verbs_device *d)
+{
+	struct rdma_cm_event *e;
+	bool gone;
+
+	ff3_verbs_lock();
+	while (anchors && rdma_get_cm_event(anchors, &e) == 0) {
+		if (e->event == RDMA_CM_EVENT_DEVICE_REMOVAL)
+			ff3_verbs_context_gone(e->id->verbs);
+		rdma_ack_cm_event(e);
+	}
+	gone = d->gone;
+	ff3_verbs_unlock();
+	return gone;
 }
 
 /* --- Forks --------------------------------------------------------------------------------- */

@@ -157,6 +157,70 @@ int ff3_verbs_probe(struct ff3_verbs_link *link, uint64_t id)
 	return transfer(link, IBV_WR_RDMA_WRITE, 0, NULL, &nowhere, 0, id);
 }
 
+/* --- Windows --------------------------------------------------------------------------------- */
+
+int ff3_verbs_window_new(struct ff3_verbs_device *d, struct ff3_verbs_window **ret)
+{
+	struct ff3_verbs_window *w;
+
+	if (!(d->attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B))
+		return -EOPNOTSUPP;
+	w = calloc(1, sizeof *w);
+	if (!w)
+		return -ENOMEM;
+	w->mw = ibv_alloc_mw(d->pd, IBV_MW_TYPE_2);
+	if (!w->mw) {
+		free(w);
+		return errno ? -errno : -EIO;
+	}
+	*ret = w;
+	return 0;
+}
+
+void ff3_verbs_window_free(struct ff3_verbs_window *w)
+{
+	if (!w)
+		return;
+	ibv_dealloc_mw(w->mw);
+	free(w);
+}
+
+int ff3_verbs_bind(struct ff3_verbs_link *link, struct ff3_verbs_window *w,
+		   const struct ff3_verbs_memory *m, const void *p, uint32_t len, uint64_t id,
+		   struct ff3_verbs_piece *ret)
+{
+	/* Another key each time: who remembers an old one gets nothing. */
+	uint32_t rkey = ibv_inc_rkey(w->mw->rkey);
+	struct ibv_send_wr wr = { .opcode = IBV_WR_BIND_MW };
+	int r = check(link);
+
+	if (r < 0)
+		return r;
+	wr.bind_mw.mw = w->mw;
+	wr.bind_mw.rkey = rkey;
+	wr.bind_mw.bind_info = (struct ibv_mw_bind_info){
+		.mr = m->region->mr,
+		.addr = (uintptr_t)p,
+		.length = len,
+		.mw_access_flags = IBV_ACCESS_REMOTE_READ,
+	};
+	r = post(link, &wr, id, NO_SLOT);
+	if (r < 0)
+		return r;
+	/* The next bind is checked against it. */
+	w->mw->rkey = rkey;
+	*ret = (struct ff3_verbs_piece){ (uintptr_t)p, rkey, len };
+	return 0;
+}
+
+int ff3_verbs_unbind(struct ff3_verbs_link *link, struct ff3_verbs_window *w, uint64_t id)
+{
+	struct ibv_send_wr wr = { .opcode = IBV_WR_LOCAL_INV, .invalidate_rkey = w->mw->rkey };
+	int r = check(link);
+
+	return r < 0 ? r : post(link, &wr, id, NO_SLOT);
+}
+
 void ff3_verbs_link_broken(struct ff3_verbs_link *link, int cause)
 {
 	struct ibv_qp_attr attr = { .qp_state = IBV_QPS_ERR };

@@ -14,17 +14,55 @@
 
 /* --- Listening --------------------------------------------------------------------------------------- */
 
+void ff3_verbs_listener_unref(struct ff3_verbs_listener *l)
+{
+	if (--l->refs > 0)
+		return;
+	if (l->channel)
+		rdma_destroy_event_channel(l->channel);
+	free(l);
+}
+
+/* The lock is held. */
+static void drop_id(struct ff3_verbs_listener *l)
+{
+	if (l->cm)
+		rdma_destroy_id(TAKE_PTR(l->cm));
+}
+
+static void shut(struct ff3_verbs_listener *l)
+{
+	ff3_verbs_lock();
+	drop_id(l);
+	ff3_verbs_unlock();
+}
+
 static void unlisten(struct ff3_verbs_listener *l)
 {
 	if (!l)
 		return;
 	ff3_verbs_lock();
-	if (l->cm)
-		rdma_destroy_id(l->cm);
-	if (l->channel)
-		rdma_destroy_event_channel(l->channel);
+	drop_id(l);
+	ff3_verbs_listener_unref(l);
 	ff3_verbs_unlock();
-	free(l);
+}
+
+static int listen_again(struct ff3_verbs_listener *l, const struct sockaddr *at, char *why)
+{
+	int r = 0;
+
+	ff3_verbs_lock();
+	drop_id(l);
+	if (rdma_create_id(l->channel, &l->cm, NULL, RDMA_PS_TCP) < 0 ||
+	    rdma_bind_addr(l->cm, (struct sockaddr *)at) < 0 || rdma_listen(l->cm, BACKLOG) < 0) {
+		r = errno ? -errno : -EIO;
+		drop_id(l);
+	}
+	ff3_verbs_unlock();
+	if (r < 0)
+		snprintf(why, FF3_VERBS_WHY, "%s", r == -ENODEV ? "no RDMA device has the address" :
+								  strerror(-r));
+	return r;
 }
 
 static int listen_at(const struct sockaddr *at, struct ff3_verbs_listener **ret, char *why)
@@ -34,20 +72,19 @@ static int listen_at(const struct sockaddr *at, struct ff3_verbs_listener **ret,
 
 	if (r < 0)
 		return r;
+	l->refs = 1;
 	ff3_verbs_lock();
 	l->channel = rdma_create_event_channel();
 	if (!l->channel)
 		r = errno ? -errno : -ENODEV;
 	else
 		r = ff3_verbs_nonblocking(l->channel->fd);
-	if (r == 0 && (rdma_create_id(l->channel, &l->cm, NULL, RDMA_PS_TCP) < 0 ||
-		       rdma_bind_addr(l->cm, (struct sockaddr *)at) < 0 ||
-		       rdma_listen(l->cm, BACKLOG) < 0))
-		r = errno ? -errno : -EIO;
 	ff3_verbs_unlock();
+	if (r < 0)
+		snprintf(why, FF3_VERBS_WHY, "%s", strerror(-r));
+	else
+		r = listen_again(l, at, why);
 	if (r < 0) {
-		snprintf(why, FF3_VERBS_WHY, "%s", r == -ENODEV ? "no RDMA device has the address" :
-								  strerror(-r));
 		unlisten(l);
 		return r;
 	}
@@ -68,6 +105,7 @@ static int take_request(struct ff3_verbs_listener *l, struct rdma_cm_event *e,
 	}
 	link->cm = e->id;
 	link->listener = l;
+	l->refs++;
 	e->id->context = link;
 	*n_terms = MIN((size_t)e->param.conn.private_data_len, (size_t)FF3_VERBS_TERMS_MAX);
 	if (*n_terms > 0)
@@ -91,6 +129,8 @@ static int take_event(struct ff3_verbs_listener *l, struct ff3_verbs_link **ret,
 		drop = r < 0 ? e->id : NULL;
 	} else if (e->id == l->cm) {
 		gone = e->event == RDMA_CM_EVENT_DEVICE_REMOVAL;
+		if (gone)
+			ff3_verbs_context_gone(e->id->verbs);
 	} else if (e->id->context) {
 		ff3_verbs_established_event(e->id->context, e);
 	}
@@ -199,6 +239,7 @@ EXPORT const struct ff3_verbs_api ff3_verbs_api = {
 	.abi = FF3_VERBS_ABI,
 	.counters = &ff3_verbs_counted,
 	.describe = ff3_verbs_describe,
+	.device_gone = ff3_verbs_device_gone,
 	.before_fork = ff3_verbs_before_fork,
 	.after_fork_parent = ff3_verbs_after_fork_parent,
 	.after_fork_child = ff3_verbs_after_fork_child,
@@ -229,7 +270,13 @@ EXPORT const struct ff3_verbs_api ff3_verbs_api = {
 	.memory_gone = ff3_verbs_memory_gone,
 	.region_new = ff3_verbs_region_new,
 	.region_free = ff3_verbs_region_free,
+	.window_new = ff3_verbs_window_new,
+	.window_free = ff3_verbs_window_free,
+	.bind = ff3_verbs_bind,
+	.unbind = ff3_verbs_unbind,
 	.listen = listen_at,
+	.shut = shut,
+	.listen_again = listen_again,
 	.unlisten = unlisten,
 	.listener_fd = listener_fd,
 	.request = next_request,

@@ -112,9 +112,14 @@ struct ff3_verbs_link {
 	struct posted sq[SEND_DEPTH];
 };
 
+struct ff3_verbs_window {
+	struct ibv_mw *mw; /* its key is that of the last bind */
+};
+
 struct ff3_verbs_listener {
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *cm;
+	unsigned refs; /* its own and its links'; the channel carries their events as well */
 };
 
 extern pthread_mutex_t ff3_verbs_control;
@@ -137,7 +142,10 @@ static inline void ff3_verbs_unlock(void)
 int ff3_verbs_device_of(struct rdma_cm_id *id, struct ff3_verbs_device **ret);
 void ff3_verbs_device_unref(struct ff3_verbs_device *d);
 /* The device was removed: nobody finds it any more. */
-void ff3_verbs_device_gone(struct ff3_verbs_device *d);
+void ff3_verbs_device_mark_gone(struct ff3_verbs_device *d);
+/* The same for the device whose context of librdmacm's this is. */
+void ff3_verbs_context_gone(const struct ibv_context *cm_context);
+bool ff3_verbs_device_gone(struct ff3_verbs_device *d);
 int ff3_verbs_describe(char *text, size_t size);
 void ff3_verbs_before_fork(void);
 void ff3_verbs_after_fork_parent(void);
@@ -187,6 +195,12 @@ int ff3_verbs_write(struct ff3_verbs_link *link, const struct ff3_verbs_memory *
 int ff3_verbs_read(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, void *p,
 		   const struct ff3_verbs_piece *from, uint32_t len, uint64_t id);
 int ff3_verbs_probe(struct ff3_verbs_link *link, uint64_t id);
+int ff3_verbs_window_new(struct ff3_verbs_device *d, struct ff3_verbs_window **ret);
+void ff3_verbs_window_free(struct ff3_verbs_window *w);
+int ff3_verbs_bind(struct ff3_verbs_link *link, struct ff3_verbs_window *w,
+		   const struct ff3_verbs_memory *m, const void *p, uint32_t len, uint64_t id,
+		   struct ff3_verbs_piece *ret);
+int ff3_verbs_unbind(struct ff3_verbs_link *link, struct ff3_verbs_window *w, uint64_t id);
 /* From any thread: the link is broken, its queue will say so. */
 void ff3_verbs_link_broken(struct ff3_verbs_link *link, int cause);
 
@@ -207,3 +221,7 @@ void ff3_verbs_cut(struct ff3_verbs_link *link);
 void ff3_verbs_quiet(struct ff3_verbs_link *link);
 void ff3_verbs_close(struct ff3_verbs_link *link);
 void ff3_verbs_forget(struct ff3_verbs_link *link);
+
+/* verbs_listen.c */
+/* ff3_verbs_control held. */
+void ff3_verbs_listener_unref(struct ff3_verbs_listener *l);

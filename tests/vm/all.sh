@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), one after the other,
-# each with a limit of its own. Fails if one did.
+# each with a limit of its own. Fails if one did. SCALE=full, all that there is, takes hours under
+# emulation: TEST_LIMIT, VM_SECONDS and VM_TEST_LIMIT say how many.
 dir=$(cd "$(dirname "$0")" && pwd)
 failed=0
 [ $# -gt 0 ] || set -- $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//')

@@ -1,0 +1,249 @@
+/* Reads of a file that must be what a local copy is, by a link that must be verbs, and what they cost.
+ *
+ *   verbs_reads FILE COPY READS [SEED]
+ *
+ * FF3FS_TEST_FALLBACK: other links will do as well, after verbs was used.
+ *
+ * FILE is in the file system (its path, without the prefix), COPY the same bytes on this machine. Prints
+ * one line of counters for each kind of buffer:
+ *
+ *   one      the same buffer all the time: no copy once it is registered, one send and one
+ *            receive slot for each read
+ *   moved    pages that are mapped anew at the same address before each read, without a word to the
+ *            library: a registration that is remembered names pages that are gone
+ *   heap     malloc'ed and freed, of any size
+ *   pieces   preadv into several
+ *   bad      no memory at all: EFAULT, and the next read works
+ *   forked   children, each with connections of its own, while the parent reads on */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "../common/client/ff3fs.h"
+#include "../common/net/rpc.h"
+#include "../common/net/verbs.h"
+
+static struct ff3fs_file *file;
+static const uint8_t *copy;
+static size_t size;
+static uint64_t state;
+static unsigned long n_reads;
+static bool may_fall_back;
+
+static void fail(const char *what, long a, long b)
+{
+	fprintf(stderr, "verbs_reads: %s: %ld, %ld\n", what, a, b);
+	exit(1);
+}
+
+static uint64_t random_number(uint64_t below)
+{
+	state = state * 6364136223846793005u + 1442695040888963407u;
+	return (state >> 20) % below;
+}
+
+static const struct ff3_verbs_counters *counters(void)
+{
+	const struct ff3_verbs_counters *c = ff3_rpc_verbs_counters();
+
+	if (!c)
+		fail("the module is not loaded", 0, 0);
+	return c;
+}
+
+static size_t random_len(void)
+{
+	/* Mostly small, as samples are. */
+	return 1 + random_number(random_number(8) ? 9000 : 300000);
+}
+
+static void check_read(void *buf, size_t len, uint64_t offset)
+{
+	ssize_t r = ff3fs_pread(file, buf, len, (off_t)offset);
+	size_t want = MIN(len, size - offset);
+
+	if (r != (ssize_t)want)
+		fail("pread returned", (long)r, (long)want);
+	if (memcmp(buf, copy + offset, want) != 0)
+		fail("wrong bytes at", (long)offset, (long)want);
+}
+
+static uint8_t *pages(void *at, size_t len)
+{
+	uint8_t *p = mmap(at, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED : 0), -1, 0);
+
+	if (p == MAP_FAILED)
+		fail("mmap", errno, 0);
+	return p;
+}
+
+static void report(const char *name, unsigned long n, const struct ff3_verbs_counters *before)
+{
+	const struct ff3_verbs_counters *c = counters();
+
+	printf("%s: reads %lu sends %lu recvs %lu copies %lu registered %lu hits %lu dropped %lu\n",
+	       name, n, (unsigned long)(c->sends - before->sends),
+	       (unsigned long)(c->recvs - before->recvs),
+	       (unsigned long)(c->bounces - before->bounces),
+	       (unsigned long)(c->registrations - before->registrations),
+	       (unsigned long)(c->cache_hits - before->cache_hits),
+	       (unsigned long)(c->cache_drops - before->cache_drops));
+	fflush(stdout);
+}
+
+static struct ff3_verbs_counters now(void)
+{
+	return *counters();
+}
+
+static void one(void)
+{
+	uint8_t *p = pages(NULL, 1 << 16);
+	struct ff3_verbs_counters before;
+
+	/* The second time it is worth it. */
+	check_read(p, 4096, 0);
+	check_read(p, 4096, 4096);
+	before = now();
+	for (unsigned long i = 0; i < n_reads; i++)
+		check_read(p, 4096, 4096 * random_number(size / 4096 - 1));
+	report("one", n_reads, &before);
+	munmap(p, 1 << 16);
+}
+
+static void moved(void)
+{
+	uint8_t *p = pages(NULL, 1 << 20);
+	struct ff3_verbs_counters before = now();
+	unsigned long n = n_reads / 20 + 1;
+
+	for (unsigned long i = 0; i < n; i++) {
+		pages(p, 1 << 20);
+		check_read(p, 100000, random_number(size - 100000));
+	}
+	report("moved", n, &before);
+	munmap(p, 1 << 20);
+}
+
+static void heap(void)
+{
+	struct ff3_verbs_counters before = now();
+	void *kept[16] = { NULL };
+
+	for (unsigned long i = 0; i < n_reads; i++) {
+		size_t len = random_len();
+		void **p = &kept[random_number(ARRAY_SIZE(kept))];
+
+		free(*p);
+		*p = malloc(len);
+		check_read(*p, len, random_number(size));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		free(kept[i]);
+	report("heap", n_reads, &before);
+}
+
+static void pieces(void)
+{
+	struct ff3_verbs_counters before = now();
+	unsigned long n = n_reads / 10 + 1;
+	uint8_t *p = pages(NULL, 1 << 20);
+
+	for (unsigned long i = 0; i < n; i++) {
+		struct iovec iov[7];
+		int k = 1 + (int)random_number(ARRAY_SIZE(iov));
+		uint64_t offset = random_number(size - 700000), at = offset;
+		size_t total = 0;
+
+		for (int j = 0; j < k; j++) {
+			iov[j] = (struct iovec){ p + (size_t)j * 100000 + random_number(9),
+						 1 + random_number(90000) };
+			total += iov[j].iov_len;
+		}
+		if (ff3fs_preadv(file, iov, k, (off_t)offset) != (ssize_t)total)
+			fail("preadv", (long)total, errno);
+		for (int j = 0; j < k; at += iov[j++].iov_len)
+			if (memcmp(iov[j].iov_base, copy + at, iov[j].iov_len) != 0)
+				fail("wrong bytes of preadv at", (long)at, j);
+	}
+	report("pieces", n, &before);
+	munmap(p, 1 << 20);
+}
+
+static void bad(void)
+{
+	uint8_t *p = pages(NULL, 1 << 20);
+	struct ff3_verbs_counters before = now();
+
+	mprotect(p, 1 << 18, PROT_READ);
+	for (int i = 0; i < 4; i++) {
+		size_t len = i % 2 ? 100000 : 100;
+		ssize_t r = ff3fs_pread(file, i < 2 ? (void *)p : (void *)4096, len, 0);
+
+		if (r != -EFAULT)
+			fail("a bad buffer gives", (long)r, i);
+		check_read(p + (1 << 19), len, 0);
+	}
+	report("bad", 8, &before);
+	munmap(p, 1 << 20);
+}
+
+static void forked(void)
+{
+	struct ff3_verbs_counters before = now();
+	uint8_t *p = pages(NULL, 1 << 18);
+	int status;
+
+	check_read(p, 1 << 17, 0);
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			for (int k = 0; k < 10; k++)
+				check_read(p, 100000, random_number(size));
+			_exit(may_fall_back || counters()->sends > before.sends ? 0 : 2);
+		}
+		for (int k = 0; k < 10; k++)
+			check_read(p, 100000, random_number(size));
+		if (waitpid(pid, &status, 0) != pid || status != 0)
+			fail("child", status, i);
+	}
+	report("forked", 30, &before);
+	munmap(p, 1 << 18);
+}
+
+int main(int argc, char **argv)
+{
+	struct ff3fs *fs;
+	struct stat st;
+	int fd, r;
+
+	if (argc < 4)
+		return 2;
+	may_fall_back = getenv("FF3FS_TEST_FALLBACK");
+	n_reads = strtoul(argv[3], NULL, 10);
+	state = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
+	fd = open(argv[2], O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		fail("the copy", errno, 0);
+	size = (size_t)st.st_size;
+	copy = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	r = ff3fs_new(NULL, &fs);
+	if (r < 0)
+		fail("ff3fs_new", r, 0);
+	r = ff3fs_open(fs, FF3FS_ROOT, argv[1], O_RDONLY, 0, &file);
+	if (r < 0)
+		fail("ff3fs_open", r, 0);
+	check_read(malloc(4096), 4096, 0);
+	one();
+	moved();
+	heap();
+	pieces();
+	bad();
+	forked();
+	ff3fs_close(file);
+	return 0;
+}
