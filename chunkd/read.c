@@ -250,7 +250,7 @@ static void disk_continue(struct chunkd_read *rd)
 {
 	struct chunkd_store *s = rd->store;
 
-	s->io->ops->read(s->io, chunkd_slabs_fd(s->slabs, rd->place), rd->block->p + rd->got,
+	s->io->ops->read(s->io, chunkd_slabs_fd(s->slabs, rd->place), rd->raw + rd->got,
 			 rd->to - rd->from - rd->got,
 			 chunkd_slabs_offset(rd->place) + rd->from + rd->got, &rd->io);
 }
@@ -272,41 +272,55 @@ static void disk_done(struct ff3_io *io, int res)
 	}
 	s->n_io--;
 	CHUNKD_COUNT(s, read_disk_bytes, rd->got);
-	if (!same) {
-		chunkd_block_unref(rd->block);
+	if (same && rd->got == n && !blocks_intact(c, rd->raw, rd->from, rd->to))
+		r = FF3_E_CHECKSUM;
+	/* Memory that the client can write to proves nothing about the disk. */
+	if (!same || (r < 0 && !rd->block)) {
+		if (rd->block)
+			chunkd_block_unref(rd->block);
+		rd->dest = same ? NULL : rd->dest;
+		rd->block = NULL;
 		chunkd_chunk_unref(s, c);
 		read_start(s, rd);
 		return;
 	}
 	if (rd->got < n)
 		r = res < 0 ? res : -EIO;
-	else if (!blocks_intact(c, rd->block->p, rd->from, rd->to))
-		r = FF3_E_CHECKSUM;
 	if (r < 0) {
 		chunkd_chunk_damaged(s, c, r);
-		chunkd_block_unref(rd->block);
+		if (rd->block)
+			chunkd_block_unref(rd->block);
 		read_fail(s, rd, r);
 	} else {
-		if (rd->from == 0 && rd->to >= c->len && rd->again && !c->mem) {
+		if (rd->block && rd->from == 0 && rd->to >= c->len && rd->again && !c->mem) {
 			c->mem = rd->block;
 			chunkd_block_own(rd->block, c);
 			chunkd_block_set_clean(rd->block, true);
 		}
-		read_deliver(s, rd, c, rd->block->p + (rd->offset - rd->from));
+		read_deliver(s, rd, c, rd->raw + (rd->offset - rd->from));
 	}
 	chunkd_chunk_unref(s, c);
 }
 
 static void disk_start(struct chunkd_store *s, struct chunkd_read *rd, struct chunkd_chunk *c)
 {
+	bool whole;
+
 	rd->from = ROUND_DOWN(rd->offset, FF3_BLOCK);
 	rd->to = ROUND_UP(rd->offset + rd->length, FF3_BLOCK);
 	if (worth_loading(s, c, rd) && chunkd_load_start(s, c) == 0) {
 		TAILQ_INSERT_TAIL(&c->active->load->reads, rd, link);
 		return;
 	}
-	rd->block = chunkd_arena_alloc(s->arena, rd->to - rd->from);
-	if (!rd->block) {
+	/* What will stay in memory is read there at once. */
+	whole = rd->from == 0 && rd->to >= c->len && rd->again;
+	rd->block = NULL;
+	rd->raw = rd->dest;
+	if (!rd->dest || rd->to - rd->from > rd->dest_len || whole)
+		rd->block = chunkd_arena_alloc(s->arena, rd->to - rd->from);
+	if (rd->block)
+		rd->raw = rd->block->p;
+	if (!rd->block && (!rd->dest || rd->to - rd->from > rd->dest_len)) {
 		TAILQ_INSERT_TAIL(&s->read_waiters, rd, link);
 		return;
 	}

@@ -124,7 +124,7 @@ static void read_done(struct chunkd_read *rd)
 
 		if (rd->length)
 			ff3_request_reply_payload(r, body, len, rd->data, rd->length,
-						  chunkd_block_unref, rd->block);
+						  rd->block ? chunkd_block_unref : NULL, rd->block);
 		else
 			ff3_request_reply(r, 0, body, len);
 	}
@@ -156,6 +156,8 @@ static void handle_chunk_read(struct chunkd_target *t, struct ff3_request *r)
 	s->read.index = req.index;
 	s->read.offset = req.offset;
 	s->read.length = req.length;
+	s->read.dest = r->place;
+	s->read.dest_len = r->place_len;
 	chunkd_store_read(t->store, &s->read);
 }
 
@@ -327,12 +329,12 @@ static void handle_ping(struct chunkd_target *t, struct ff3_request *r)
 	ff3_request_reply(r, 0, r->body, r->header.body_len);
 }
 
-/* The first hello is the server's; there is no second. */
+/* The first hello, and attach, are the server's. */
 static void handle_hello(struct chunkd_target *t, struct ff3_request *r)
 {
 	ff3_request_fail(r, -EPROTO);
 }
-
+#define handle_attach handle_hello
 typedef void handler(struct chunkd_target *t, struct ff3_request *r);
 
 #define HANDLER_both(op) [FF3_OP_##op] = handle_##op,

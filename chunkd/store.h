@@ -100,8 +100,13 @@ struct chunkd_read {
 	uint32_t index;
 	uint32_t offset;
 	uint32_t length; /* at most CHUNKD_READ_MAX */
+	/* Memory, aligned to FF3_BLOCK, that whole blocks may be read from the disk to; NULL: none. The
+	 * client may write there, too, and so spoil its own data. */
+	uint8_t *dest;
+	uint32_t dest_len;
 
-	/* Results. block holds a reference for the receiver to drop, if length is not 0. */
+	/* Results. block holds a reference for the receiver to drop, if length is not 0; NULL: data is in
+	 * dest. */
 	int status;
 	uint32_t chunk_size;
 	uint64_t version;
@@ -115,6 +120,7 @@ struct chunkd_read {
 	struct chunkd_chunk *chunk;
 	uint64_t place, seen_version;
 	uint32_t want, from, to, got;
+	uint8_t *raw; /* where the blocks from from on go: in dest or block */
 	bool direct; /* not by loading the chunk: that failed */
 	bool again;  /* the chunk was read before in this epoch */
 	uint64_t waits_ns; /* since when it has been the first that waits for memory; 0: is not */

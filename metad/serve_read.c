@@ -25,6 +25,12 @@ void serve_hello(struct metad *m, struct metad_conn *conn, struct ff3_request *r
 	ff3_request_fail(r, -EPROTO); /* the server handles the first; a second one is a mistake */
 }
 
+void serve_attach(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		  const struct ff3_req_attach *q)
+{
+	ff3_request_fail(r, -EPROTO); /* the server's as well */
+}
+
 void serve_ping(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		const struct ff3_req_ping *q)
 {

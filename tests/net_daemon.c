@@ -127,6 +127,13 @@ static void serve_read(struct ff3_request *r)
 					      .version = ff3_crc32c(0, p, len),
 					      .crcs = { "abcd", m.flags == 2 ? 0 : 4 } });
 	ck_assert_uint_le(n, sizeof body);
+	/* Some are put where the client has room for them. */
+	if (r->place && m.ino % 2 && r->place_len >= len + m.offset % 97) {
+		memcpy(r->place + m.offset % 97, p, len);
+		free(p);
+		ff3_request_reply_payload(r, body, n, r->place + m.offset % 97, len, NULL, NULL);
+		return;
+	}
 	ff3_request_reply_payload(r, body, n, p, len, free, p);
 }
 
@@ -159,6 +166,7 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 
 	d->n_requests++;
 	d->second_requests += server == d->second;
+	d->n_places += r->place != NULL;
 	if (ff3_conn_cred(r->conn)) {
 		ck_assert_str_ne(ff3_conn_link(r->conn), "tcp");
 		ck_assert_int_gt(ff3_conn_cred(r->conn)->pid, 0);
@@ -235,7 +243,8 @@ void daemon_listen(struct daemon *d, const char *address)
 	ck_assert_int_eq(ff3_server_listen(d->server, address, &d->port), 0);
 	snprintf(d->address, sizeof d->address, "127.0.0.1:%u", d->port);
 	if (d->abstract)
-		ck_assert_int_eq(ff3_server_listen_abstract(d->server), 0);
+		ff3_server_offer(d->server, d->no_shm ? &(struct ff3_links){ 1, { FF3_LINK_UNIX } } :
+							&(struct ff3_links){ 1, { FF3_LINK_SHM } });
 	if (d->sockets)
 		ck_assert_int_eq(ff3_server_listen_local(d->server, d->sockets, d->address), 0);
 	if (d->move) {
@@ -319,7 +328,7 @@ void read_init(struct op *op, uint64_t ino, uint32_t offset, void *buf, uint32_t
 {
 	*op = (struct op){ .call = { .op = FF3_OP_chunk_read, .body = op->body, .reply = op->reply,
 				     .reply_size = sizeof op->reply, .into = &op->iov, .n_into = 1,
-				     .reply_expected = 20 },
+				     .reply_expected = 20, .place_len = len + 100 },
 			   .iov = { buf, len } };
 	op->call.body_len = ff3_encode_req_chunk_read(
 		op->body, sizeof op->body,

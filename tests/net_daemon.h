@@ -37,6 +37,8 @@ struct daemon {
 	struct ff3_request *held[64];
 	unsigned n_held;
 	atomic_uint n_local; /* requests over local sockets */
+	atomic_uint n_places; /* requests with a place for their payload */
+	bool no_shm;          /* does not offer it */
 	struct ff3_work work;
 	void (*run)(struct daemon *d);
 	atomic_bool ran;
@@ -79,3 +81,4 @@ TCase *net_calls_case(void);
 TCase *net_faults_case(void);
 TCase *net_life_case(void);
 TCase *net_links_case(void);
+TCase *net_shm_case(void);

@@ -15,6 +15,7 @@ static int run_over(const char *link)
 	suite_add_tcase(s, net_faults_case());
 	suite_add_tcase(s, net_life_case());
 	suite_add_tcase(s, net_links_case());
+	suite_add_tcase(s, net_shm_case());
 	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);
 	printf("over %s:\n", link);
 	srunner_run_all(sr, CK_ENV);
@@ -25,7 +26,7 @@ static int run_over(const char *link)
 
 int main(void)
 {
-	int failed = run_over("tcp") + run_over("unix");
+	int failed = run_over("tcp") + run_over("unix") + run_over("shm");
 
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

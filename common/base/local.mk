@@ -5,7 +5,7 @@ libff3base_la_SOURCES = \
 	%D%/crc32c.c %D%/crc32c.h \
 	%D%/err.c %D%/err.h %D%/err_codes.h \
 	%D%/locks.c %D%/locks.h \
-	%D%/log.c %D%/log.h \
+	%D%/log.c %D%/log.h %D%/probe.c %D%/probe.h \
 	common/wire/wire.c common/wire/wire.h common/wire/wire_ops.h common/wire/hot.h
 libff3base_la_CFLAGS = $(AM_CFLAGS) $(ISAL_CFLAGS)
 libff3base_la_LIBADD = $(ISAL_LIBS)

@@ -26,6 +26,7 @@
 #include <sys/uio.h>
 #include <uthash.h>
 
+#include "../base/probe.h"
 #include "../base/conf.h"
 #include "../base/crc32c.h"
 #include "../base/locks.h"
@@ -47,10 +48,6 @@
 
 /* --- user_mem.c: memory of the application --------------------------------------------------- */
 
-/* 0 if all of it can be read, or -EFAULT. */
-int ff3_user_readable(const void *p, size_t len);
-/* 0 if all of it can be written, or -EFAULT; bytes in it may change. */
-int ff3_user_writable(void *p, size_t len);
 int ff3_user_zero(void *p, size_t len);
 
 /* A position in an array of iovecs. */

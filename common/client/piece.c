@@ -107,6 +107,8 @@ static void fill_read(struct ff3_piece *p)
 	}
 	p->call.into = p->own.iov_base ? &p->own : p->iov;
 	p->call.n_into = p->own.iov_base ? 1 : p->n_iov;
+	/* Whole blocks, as they are on the disk. */
+	p->call.place_len = (p->offset % FF3_BLOCK + p->length + FF3_BLOCK - 1) / FF3_BLOCK * FF3_BLOCK;
 }
 
 static void free_own(struct ff3_piece *p)

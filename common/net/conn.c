@@ -8,6 +8,7 @@
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
 #include "../base/crc32c.h"
 #include "server_priv.h"
+#include "shm.h"
 
 static size_t available(const struct ff3_conn *conn)
 {
@@ -99,10 +100,9 @@ void ff3_conn_deliver(struct ff3_conn *conn, struct ff3_frame *f)
 }
 
 /* Asks the daemon where the payload goes and takes what is here of it. False: no room, or the
- * rest is to be received. */
-static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
+ * rest is to be received. frame: bytes of header and body. */
+static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f, size_t frame)
 {
-	size_t frame = FF3_HEADER_SIZE + f->request.header.body_len;
 	size_t len = f->request.header.payload_len, have;
 	int r = -EOPNOTSUPP;
 
@@ -136,6 +136,23 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f)
 	return false;
 }
 
+/* The body begins with where the answer may be put (shm.h). */
+static bool take_place(struct ff3_conn *conn, struct ff3_request *r)
+{
+	struct ff3_dec d = ff3_dec_init(r->body, r->header.body_len);
+	uint32_t page, n;
+
+	ff3_get_u32(&d, &page);
+	ff3_get_u32(&d, &n);
+	r->place = d.bad ? NULL : ff3_conn_place(conn, page, n);
+	if (!r->place)
+		return false;
+	r->place_len = n * FF3_SHM_PAGE;
+	r->body = d.p;
+	r->header.body_len -= FF3_SHM_PLACE;
+	return true;
+}
+
 struct ff3_frame *ff3_conn_begin(struct ff3_conn *conn, const struct ff3_header *h,
 				 const uint8_t *body)
 {
@@ -166,6 +183,16 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 
 	if (!f)
 		return false;
+	if ((h->flags & FF3_FRAME_PLACE) && !take_place(conn, &f->request)) {
+		ff3_frame_free(conn, f);
+		ff3_conn_kill(conn);
+		return false;
+	}
+	if (h->op == FF3_OP_attach) {
+		conn->buf_start += FF3_HEADER_SIZE + h->body_len;
+		ff3_conn_attach(conn, &f->request);
+		return true;
+	}
 	if (h->op == FF3_OP_hello) {
 		reply_hello(&f->request, conn);
 		if (!conn->move_to)
@@ -173,7 +200,7 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 		return true;
 	}
 	if (h->payload_len > 0)
-		return begin_payload(conn, f);
+		return begin_payload(conn, f, FF3_HEADER_SIZE + h->body_len);
 	conn->buf_start += FF3_HEADER_SIZE + h->body_len;
 	deliver(conn, f);
 	return true;
@@ -260,8 +287,6 @@ void ff3_conn_queue_parse(struct ff3_conn *conn)
 
 void ff3_conn_receive(struct ff3_conn *conn)
 {
-	struct io_uring_sqe *sqe;
-
 	if (conn->receiving || conn->dead || conn->closing || conn->move_to || conn->carrier)
 		return;
 	if (!conn->incoming && (conn->full || conn->no_room))
@@ -270,7 +295,13 @@ void ff3_conn_receive(struct ff3_conn *conn)
 		ff3_conn_kill(conn);
 		return;
 	}
-	sqe = ff3_loop_sqe(conn->loop);
+	conn->ops->receive(conn);
+}
+
+static void receive_stream(struct ff3_conn *conn)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(conn->loop);
+
 	if (conn->incoming)
 		io_uring_prep_recv(sqe, conn->fd,
 				   (char *)conn->incoming->request.payload + conn->payload_have,
@@ -299,6 +330,16 @@ static void payload_arrived(struct ff3_conn *conn, size_t n)
 	conn->parsing = false;
 }
 
+void ff3_conn_arrived(struct ff3_conn *conn, size_t n)
+{
+	conn->received_ns = ff3_loop_now_ns(conn->loop);
+	if (conn->incoming)
+		payload_arrived(conn, n);
+	else
+		conn->buf_end += n;
+	ff3_conn_parse(conn);
+}
+
 void ff3_conn_on_recv(struct ff3_io *io, int res)
 {
 	struct ff3_conn *conn = CONTAINER_OF(io, struct ff3_conn, recv_io);
@@ -307,12 +348,7 @@ void ff3_conn_on_recv(struct ff3_io *io, int res)
 	conn->receiving = false;
 	conn->drained = !(io->cqe_flags & IORING_CQE_F_SOCK_NONEMPTY);
 	if (res > 0 && !conn->dead) {
-		conn->received_ns = ff3_loop_now_ns(conn->loop);
-		if (conn->incoming)
-			payload_arrived(conn, (size_t)res);
-		else
-			conn->buf_end += (size_t)res;
-		ff3_conn_parse(conn);
+		ff3_conn_arrived(conn, (size_t)res);
 	} else if (again) {
 		ff3_conn_receive(conn);
 	} else {
@@ -320,3 +356,10 @@ void ff3_conn_on_recv(struct ff3_io *io, int res)
 	}
 	ff3_conn_unpin(conn);
 }
+
+const struct ff3_conn_ops ff3_conn_stream = {
+	.name = "tcp",
+	.receive = receive_stream,
+	.send = ff3_conn_send_stream,
+	.moved = ff3_conn_moved_stream,
+};

@@ -9,6 +9,7 @@
  * Threads: see loop.h. `posted` and `stop` are the only members that other threads touch; posted
  * is a lock-free stack, emptied whole and reversed, and the eventfd is written only by the thread
  * that found it empty.
+ * This file is long because everything in it works on the one struct that nobody else may see.
  * Fork/signal: not to be used in a forked child. ff3_loop_stop is async-signal-safe. */
 #include <poll.h>
 #include <stdatomic.h>
@@ -52,6 +53,7 @@ struct ff3_loop {
 	struct work_list deferred, at_end;
 	void (*idle)(void *arg);
 	void *idle_arg;
+	struct ff3_poller *poller; /* NULL: none */
 
 	char *memory;
 	size_t memory_size;
@@ -89,8 +91,9 @@ static void work_list_run(struct work_list *l)
 static int ring_init(struct ff3_loop *loop, unsigned entries)
 {
 	static const unsigned modes[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED,
-		IORING_SETUP_COOP_TASKRUN,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED |
+			IORING_SETUP_TASKRUN_FLAG,
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
 		0,
 	};
 	int r = -EINVAL;
@@ -160,6 +163,8 @@ void ff3_loop_free(struct ff3_loop *loop)
 {
 	if (!loop)
 		return;
+	if (loop->poller)
+		loop->poller->free(loop->poller);
 	io_uring_queue_exit(&loop->ring);
 	close(loop->event_fd);
 	free(loop->slot_of_fd);
@@ -386,6 +391,8 @@ static int submit(struct ff3_loop *loop, bool wait)
 static void turn(struct ff3_loop *loop, bool idle)
 {
 	run_completions(loop);
+	if (loop->poller)
+		(void)loop->poller->poll(loop->poller);
 	run_posted(loop);
 	run_timers(loop);
 	work_list_run(&loop->deferred);
@@ -412,6 +419,55 @@ static int enable(struct ff3_loop *loop)
 	return 0;
 }
 
+void ff3_loop_set_poller(struct ff3_loop *loop, struct ff3_poller *p)
+{
+	loop->poller = p;
+}
+
+struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop)
+{
+	return loop->poller;
+}
+
+bool ff3_loop_has_completions(const struct ff3_loop *loop)
+{
+	return io_uring_cq_ready(&loop->ring) > 0 ||
+	       (IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN) ||
+	       atomic_load_explicit(&loop->posted, memory_order_relaxed) ||
+	       atomic_load_explicit(&loop->stop, memory_order_relaxed);
+}
+
+static bool needs_kernel(const struct ff3_loop *loop)
+{
+	return io_uring_sq_ready(&loop->ring) > 0 || loop->n_backlog > 0 ||
+	       (IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN);
+}
+
+/* Between two turns where something is looked at: no system call as long as there is nothing to tell
+ * the kernel, and nothing that it has to tell. */
+static int between_turns(struct ff3_loop *loop)
+{
+	struct ff3_poller *p = loop->poller;
+	bool awake = p->ready(p) || ff3_loop_has_completions(loop);
+	int r;
+
+	if (!may_sleep(loop))
+		return submit(loop, false);
+	if (!awake && p->worth(p)) {
+		/* What was prepared does not wait for the end of it. */
+		r = needs_kernel(loop) ? submit(loop, false) : 0;
+		if (r < 0)
+			return r;
+		awake = ff3_loop_has_completions(loop) || p->spin(p);
+	}
+	if (!awake && !p->arm(p))
+		return submit(loop, true);
+	if (needs_kernel(loop))
+		return submit(loop, false);
+	loop->now_ns = ff3_boottime_ns();
+	return 0;
+}
+
 int ff3_loop_step(struct ff3_loop *loop, bool wait)
 {
 	int r = enable(loop);
@@ -435,7 +491,7 @@ int ff3_loop_run(struct ff3_loop *loop)
 	loop->now_ns = ff3_boottime_ns();
 	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed) && r == 0) {
 		turn(loop, true);
-		r = submit(loop, may_sleep(loop));
+		r = loop->poller ? between_turns(loop) : submit(loop, may_sleep(loop));
 	}
 	loop->running = false;
 	atomic_store(&loop->stop, false);

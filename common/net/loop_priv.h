@@ -19,6 +19,26 @@ static inline void ff3_loop_sqe_done(struct io_uring_sqe *sqe, struct ff3_io *io
 void ff3_loop_defer(struct ff3_loop *loop, struct ff3_work *w);
 /* Calls w->fn at the very end of this turn, after the idle hook. */
 void ff3_loop_defer_end(struct ff3_loop *loop, struct ff3_work *w);
+/* Something that is looked at without system calls. */
+struct ff3_poller {
+	/* In every turn: takes what is there. Whether there was something. */
+	bool (*poll)(struct ff3_poller *p);
+	/* Whether there is something. */
+	bool (*ready)(struct ff3_poller *p);
+	/* Whether it is worth to look again and again for a while instead of sleeping. */
+	bool (*worth)(struct ff3_poller *p);
+	/* Does so. Whether there is something, or something completed. */
+	bool (*spin)(struct ff3_poller *p);
+	/* Before sleeping: asks to be woken. Whether there is something already. */
+	bool (*arm)(struct ff3_poller *p);
+	/* With the loop. */
+	void (*free)(struct ff3_poller *p);
+};
+/* One for each loop, which owns it from then on. */
+void ff3_loop_set_poller(struct ff3_loop *loop, struct ff3_poller *p);
+struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop);
+/* Whether completions, or the kernel's work for some, wait to be seen to; or somebody posted. */
+bool ff3_loop_has_completions(const struct ff3_loop *loop);
 /* Whether ff3_loop_run is on the stack. */
 bool ff3_loop_is_running(const struct ff3_loop *loop);
 /* One turn without the idle hook, for tearing down while the loop does not run. wait: sleep until

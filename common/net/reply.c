@@ -9,6 +9,7 @@
 
 #include "../base/crc32c.h"
 #include "server_priv.h"
+#include "shm.h"
 
 #define FREE_FRAMES_MAX 64u
 
@@ -84,8 +85,7 @@ int ff3_request_keep_body(struct ff3_request *r)
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
-/* Takes n sent bytes off the queue. */
-static void sent(struct ff3_conn *conn, size_t n)
+void ff3_conn_sent(struct ff3_conn *conn, size_t n)
 {
 	conn->out_bytes -= n;
 	conn->out_sent += n;
@@ -143,12 +143,8 @@ static void send_by_ring(struct ff3_conn *conn)
 	conn->n_pinned++;
 }
 
-void ff3_conn_send(struct ff3_conn *conn)
+void ff3_conn_send_stream(struct ff3_conn *conn)
 {
-	if (conn->carrier) {
-		conn->carrier->send(conn);
-		return;
-	}
 	while (conn->out_first && !conn->sending && !conn->dead) {
 		size_t total = fill_msg(conn);
 		ssize_t n = sendmsg(conn->fd, &conn->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -160,10 +156,20 @@ void ff3_conn_send(struct ff3_conn *conn)
 			return;
 		}
 		if (n > 0)
-			sent(conn, (size_t)n);
+			ff3_conn_sent(conn, (size_t)n);
 		if (n != (ssize_t)total && conn->out_first)
 			send_by_ring(conn);
 	}
+}
+
+void ff3_conn_send(struct ff3_conn *conn)
+{
+	if (conn->carrier) {
+		conn->carrier->send(conn);
+		return;
+	}
+	if (conn->out_first && !conn->sending && !conn->dead)
+		conn->ops->send(conn);
 	if (conn->closing && !conn->out_first && !conn->dead)
 		ff3_conn_kill(conn);
 }
@@ -174,7 +180,7 @@ void ff3_conn_on_send(struct ff3_io *io, int res)
 
 	conn->sending = false;
 	if (res > 0)
-		sent(conn, (size_t)res);
+		ff3_conn_sent(conn, (size_t)res);
 	else if (res != -EINTR && res != -EAGAIN && res != -ENOBUFS && res != -ENOMEM)
 		ff3_conn_kill(conn);
 	ff3_conn_send(conn);
@@ -234,7 +240,8 @@ static void enqueue(struct ff3_frame *f, int status, size_t body_len)
 	struct ff3_conn *conn = f->request.conn;
 	struct ff3_header h = {
 		.op = f->request.header.op,
-		.flags = FF3_FRAME_REPLY | (f->fds ? FF3_FRAME_FDS : 0),
+		.flags = FF3_FRAME_REPLY | (f->fds ? FF3_FRAME_FDS : 0) |
+			 (f->placed ? FF3_FRAME_PLACE : 0),
 		.status = ff3_err_to_wire(status),
 		.request_id = f->request.header.request_id,
 		.body_len = (uint32_t)body_len,
@@ -244,6 +251,8 @@ static void enqueue(struct ff3_frame *f, int status, size_t body_len)
 
 	ff3_header_encode(f->head, &h);
 	f->head_len = (uint32_t)(FF3_HEADER_SIZE + body_len);
+	if (f->placed)
+		f->payload_len = 0; /* does not travel */
 	f->next = NULL;
 	*conn->out_last = f;
 	conn->out_last = &f->next;
@@ -270,19 +279,29 @@ static bool make_head(struct ff3_frame *f, size_t body_len)
 static void reply(struct ff3_frame *f, int status, const void *body, size_t body_len)
 {
 	struct ff3_conn *conn = f->request.conn;
+	size_t prefix;
 
 	if (body_len > FF3_BODY_MAX) {
 		status = -E2BIG;
 		body_len = 0;
 		f->payload_len = 0;
 	}
-	if (is_moot(f) || !make_head(f, body_len)) {
+	if (body_len > FF3_BODY_MAX - FF3_SHM_PLACE || status < 0)
+		f->placed = false;
+	prefix = f->placed ? FF3_SHM_PLACE : 0;
+	if (is_moot(f) || !make_head(f, prefix + body_len)) {
 		ff3_frame_free(conn, f);
 		return;
 	}
+	if (f->placed) {
+		struct ff3_enc e = ff3_enc_init(f->head + FF3_HEADER_SIZE, FF3_SHM_PLACE);
+
+		ff3_put_u32(&e, &f->place_offset);
+		ff3_put_u32(&e, &(uint32_t){ 0 });
+	}
 	if (body_len > 0)
-		memcpy(f->head + FF3_HEADER_SIZE, body, body_len);
-	enqueue(f, status, body_len);
+		memcpy(f->head + FF3_HEADER_SIZE + prefix, body, body_len);
+	enqueue(f, status, prefix + body_len);
 }
 
 void ff3_request_reply(struct ff3_request *r, int status, const void *body, size_t body_len)
@@ -300,6 +319,9 @@ void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t b
 	f->payload_len = (uint32_t)payload_len;
 	f->release = release;
 	f->release_arg = arg;
+	f->placed = r->place && (uint8_t *)payload >= r->place &&
+		    (uint8_t *)payload + payload_len <= r->place + r->place_len;
+	f->place_offset = f->placed ? (uint32_t)((uint8_t *)payload - r->place) : 0;
 	reply(f, 0, body, body_len);
 }
 

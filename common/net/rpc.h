@@ -124,6 +124,10 @@ struct ff3_rpc_call {
 	 * this process may have no more. */
 	int *fds;
 	unsigned max_fds;
+	/* So much room the daemon may want for the reply's payload, whose bytes it may read from a disk
+	 * in whole blocks, in memory that both share; 0: none. What is put there is copied into into
+	 * as if it had come otherwise. */
+	uint32_t place_len;
 	uint64_t deadline_ns; /* for sending and connecting (CLOCK_BOOTTIME; 0: none of its own) */
 
 	/* The memory it names went wrong before (a checksum): it is copied from or to a buffer of the
@@ -150,6 +154,7 @@ struct ff3_rpc_call {
 	struct ff3_rpc_call *next, *prev;
 	struct ff3_rpc_waiter *waiter;
 	bool exposed;
+	uint32_t place_page, place_pages; /* over shared memory: the place given; 0 pages: none */
 };
 
 /* Sends call (connecting if need be) and returns 0, or -errno with nothing outstanding (call->status

@@ -11,6 +11,7 @@
 #define RETRY_NS (10 * FF3_NSEC_PER_SEC)
 
 static const struct ff3_link_ops *const link_ops[FF3_LINK_N] = {
+	[FF3_LINK_SHM] = &ff3_link_shm,
 	[FF3_LINK_TCP] = &ff3_link_tcp,
 	[FF3_LINK_UNIX] = &ff3_link_unix,
 	[FF3_LINK_VERBS] = &ff3_link_verbs,

@@ -103,7 +103,7 @@ struct ff3_link_ops {
 	/* conn->lock held: call ends without its reply, which may still come. May be NULL. */
 	void (*forget)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call);
 };
-extern const struct ff3_link_ops ff3_link_tcp, ff3_link_unix, ff3_link_verbs;
+extern const struct ff3_link_ops ff3_link_shm, ff3_link_tcp, ff3_link_unix, ff3_link_verbs;
 
 /* The first request has the next one; hello has 1. */
 #define FF3_RPC_FIRST_ID 1u
@@ -203,6 +203,10 @@ int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns);
 /* The caller is conn's reader. Receives once, as link->receive, without conn->lock held. */
 int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
 /* link->receive of stream sockets. */
+/* conn->lock held: the outstanding call with this id, or NULL. */
+struct ff3_rpc_call *ff3_rpc_find_call(struct ff3_rpc_conn *conn, uint64_t id);
+/* Gives call (NULL: nobody waits any more) the descriptors that came with its reply. */
+int ff3_rpc_give_fds(struct ff3_rpc_rx *rx, struct ff3_rpc_call *call);
 int ff3_rpc_receive_stream(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 void ff3_rpc_rx_reset(struct ff3_rpc_rx *rx);
 void ff3_rpc_rx_done(struct ff3_rpc_rx *rx);

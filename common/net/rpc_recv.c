@@ -286,7 +286,7 @@ static void payload_done(struct ff3_rpc_conn *conn, struct ff3_rpc_call **done)
 	rx->payload_len = rx->payload_have = 0;
 }
 
-static struct ff3_rpc_call *find_call(struct ff3_rpc_conn *conn, uint64_t id)
+struct ff3_rpc_call *ff3_rpc_find_call(struct ff3_rpc_conn *conn, uint64_t id)
 {
 	struct ff3_rpc_call *call = conn->first;
 
@@ -295,8 +295,7 @@ static struct ff3_rpc_call *find_call(struct ff3_rpc_conn *conn, uint64_t id)
 	return call;
 }
 
-/* Gives call (NULL: nobody waits any more) the descriptors that came with its reply. */
-static int give_fds(struct ff3_rpc_rx *rx, struct ff3_rpc_call *call)
+int ff3_rpc_give_fds(struct ff3_rpc_rx *rx, struct ff3_rpc_call *call)
 {
 	struct ff3_fds fds = ff3_fds_next(&rx->fds);
 	bool cut = fds.cut || fds.n == 0;
@@ -315,12 +314,12 @@ static void begin_reply(struct ff3_rpc_conn *conn, const struct ff3_header *h,
 			const uint8_t *body, struct ff3_rpc_call **done)
 {
 	struct ff3_rpc_rx *rx = &conn->rx;
-	struct ff3_rpc_call *call = find_call(conn, h->request_id);
+	struct ff3_rpc_call *call = ff3_rpc_find_call(conn, h->request_id);
 
 	rx->call = call;
 	rx->status = ff3_err_from_wire(h->status);
 	if (UNLIKELY(h->flags & FF3_FRAME_FDS)) {
-		int r = give_fds(rx, call);
+		int r = ff3_rpc_give_fds(rx, call);
 
 		rx->status = rx->status < 0 ? rx->status : r;
 	}

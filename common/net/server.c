@@ -98,6 +98,8 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	conn->fd = fd;
 	conn->by = server;
 	conn->local = addr->sa_family == AF_UNIX;
+	conn->may_shm = conn->local && (server->transports & FF3_TRANSPORT_SHM);
+	conn->ops = &ff3_conn_stream;
 	if (conn->local && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &conn->cred,
 				      &(socklen_t){ sizeof conn->cred }) < 0) {
 		free(conn);
@@ -124,6 +126,7 @@ struct ff3_conn *ff3_conn_new_carried(struct ff3_server *server, struct ff3_serv
 	snprintf(conn->peer, sizeof conn->peer, "%s", peer);
 	conn->carrier = carrier;
 	conn->carried = carried;
+	conn->ops = &ff3_conn_stream;
 	conn->by = by;
 	conn->fd = -1;
 	conn->out_last = &conn->out_first;
@@ -143,6 +146,8 @@ void ff3_conn_free_if_unused(struct ff3_conn *conn)
 		conn->free_frames = f->next;
 		free(f);
 	}
+	if (conn->ops->free)
+		conn->ops->free(conn);
 	free(conn->buf);
 	free(conn);
 }
@@ -155,6 +160,8 @@ static void finish_conn(struct ff3_conn *conn)
 	/* Callbacks below may reply to its last request. */
 	conn->n_requests++;
 	ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
+	if (conn->ops->finish)
+		conn->ops->finish(conn);
 	if (conn->carrier)
 		conn->carrier->close(conn);
 	else
@@ -224,7 +231,7 @@ const char *ff3_conn_link(const struct ff3_conn *conn)
 {
 	if (conn->carrier)
 		return conn->carrier->name;
-	return conn->local ? "unix" : "tcp";
+	return conn->shm || !conn->local ? conn->ops->name : "unix";
 }
 
 const struct ucred *ff3_conn_cred(const struct ff3_conn *conn)
@@ -401,6 +408,8 @@ void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links)
 
 	if (ff3_links_have(links, FF3_LINK_VERBS))
 		ff3_server_offer_verbs(server);
+	if (ff3_links_have(links, FF3_LINK_SHM))
+		server->transports |= FF3_TRANSPORT_SHM;
 	if (!ff3_links_have(links, FF3_LINK_SHM) && !ff3_links_have(links, FF3_LINK_UNIX))
 		return;
 	r = ff3_server_listen_abstract(server);

@@ -24,6 +24,10 @@ struct ff3_request {
 	const void *body;      /* header.body_len bytes, CRC already checked */
 	void *payload;         /* header.payload_len bytes, where ops->payload said; or NULL */
 	void *payload_context; /* what ops->payload set */
+	uint8_t *place;        /* where the reply's payload may be put by whoever has it not yet, so
+				* that it need not travel: aligned to 4 KiB, shared with the client,
+				* valid until the reply. NULL: nowhere */
+	uint32_t place_len;
 	uint64_t received_ns;  /* CLOCK_BOOTTIME; for latency metrics */
 	void *user;            /* the handler's */
 };
@@ -73,7 +77,8 @@ int ff3_server_listen_local(struct ff3_server *server, const char *dir, const ch
 /* Besides, after ff3_server_listen: the abstract local socket that clients on this host find without
  * any configuration. -EADDRINUSE: somebody has its name. */
 int ff3_server_listen_abstract(struct ff3_server *server);
-/* The same if links name something that comes by it; that it cannot is logged, and no more. */
+/* What of links clients may use besides TCP, on sockets that listen here: listens as
+ * ff3_server_listen_abstract if something comes by it. That it cannot is logged, and no more. */
 void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links);
 
 /* Before any connection: payloads mostly lie in [base, base + size), so that devices may move them
@@ -93,7 +98,7 @@ unsigned ff3_server_reset_stalled(struct ff3_server *server, uint64_t stall_ns);
 void ff3_conn_close(struct ff3_conn *conn);
 /* The name of the peer, "127.0.0.1:4711", for logs. */
 const char *ff3_conn_peer(const struct ff3_conn *conn);
-/* What carries it: "tcp", "unix" or "verbs". */
+/* What carries it: "tcp", "unix", "shm" or "verbs". */
 const char *ff3_conn_link(const struct ff3_conn *conn);
 /* The process at the other end of a local socket, as the kernel knows it; NULL for others. */
 struct ucred;

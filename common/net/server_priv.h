@@ -47,6 +47,8 @@ struct ff3_frame {
 	uint8_t n_pieces; /* verbs: of the client's memory, the reply's payload's or the request's */
 	bool pushed;	  /* verbs: the payload's transfer is posted */
 	bool bounced;	  /* verbs: memory is a buffer of the pool */
+	bool placed; /* the payload lies in the client's place already, at this offset */
+	uint32_t place_offset;
 	uint8_t inline_head[FF3_REPLY_INLINE];
 	/* Not cleared. */
 	struct ff3_verbs_piece pieces[FF3_VERBS_PIECES];
@@ -67,8 +69,26 @@ struct ff3_carrier {
 	void (*close)(struct ff3_conn *conn);
 };
 
+/* What carries a connection that has no carrier. Frames are a byte stream to conn.c and reply.c: receive lets bytes come
+ * to where ff3_conn_receive has made room (conn->buf, or the payload of conn->incoming) and reports
+ * them by ff3_conn_arrived; send takes them from the queue and reports them by ff3_conn_sent. */
+struct ff3_conn_ops {
+	const char *name;
+	/* Begins; conn->receiving is set until the next ff3_conn_arrived. */
+	void (*receive)(struct ff3_conn *conn);
+	/* The queue is not empty, and conn->sending is not set. */
+	void (*send)(struct ff3_conn *conn);
+	/* A number that changes with every byte that passes, and by how much it must to count. */
+	uint64_t (*moved)(const struct ff3_conn *conn, uint64_t *ret_enough);
+	/* The connection is dead and nothing of it is under way. May be NULL. */
+	void (*finish)(struct ff3_conn *conn);
+	/* Its last request was replied to. May be NULL. */
+	void (*free)(struct ff3_conn *conn);
+};
+
 struct ff3_conn {
 	struct ff3_server *server; /* NULL once closed */
+	const struct ff3_conn_ops *ops;
 	struct ff3_loop *loop;
 	struct ff3_conn *prev, *next;
 	const struct ff3_carrier *carrier; /* NULL: the stream socket fd */
@@ -77,6 +97,8 @@ struct ff3_conn {
 	int fd;
 	bool local; /* fd is a local socket */
 	struct ucred cred; /* of the process at its other end */
+	bool may_shm; /* the peer may attach to shared memory */
+	struct ff3_conn_shm *shm; /* once attached; server_shm.c's */
 	void *user;
 	bool greeted; /* hello accepted: ops->closed is due */
 	bool closing;
@@ -179,11 +201,18 @@ void ff3_conn_parse(struct ff3_conn *conn);
 void ff3_conn_queue_parse(struct ff3_conn *conn);
 /* Puts a receive into the ring if the connection may receive. */
 void ff3_conn_receive(struct ff3_conn *conn);
+/* n bytes came to where they were to go. */
+void ff3_conn_arrived(struct ff3_conn *conn, size_t n);
+extern const struct ff3_conn_ops ff3_conn_stream;
 void ff3_conn_on_recv(struct ff3_io *io, int res);
 void ff3_conn_hello_late(struct ff3_timer *t);
 
 /* reply.c */
 void ff3_conn_send(struct ff3_conn *conn);
+/* n bytes of the queue have left. */
+void ff3_conn_sent(struct ff3_conn *conn, size_t n);
+/* Sends by the socket: what conn->ops->send of a stream is. */
+void ff3_conn_send_stream(struct ff3_conn *conn);
 void ff3_conn_on_send(struct ff3_io *io, int res);
 void ff3_conn_queue_end(struct ff3_conn *conn);
 void ff3_conn_end(struct ff3_work *w);
@@ -193,3 +222,12 @@ struct ff3_frame *ff3_frame_new(struct ff3_conn *conn);
 void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f);
 /* Frees the replies that will never leave. */
 void ff3_conn_drop_replies(struct ff3_conn *conn);
+
+/* server_shm.c */
+/* The peer asks for shared memory: answers r, and the connection goes on there. */
+void ff3_conn_attach(struct ff3_conn *conn, struct ff3_request *r);
+/* Where the client wants an answer's payload; NULL: nowhere that exists. */
+uint8_t *ff3_conn_place(const struct ff3_conn *conn, uint32_t page, uint32_t n_pages);
+
+/* stall.c */
+uint64_t ff3_conn_moved_stream(const struct ff3_conn *conn, uint64_t *ret_enough);

@@ -35,8 +35,7 @@ uint64_t ff3_server_no_room_since(const struct ff3_server *server)
 	return since;
 }
 
-/* A number that changes with every byte that passes, and by how much it must to count. */
-static uint64_t moved(const struct ff3_conn *conn, uint64_t *ret_enough)
+uint64_t ff3_conn_moved_stream(const struct ff3_conn *conn, uint64_t *ret_enough)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof info;
@@ -53,7 +52,7 @@ static uint64_t moved(const struct ff3_conn *conn, uint64_t *ret_enough)
 
 static bool stands_still(struct ff3_conn *conn, uint64_t now, uint64_t stall_ns)
 {
-	uint64_t enough, at = moved(conn, &enough);
+	uint64_t enough, at = conn->ops->moved(conn, &enough);
 	uint64_t by = at > conn->seen_at ? at - conn->seen_at : conn->seen_at - at;
 
 	/* What was seen long ago was another time of want. */

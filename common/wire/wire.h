@@ -34,6 +34,7 @@ enum {
 	FF3_FRAME_REPLY = 1,
 	FF3_FRAME_ONE_WAY = 2,
 	FF3_FRAME_FDS = 4, /* a reply that descriptors came with; local sockets only */
+	FF3_FRAME_PLACE = 8, /* a place is in front of the body; shared memory only */
 };
 
 enum ff3_role { FF3_ROLE_CLIENT = 1, FF3_ROLE_METAD = 2, FF3_ROLE_CHUNKD = 3 };

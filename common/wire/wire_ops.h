@@ -115,6 +115,7 @@
 #define FF3_OPS(OP)                                                                                \
 	OP(1, hello, both, SESSION)                                                                \
 	OP(2, ping, both, READ)                                                                    \
+	OP(3, attach, both, SESSION)                                                               \
 	OP(16, lookup, metad, READ)                                                                \
 	OP(17, open, metad, MUTATE)                                                                \
 	OP(18, release, metad, SESSION)                                                            \
@@ -174,6 +175,13 @@
 	F(u32, lease_ms) /* how long the session outlives its connection */                        \
 	F(u32, transports) /* FF3_TRANSPORT_*: what it can be reached by besides */                \
 	F(str, software)
+
+/* Over a local socket: the connection goes on in shared memory, whose descriptor comes with the reply
+ * (common/net/shm.h). ring: bytes of each ring; data: bytes behind them. */
+#define FF3_REQ_attach(F)
+#define FF3_REP_attach(F)                                                                          \
+	F(u32, ring)                                                                               \
+	F(u64, data)
 
 #define FF3_REQ_ping(F) F(u64, cookie)
 #define FF3_REP_ping(F) F(u64, cookie)

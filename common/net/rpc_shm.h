@@ -1,0 +1,34 @@
+/* The inside of links over shared memory: rpc_shm.c (connecting, sending), rpc_shm_recv.c. */
+#pragma once
+
+#include "rpc_priv.h"
+#include "shm.h"
+#include "shm_slots.h"
+
+/* The frame that is being received. */
+struct ff3_shm_frame {
+	bool begun; /* its header was taken */
+	bool checked; /* its body was taken, and is good */
+	struct ff3_header h;
+	uint32_t body_have, crc;
+	uint8_t prefix[FF3_SHM_PLACE];
+};
+
+struct ff3_rpc_shm {
+	uint8_t *map, *data;
+	struct ff3_shm_page *page;
+	struct ff3_shm_end up; /* conn->send_lock */
+	struct ff3_slots slots;
+
+	/* The reader's. */
+	struct ff3_shm_end down;
+	struct ff3_shm_frame frame;
+	uint64_t wait_ns; /* how long it takes lately until something comes */
+};
+
+int ff3_rpc_receive_shm(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
+bool ff3_rpc_shm_about_to_sleep(struct ff3_rpc_conn *conn);
+/* Takes what the socket has: 1 if there was something. Without conn->lock, or at once. */
+int ff3_rpc_shm_look(struct ff3_rpc_conn *conn, int flags);
+/* Wakes the daemon. */
+void ff3_rpc_shm_bell(const struct ff3_rpc_conn *conn);
