@@ -52,12 +52,14 @@ void ff3_batch_piece_came(struct ff3_batch_piece *p)
 {
 	struct ff3fs_batch *b = p->piece.owner;
 
+	atomic_fetch_add(&b->n_telling, 1); /* who reaps may be done with all when p is in arrived */
 	ff3_slow_came(p);
 	atomic_store(&p->came, true);
 	p->next = atomic_load(&b->arrived);
 	while (!atomic_compare_exchange_weak(&b->arrived, &p->next, p))
 		;
 	ff3_rpc_interrupt(&b->interrupt);
+	atomic_fetch_sub(&b->n_telling, 1);
 }
 
 /* Run by the thread that read the reply. */
@@ -444,6 +446,7 @@ static void after_fork(struct ff3fs_batch *b)
 	if (b->fork_epoch == b->fs->fork_epoch)
 		return;
 	b->fork_epoch = b->fs->fork_epoch;
+	atomic_store(&b->n_telling, 0); /* those threads are the parent's */
 	pthread_mutex_init(&b->lock, NULL);
 	memset(&b->interrupt, 0, sizeof b->interrupt);
 	atomic_store(&b->arrived, NULL);

@@ -65,6 +65,7 @@ struct ff3fs_batch {
 
 	_Atomic(struct ff3_batch_piece *) arrived;
 	struct ff3_rpc_interrupt interrupt; /* by a piece that arrived or was sent */
+	_Atomic unsigned n_telling; /* threads that are about to: the batch outlives them */
 };
 
 static inline void ff3_ops_add(struct ff3_op_list *l, struct ff3_batch_op *op)

@@ -309,6 +309,8 @@ EXPORT void ff3fs_batch_free(struct ff3fs_batch *b)
 	while (b->n_outstanding > 0)
 		if (ff3fs_batch_reap(b, c, 1, ARRAY_SIZE(c), NULL) < 0)
 			return; /* inside another call of this thread: freed by nobody */
+	while (b->fork_epoch == b->fs->fork_epoch && atomic_load(&b->n_telling) > 0)
+		sched_yield();
 	while (b->spare) {
 		struct ff3_batch_piece *p = b->spare;
 

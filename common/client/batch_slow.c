@@ -70,6 +70,7 @@ static void hand_back(struct ff3_batch_piece *p)
 	struct ff3fs_batch *b = p->piece.owner;
 	bool failed = p->failed < 0; /* who reaps may be done with p as soon as it is in calls */
 
+	atomic_fetch_add(&b->n_telling, 1);
 	ff3_batch_lock(b);
 	TAILQ_REMOVE(&b->slow, p, slow_link);
 	ff3_batch_calls_add(b, p);
@@ -78,6 +79,7 @@ static void hand_back(struct ff3_batch_piece *p)
 		ff3_batch_piece_came(p);
 	else
 		ff3_rpc_interrupt(&b->interrupt);
+	atomic_fetch_sub(&b->n_telling, 1);
 }
 
 static void send_piece(struct ff3_batch_piece *p)
