@@ -230,14 +230,11 @@ static size_t readable_part(const struct iovec *iov, int n)
 
 	for (int i = 0; i < n; i++) {
 		uintptr_t p = (uintptr_t)iov[i].iov_base;
-		size_t left = iov[i].iov_len;
+		size_t left = iov[i].iov_len, here;
 
-		while (left > 0 && memory_readable((const char *)p)) {
-			size_t here = MIN(left, 4096 - p % 4096);
-
+		for (; left > 0 && memory_readable((const char *)p); p += here, left -= here) {
+			here = MIN(left, 4096 - p % 4096);
 			sum += here;
-			p += here;
-			left -= here;
 		}
 		if (left > 0)
 			break;

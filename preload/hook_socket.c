@@ -334,7 +334,7 @@ int hook_getpeername(int fd, struct sockaddr *address, socklen_t *len)
 }
 
 /* Datagrams come often: only a program that has made a local socket pays for the look. */
-static bool uses_local_sockets;
+static _Atomic bool uses_local_sockets;
 
 ssize_t hook_recvfrom(int fd, void *buf, size_t n, int flags, struct sockaddr *address,
 		      socklen_t *len)
