@@ -52,6 +52,7 @@ reading "${READS:-150}"
 ip link set d1 down
 read -r -t 3 <>"$tmp/.never"
 ip link set d1 up
+ip -6 addr add fd98::1/64 dev d1 nodad # which a device loses
 finished 'the link was down for a while'
 
 reading "${READS:-150}"

@@ -3,8 +3,8 @@
 # weights as on a local directory.
 . "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd ff3fs-put
-requires_python torch numpy sklearn
 [ "${SCALE:-}" = full ] || { say 'only with SCALE=full: PyTorch takes minutes under emulation'; exit 0; }
+requires_python torch numpy sklearn
 . "$srcdir/tests/vm/cluster.sh"
 
 job=$srcdir/tools/try_train.py
