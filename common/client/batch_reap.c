@@ -16,6 +16,7 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 {
 	struct ff3_rpc_call *call = &p->piece.call;
 	struct ff3_batch_op *op = p->op;
+	bool kept = false;
 	int r;
 
 	/* The thread that sent it is about to say so. */
@@ -25,20 +26,22 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 	if (p->piece.started && !ff3_rpc_is_done(call))
 		ff3_rpc_wait(&call, 1, 0);
 	r = p->failed ? p->failed : ff3_piece_check(&p->piece);
-	if (r < 0 && !p->failed) {
+	if (r == 0 && op->write) {
+		r = ff3_write_done(&p->piece, &op->tell);
+		kept = r != -ERESTART;
+	}
+	if (r < 0 && !p->failed && !kept) {
 		ff3_batch_lock(b);
 		ff3_batch_calls_remove(b, p);
 		ff3_batch_unlock(b);
 		ff3_slow_put(p, r);
 		return;
 	}
-	if (r == 0 && op->write) {
-		r = ff3_write_done(&p->piece, &op->tell);
-	} else if (r < 0) {
+	if (r < 0 && !kept) {
 		ff3_piece_abandon(&p->piece);
 		ff3_pool_put(b->fs, TAKE_PTR(p->piece.data), p->piece.length);
-	} else if (p->piece.got < p->piece.length ||
-		   ff3_hold_check_read(op->file->inode, &p->piece)) {
+	} else if (!op->write && (p->piece.got < p->piece.length ||
+				  ff3_hold_check_read(op->file->inode, &p->piece))) {
 		op->is_short = true;
 	}
 	ff3_batch_piece_over(b, op, p, r);

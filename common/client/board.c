@@ -3,7 +3,7 @@
  * affair, and none of the others can tell: before a call that could see a file's bytes or size,
  * whoever gathers for it is asked to send, and read-ahead that is older than a change is dropped.
  *
- * Format: /dev/shm/ff3fs-board.2-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
+ * Format: /dev/shm/ff3fs-board.3-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
  * and N_SLOTS slots, chosen by a hash of cluster and inode. Two files in one slot cost a needless
  * request. In a slot, each process that gathers has a place with a word of its own, new each time; who
  * must see the bytes writes the word's lower half beside it, rings, and waits until the word is gone. Who
@@ -14,7 +14,7 @@
  *
  * Threads: any; atomic words only. Fork: the child shares the board and gathers nothing; it has words of
  * its own. Signals: nothing is held. */
-#include "internal.h"
+#include "replay.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -44,6 +44,7 @@ struct board {
 	uint32_t unused[15];
 	_Atomic uint32_t groups[N_GROUPS]; /* words in so many slots; too high where one was killed */
 	struct slot slots[N_SLOTS];
+	struct ff3_recovery recovery;
 };
 
 static struct board *board;
@@ -57,7 +58,7 @@ static void *map_shared(void)
 	void *p = MAP_FAILED;
 	int fd;
 
-	snprintf(path, sizeof path, "/dev/shm/ff3fs-board.2-%u", (unsigned)geteuid());
+	snprintf(path, sizeof path, "/dev/shm/ff3fs-board.3-%u", (unsigned)geteuid());
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return p;
@@ -198,22 +199,61 @@ bool ff3_board_wait(uint32_t bell, uint64_t timeout_ms)
 
 /* --- Asking ---------------------------------------------------------------------------------- */
 
-/* It will answer: it lives, and is not stopped. */
-static bool is_running(int32_t pid)
+/* The state and what follows it in a process's stat; "": it does not exist. */
+static const char *state_of(int32_t pid, char *text, size_t size)
 {
-	char path[32], text[512], *p;
+	char path[32], *p;
 	ssize_t n;
 	int fd;
 
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	if (fd < 0)
-		return false;
-	n = read(fd, text, sizeof text - 1);
+		return "";
+	n = read(fd, text, size - 1);
 	close(fd);
 	text[MAX(n, 0)] = '\0';
 	p = strrchr(text, ')');
-	return p && p[1] && !strchr("TtZXx", p[2]);
+	return p && p[1] ? p + 2 : "";
+}
+
+/* It will answer: it lives, and is not stopped. */
+static bool is_running(int32_t pid)
+{
+	char text[512];
+	const char *state = state_of(pid, text, sizeof text);
+
+	return *state && !strchr("TtZXx", *state);
+}
+
+/* When the process was started, which is the 20th field from its state. */
+static uint64_t start_time(const char *state)
+{
+	for (int i = 0; i < 19 && state; i++) {
+		state = strchr(state, ' ');
+		state = state ? state + 1 : NULL;
+	}
+	return state ? strtoull(state, NULL, 10) : 0;
+}
+
+uint64_t ff3_board_start_time(void)
+{
+	char text[512];
+
+	return start_time(state_of(getpid(), text, sizeof text));
+}
+
+bool ff3_board_is_alive(int32_t pid, uint64_t started)
+{
+	char text[512];
+	const char *state = state_of(pid, text, sizeof text);
+
+	return *state && !strchr("ZXx", *state) && start_time(state) == started;
+}
+
+struct ff3_recovery *ff3_board_recovery(void)
+{
+	return board ? &board->recovery : NULL;
 }
 
 static bool is_others(uint64_t word)

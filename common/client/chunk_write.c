@@ -24,15 +24,18 @@ int ff3_write_done(struct ff3_piece *p, uint64_t *end)
 {
 	struct ff3_inode *inode = p->inode;
 	uint64_t piece_end = ((uint64_t)p->index << inode->chunk_shift) + p->offset + p->length;
-	uint8_t *data = TAKE_PTR(p->data);
+	int r = 0;
 
 	if (p->offset + p->length >= p->chunk_size)
 		*end = MAX(*end, piece_end);
 	if (p->flags & FF3_WRITE_SYNC) {
-		ff3_pool_put(inode->fs, data, p->length);
-		return 0;
+		ff3_pool_put(inode->fs, p->data, p->length);
+	} else {
+		r = ff3_hold_add(inode, p, p->data);
 	}
-	return ff3_hold_add(inode, p, data);
+	if (r != -ERESTART)
+		p->data = NULL;
+	return r;
 }
 
 static int start_next(struct writer *w, struct ff3_piece *p)
@@ -62,14 +65,18 @@ static int start_next(struct writer *w, struct ff3_piece *p)
 	return 0;
 }
 
-static int finish(struct writer *w, struct ff3_piece *p)
+int ff3_write_wait(struct ff3_piece *p, struct ff3_retry *retry, uint64_t *end)
 {
-	int r = ff3_piece_wait(p, &w->retry);
+	int r;
 
-	if (r < 0)
-		return r;
-	w->retry = (struct ff3_retry){ 0 };
-	return ff3_write_done(p, &w->tell);
+	do {
+		r = ff3_piece_wait(p, retry);
+		if (r < 0)
+			return r;
+		*retry = (struct ff3_retry){ 0 };
+		r = ff3_write_done(p, end);
+	} while (UNLIKELY(r == -ERESTART) && (r = ff3_piece_again(p, retry, r)) == 0);
+	return r;
 }
 
 static void give_up(struct writer *w, struct ff3_piece *p)
@@ -85,7 +92,7 @@ static int write_one(struct writer *w)
 
 	if (r < 0)
 		return r;
-	r = finish(w, &p);
+	r = ff3_write_wait(&p, &w->retry, &w->tell);
 	if (r < 0)
 		give_up(w, &p);
 	return r;
@@ -103,7 +110,7 @@ static int write_many(struct writer *w)
 			if (r == 0)
 				tail++;
 		} else {
-			r = finish(w, &pieces[head % WINDOW]);
+			r = ff3_write_wait(&pieces[head % WINDOW], &w->retry, &w->tell);
 			if (r == 0)
 				head++;
 		}

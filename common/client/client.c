@@ -5,7 +5,7 @@
  * thread's last call said (errors, redirects) is in thread-local memory. A thread is not cancelled while it is
  * inside: locks and connections would stay taken.
  * Fork: see fork.c. Signals: ff3_enter refuses calls from a handler that interrupted one. */
-#include "internal.h"
+#include "replay.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -236,6 +236,7 @@ static int client_init(struct ff3fs *fs, const struct who *who)
 	fs->timeout_ns = fs->conf.client.timeout * FF3_NSEC_PER_MSEC;
 	fs->meta_epoch = 1;
 	ff3_board_init(fs);
+	ff3_replay_init(fs);
 	pthread_mutex_init(&fs->routes.lock, NULL);
 	pthread_mutex_init(&fs->peers_lock, NULL);
 	pthread_mutex_init(&fs->inodes_lock, NULL);
@@ -305,6 +306,7 @@ EXPORT void ff3fs_free(struct ff3fs *fs)
 		return;
 	ff3_clients_remove(fs);
 	ff3_flusher_done(fs);
+	ff3_replay_done(fs);
 	ff3_routes_done(fs);
 	ff3_meta_done(fs);
 	for (unsigned i = 0; i < fs->pool.n_free; i++)

@@ -7,7 +7,7 @@
  * time-out when nothing is buffered and nothing was ever locked. flusher.lock is not held while it
  * works.
  * Fork: the child has none and starts its own when it needs one. */
-#include "internal.h"
+#include "replay.h"
 
 #include <signal.h>
 
@@ -49,6 +49,8 @@ static void work(struct ff3fs *fs)
 	if (atomic_load(&fs->locked))
 		ff3_meta_ask(fs);
 	fs->flusher.seen_bell = ff3_board_bell();
+	fs->flusher.seen_alarm = ff3_recover_alarm();
+	ff3_replay_own(fs, UINT64_MAX);
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -65,6 +67,19 @@ static void work(struct ff3fs *fs)
 			ff3_sync_background(inode);
 		ff3_inode_unref(inode);
 	}
+}
+
+/* A process that holds copies hears the alarm. false: this one never did. flusher.lock is held. */
+static bool sleep_to_alarm(struct ff3fs *fs, uint64_t ms)
+{
+	uint32_t alarm = fs->flusher.seen_alarm;
+
+	if (!atomic_load(&fs->replay.me))
+		return false;
+	pthread_mutex_unlock(&fs->flusher.lock);
+	ff3_recover_sleep(fs, alarm, ms);
+	pthread_mutex_lock(&fs->flusher.lock);
+	return true;
 }
 
 /* flusher.lock is held. */
@@ -85,6 +100,8 @@ static void sleep_a_tick(struct ff3fs *fs)
 		return;
 	if (ms != TICK_MS && atomic_load(&fs->n_held) == 0) {
 		if (!atomic_load(&fs->locked)) {
+			if (sleep_to_alarm(fs, 0))
+				return;
 			pthread_cond_wait(&f->wake, &f->lock);
 			return;
 		}
@@ -100,6 +117,8 @@ static void sleep_a_tick(struct ff3fs *fs)
 		if (waited)
 			return;
 	}
+	if (ms != TICK_MS && sleep_to_alarm(fs, ms))
+		return;
 	until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
 	ts.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC);
 	ts.tv_nsec = (long)(until % FF3_NSEC_PER_SEC);
@@ -160,6 +179,7 @@ void ff3_flusher_kick(struct ff3fs *fs)
 	else
 		pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
+	ff3_recover_wake(fs);
 }
 
 void ff3_flusher_done(struct ff3fs *fs)
@@ -173,6 +193,7 @@ void ff3_flusher_done(struct ff3fs *fs)
 	pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
 	ff3_board_ring();
+	ff3_recover_wake(fs);
 	if (running)
 		pthread_join(f->thread, NULL);
 	f->running = false;

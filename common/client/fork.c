@@ -7,7 +7,7 @@
  * Threads: the forking one. A fork out of a signal handler that interrupted a call of the library
  * takes no lock; the child then starts with fresh ones.
  * Fork: these are the handlers. After vfork nothing runs. */
-#include "internal.h"
+#include "replay.h"
 
 static pthread_mutex_t clients_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ff3fs *clients;
@@ -186,6 +186,7 @@ static void client_in_child(struct ff3fs *fs)
 	fs->flusher.running = false;
 	atomic_store(&fs->flusher.awake, false);
 	ff3_flusher_init(&fs->flusher);
+	ff3_replay_init(fs); /* its place is the parent's */
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 		inode_in_child(i);
 	atomic_store(&fs->flusher.n_gathering, 0);

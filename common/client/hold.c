@@ -9,13 +9,13 @@
  * The copies of all files together are bounded by client.write_hold. Whoever needs room first
  * syncs what is there. A bound of 0 holds nothing.
  *
- * Another client's write to the same bytes, made after the daemon's restart and before we noticed
- * it, is overwritten by the repetition: as with NFS, two clients that write the same bytes without
+ * Other processes of the host wait until everybody has sent its copies, which is recover.c's and replay.c's.
+ * A write to the same bytes on another host, made after the daemon's restart and before we noticed it, is overwritten by the repetition: as with NFS, two clients that write the same bytes without
  * syncing must expect that.
  *
  * Threads: any; inode->hold.lock, held over the requests of a repetition so that new writes to the
  * file are acknowledged behind it. Fork: the child forgets its parent's unsynced writes. */
-#include "internal.h"
+#include "replay.h"
 
 void ff3_hold_init(struct ff3_hold *hold)
 {
@@ -32,8 +32,19 @@ static uint64_t cost(const struct ff3_held *h)
 static void held_free(struct ff3_inode *inode, struct ff3_held *h)
 {
 	atomic_fetch_sub(&inode->fs->n_held, cost(h));
+	ff3_replay_unstamp(inode->fs, h->stamp);
 	ff3_pool_put(inode->fs, h->data, h->len);
 	free(h);
+}
+
+void ff3_hold_remove(struct ff3_inode *inode, struct ff3_held **at)
+{
+	struct ff3_held *h = *at;
+
+	*at = h->next;
+	if (!*at)
+		inode->hold.last = at;
+	held_free(inode, h);
 }
 
 void ff3_hold_done(struct ff3_inode *inode)
@@ -86,12 +97,13 @@ static struct ff3_unsynced *unsynced_get(struct ff3_hold *hold, const struct ff3
 		.target = p->route.peer->target,
 		.chain = p->route.chain,
 		.instance = p->instance,
+		.settled = p->instance,
 	};
 	atomic_store(&hold->n_unsynced, n + 1);
 	return &u[n];
 }
 
-static int send_again(struct ff3_inode *inode, struct ff3_held *h)
+int ff3_hold_send_again(struct ff3_inode *inode, struct ff3_held *h)
 {
 	uint64_t offset = ((uint64_t)h->index << inode->chunk_shift) + h->offset;
 	struct ff3_retry retry = { 0 };
@@ -100,6 +112,7 @@ static int send_again(struct ff3_inode *inode, struct ff3_held *h)
 
 	ff3_piece_init(&p, inode, FF3_OP_chunk_write, offset, h->len);
 	p.data = h->data;
+	p.replay = true;
 	ff3_piece_start(&p);
 	r = ff3_piece_wait(&p, &retry);
 	if (r < 0) {
@@ -110,6 +123,14 @@ static int send_again(struct ff3_inode *inode, struct ff3_held *h)
 	return 0;
 }
 
+/* Its daemon was restarted since: other processes may have gone on already. */
+static bool is_outdated(const struct ff3_inode *inode, const struct ff3_piece *p)
+{
+	uint64_t next = ff3_recover_next(inode->fs, p->route.peer->target);
+
+	return UNLIKELY(next != 0 && next != p->instance);
+}
+
 /* Without copies: only noted. */
 static int note(struct ff3_inode *inode, const struct ff3_piece *p)
 {
@@ -117,6 +138,10 @@ static int note(struct ff3_inode *inode, const struct ff3_piece *p)
 	struct ff3_unsynced *u;
 
 	pthread_mutex_lock(&hold->lock);
+	if (is_outdated(inode, p)) {
+		pthread_mutex_unlock(&hold->lock);
+		return -ERESTART;
+	}
 	u = unsynced_get(hold, p);
 	if (u) {
 		u->last = ++hold->number;
@@ -135,11 +160,20 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 	int r = 0;
 
 	if (inode->fs->conf.client.write_hold == 0) {
-		ff3_pool_put(inode->fs, data, p->length);
-		return note(inode, p);
+		r = note(inode, p);
+		if (r != -ERESTART)
+			ff3_pool_put(inode->fs, data, p->length);
+		return r;
 	}
+	ff3_replay_ready(inode->fs);
+	ff3_replay_own(inode->fs, UINT64_MAX);
 	h = calloc(1, sizeof *h);
 	pthread_mutex_lock(&hold->lock);
+	if (is_outdated(inode, p)) {
+		pthread_mutex_unlock(&hold->lock);
+		free(h);
+		return -ERESTART;
+	}
 	u = unsynced_get(hold, p);
 	if (!h || !u) {
 		pthread_mutex_unlock(&hold->lock);
@@ -151,6 +185,7 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 		.number = ++hold->number,
 		.target = u->target,
 		.instance = p->instance,
+		.stamp = ff3_replay_stamp(inode->fs),
 		.index = p->index,
 		.offset = p->offset,
 		.len = p->length,
@@ -160,10 +195,13 @@ int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *da
 	*hold->last = h;
 	hold->last = &h->next;
 	u->last = h->number;
+	/* Sent again by replay.c, in an order that all processes agree on. */
+	if (h->stamp != 0)
+		u->instance = p->instance;
 	if (UNLIKELY(u->instance != p->instance))
 		r = ff3_hold_resend(inode, u);
 	else if (UNLIKELY(p->repeats != atomic_load(&hold->repeats)))
-		r = send_again(inode, h);
+		r = ff3_hold_send_again(inode, h);
 	pthread_mutex_unlock(&hold->lock);
 	return r;
 }
@@ -192,7 +230,7 @@ static int resend_round(struct ff3_inode *inode, struct ff3_unsynced *u, uint64_
 			u->lost = true;
 			continue;
 		}
-		r = send_again(inode, h);
+		r = ff3_hold_send_again(inode, h);
 		if (r < 0)
 			return r;
 		instance = h->instance;
@@ -235,6 +273,7 @@ bool ff3_hold_check_read(struct ff3_inode *inode, struct ff3_piece *p)
 		   atomic_load_explicit(&hold->repeats, memory_order_relaxed) == p->repeats &&
 		   p->repeats % 2 == 0))
 		return false;
+	ff3_replay_own(inode->fs, UINT64_MAX);
 	pthread_mutex_lock(&hold->lock);
 	again = p->repeats != atomic_load(&hold->repeats);
 	u = ff3_hold_find(hold, p->route.peer->target);

@@ -14,8 +14,10 @@
  *   lock.c                  locks between hosts
  *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
  *
+ * It is long because all files of the folder share it.
+ *
  * Locks, in the order in which they may be taken; those marked * are held over requests:
- *   the list of clients (fork.c) > fs->flusher.lock > fs->inodes_lock > inode->gather.lock * >
+ *   the list of clients (fork.c) > fs->flusher.lock > fs->inodes_lock > inode->gather.lock * > fs->replay.lock * >
  *   inode->hold.lock * > inode->lock * (registration) > fs->routes.lock * > fs->peers_lock >
  *   fs->meta.lock, fs->pool.lock, fs->hot.lock
  * A read-ahead's lock and a batch are taken before gather.lock; a directory has none. */
@@ -27,6 +29,7 @@
 #include <uthash.h>
 
 #include "../base/probe.h"
+#include "recover.h"
 #include "../base/conf.h"
 #include "../base/crc32c.h"
 #include "../base/locks.h"
@@ -85,6 +88,8 @@ struct ff3_peer {
 	struct ff3_rpc_peer *rpc;
 	_Atomic(struct ff3_rpc_peer *) local; /* over a local socket, for what comes with descriptors */
 	_Atomic uint64_t hot_retry_ns;	      /* not asked to expose anything before */
+	struct ff3_now *_Atomic now; /* its target's entry on the board, if its key is now_key */
+	uint64_t now_key;
 	char address[];
 };
 
@@ -110,6 +115,7 @@ struct ff3_held {
 	uint64_t number; /* grows in the order of acknowledgement */
 	uint64_t target;
 	uint64_t instance;
+	uint64_t stamp;  /* the same among all processes of the host; 0: there is no board */
 	uint32_t index, offset, len;
 	uint8_t *data; /* from the pool */
 };
@@ -119,6 +125,7 @@ struct ff3_unsynced {
 	uint64_t target;
 	uint32_t chain;
 	uint64_t instance;
+	uint64_t settled; /* as recover.c has it: what it lost was sent again up to this instance */
 	uint64_t last; /* number of the newest write */
 	bool lost;     /* bytes went with a daemon and no copy was held */
 };
@@ -236,6 +243,7 @@ struct ff3_flusher {
 	_Atomic uint64_t n_kicks;
 	uint64_t seen_kicks;
 	uint32_t seen_bell; /* of the board; the thread's own */
+	uint32_t seen_alarm; /* recover.c's */
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
 	_Atomic uint32_t n_untold; /* fsyncs under way that will tell an end */
 	_Atomic uint64_t n_sent; /* counts what gathered and is now known to metad */
@@ -274,6 +282,7 @@ struct ff3fs {
 	_Atomic bool locked; /* this process has taken a lock at metad */
 	_Atomic uint64_t n_held;    /* bytes */
 	struct ff3_flusher flusher;
+	struct ff3_replay replay;
 	struct ff3_pool pool;
 	struct ff3_hot hot;
 	/* How many forks this process is away from the one that made fs: what was under way then
@@ -464,6 +473,8 @@ struct ff3_piece {
 	uint64_t routes_version;
 	int start_error;
 	bool no_connect; /* -ENOTCONN instead */
+	bool replay;     /* of a copy: nothing is waited for */
+	uint64_t settled; /* the target's settled instance when it was sent */
 	/* Results. */
 	uint32_t got; /* bytes read */
 	uint32_t chunk_size;
@@ -512,8 +523,10 @@ int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t
 /* Only the data; a lost connection is an error. */
 int ff3_write_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset,
 		   bool sync);
-/* The piece was acknowledged: keeps its bytes until they are synced. */
+/* The piece was acknowledged: keeps its bytes until they are synced. -ERESTART: as ff3_piece_check. */
 int ff3_write_done(struct ff3_piece *p, uint64_t *end);
+/* Waits for a write, and that. */
+int ff3_write_wait(struct ff3_piece *p, struct ff3_retry *retry, uint64_t *end);
 ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset);
 
 /* --- lock.c ---------------------------------------------------------------------------------- */
@@ -527,7 +540,7 @@ void ff3_hold_init(struct ff3_hold *hold);
 void ff3_hold_done(struct ff3_inode *inode);
 /* Before len more bytes are written: syncs other bytes if the bound is reached. */
 int ff3_hold_room(struct ff3fs *fs, size_t len);
-/* Takes data over (len bytes from the pool; NULL: not held). */
+/* Takes data over (len bytes from the pool; NULL: not held), but for -ERESTART: its daemon is gone. */
 int ff3_hold_add(struct ff3_inode *inode, const struct ff3_piece *p, uint8_t *data);
 /* True if a read must be repeated: it came from an instance that had lost our writes, and they were
  * sent again, or they were being sent again meanwhile. */
@@ -536,6 +549,9 @@ bool ff3_hold_check_read(struct ff3_inode *inode, struct ff3_piece *p);
 void ff3_hold_truncate(struct ff3_inode *inode, uint64_t size);
 /* What was written there is not ours any more. */
 void ff3_hold_forget(struct ff3_inode *inode, uint64_t offset, uint64_t len);
+/* One of them, *at, is needed no more; one is sent again. lock is held. */
+void ff3_hold_remove(struct ff3_inode *inode, struct ff3_held **at);
+int ff3_hold_send_again(struct ff3_inode *inode, struct ff3_held *h);
 /* The daemon of u is another one than u->instance: sends again what it lost. u may be dropped, if
  * nothing was left to send. lock is held. */
 int ff3_hold_resend(struct ff3_inode *inode, struct ff3_unsynced *u);

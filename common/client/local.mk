@@ -1,9 +1,9 @@
 # The client core: the shim loads it, tools and programs link it.
 noinst_LTLIBRARIES += libff3client.la
 libff3client_la_SOURCES = \
-	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/batch.h %D%/slow.h \
+	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/recover.h %D%/replay.h %D%/batch.h %D%/slow.h \
 	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/batch_slow.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
-	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c \
+	%D%/client.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/recover.c %D%/replay.c \
 	%D%/hot.c %D%/hot.h %D%/hot_map.c %D%/hot_state.h %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
@@ -18,12 +18,12 @@ libff3fs_la_LIBADD = libff3client.la -lpthread
 # current:revision:age; see libtool's manual before changing it
 libff3fs_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-export-symbols-regex '^ff3fs_'
-EXTRA_DIST += %D%/ff3fs.pc.in tests/coherence.py
+EXTRA_DIST += %D%/ff3fs.pc.in tests/coherence.py tests/holders.py
 CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
 check_PROGRAMS += tests/unit-client tests/e2e-client
-TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/fault-client.sh tests/crash-fsync.sh
+TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread

@@ -9,7 +9,7 @@
  *
  * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
  * in the child. */
-#include "internal.h"
+#include "replay.h"
 
 #include <endian.h>
 
@@ -150,6 +150,7 @@ int ff3_piece_prepare(struct ff3_piece *p)
 	p->start_error = ff3_route_find(fs, ff3_inode_chain(p->inode, p->index), &p->route);
 	if (p->start_error < 0)
 		return p->start_error;
+	p->settled = ff3_recover_sample(p->route.peer);
 	memset(&p->call, 0, sizeof p->call);
 	p->call.op = p->op;
 	p->call.no_connect = p->no_connect;
@@ -214,12 +215,17 @@ static int check_write(struct ff3_piece *p)
 
 int ff3_piece_check(struct ff3_piece *p)
 {
+	int r;
+
 	if (UNLIKELY(p->start_error < 0))
 		return p->start_error;
 	p->started = false;
 	if (UNLIKELY(p->call.status < 0))
 		return p->call.status;
-	return p->op == FF3_OP_chunk_read ? check_read(p) : check_write(p);
+	r = p->op == FF3_OP_chunk_read ? check_read(p) : check_write(p);
+	if (UNLIKELY(p->settled != p->instance) && r == 0 && !p->replay)
+		r = ff3_recover_check(p->route.peer, p->settled, p->instance);
+	return r;
 }
 
 static bool route_may_be_old(int cause)
@@ -239,6 +245,16 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 {
 	int r = cause;
 
+	if (cause == -ERESTART) {
+		ff3_recover(p->inode->fs, p->route.peer, p->settled, p->instance);
+		if (p->once)
+			return -ECONNRESET;
+		p->seq = 0; /* what the old daemon, or the new one before the others' copies, was sent */
+		p->repeats = atomic_load_explicit(&p->inode->hold.repeats, memory_order_acquire);
+		*retry = (struct ff3_retry){ 0 };
+		ff3_piece_start(p);
+		return 0;
+	}
 	if (cause == FF3_E_CHECKSUM && p->n_checksum++ == 0) {
 		for (int i = 0; i < p->n_iov; i++)
 			ff3_rpc_memory_gone(p->iov[i].iov_base, p->iov[i].iov_len);

@@ -6,7 +6,7 @@
  * that was replaced stays until the client is freed: a few kilobytes per change of the cluster,
  * which buys a read path without counting. routes.lock lets one thread at a time ask metad.
  * Fork: the table stays valid; its peers get the child's session (fork.c). */
-#include "internal.h"
+#include "replay.h"
 
 static const struct ff3_route *table_find(const struct ff3_routes *t, uint32_t chain)
 {
@@ -66,6 +66,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	r = p ? 0 : -ENOMEM;
 	if (r == 0) {
 		p->target = target;
+		p->now_key = ff3_recover_key(fs, 0, target);
 		ff3_slow_init(&p->slow);
 		memcpy(p->address, address.p, address.len);
 		r = ff3_rpc_peer_new(p->address, &identity, &options, &p->rpc);

@@ -8,12 +8,13 @@
  *
  * Threads: any; no lock is held while a target syncs, so writers of the same file go on; what
  * they add meanwhile stays unsynced. */
-#include "internal.h"
+#include "replay.h"
 
 struct target_sync {
 	struct ff3_unsynced u; /* as it was when the sync began */
 	struct ff3_route route;
 	uint64_t routes_version;
+	uint64_t settled, clock; /* recover.c's and replay.c's, before it was sent */
 	struct ff3_rpc_call call;
 	uint8_t body[32], reply[64];
 	int start_error;
@@ -47,6 +48,8 @@ static void start(struct ff3_inode *inode, struct target_sync *t)
 	t->start_error = ff3_route_find(inode->fs, t->u.chain, &t->route);
 	if (t->start_error < 0)
 		return;
+	t->settled = ff3_recover_sample(t->route.peer);
+	t->clock = ff3_replay_clock();
 	t->call.op = FF3_OP_chunk_sync;
 	t->call.body = t->body;
 	t->call.body_len = ff3_encode_req_chunk_sync(t->body, sizeof t->body, &req);
@@ -62,6 +65,9 @@ static int repeat_lost(struct ff3_inode *inode, const struct target_sync *t)
 	struct ff3_unsynced *u;
 	int r = 0;
 
+	if (t->settled != t->call.instance)
+		ff3_recover(inode->fs, t->route.peer, t->settled, t->call.instance);
+	ff3_replay_own(inode->fs, UINT64_MAX);
 	pthread_mutex_lock(&hold->lock);
 	u = ff3_hold_find(hold, t->u.target);
 	if (u && u->instance == t->u.instance && !u->lost)
@@ -80,7 +86,15 @@ static int finish(struct ff3_inode *inode, struct target_sync *t, struct ff3_ret
 		ff3_rpc_wait(&call, 1, retry->deadline_ns);
 		r = call->status;
 	}
+	if (r == 0 && t->settled != t->call.instance &&
+	    ff3_recover_check(t->route.peer, t->settled, t->call.instance) < 0) {
+		/* Without what other processes have yet to send again. */
+		ff3_recover(inode->fs, t->route.peer, t->settled, t->call.instance);
+		*retry = ff3_retry_begin(inode->fs);
+		return 1;
+	}
 	if (r == 0) {
+		ff3_replay_synced(inode->fs, inode->ino, t->route.peer->target, t->call.instance, t->clock);
 		ff3_hold_drop(inode, t->u.target, t->u.instance, t->u.last);
 		return 0;
 	}

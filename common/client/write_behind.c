@@ -68,13 +68,12 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 	if (!p.data)
 		return -ENOMEM;
 	ff3_piece_start(&p);
-	r = ff3_piece_wait(&p, &retry);
+	r = ff3_write_wait(&p, &retry, &tell);
 	if (r < 0) {
 		ff3_piece_abandon(&p);
 		ff3_pool_put(inode->fs, p.data, len);
 		return r;
 	}
-	r = ff3_write_done(&p, &tell);
 	ff3_inode_touch(inode);
 	if (end > atomic_load(&inode->size) || !atomic_load(&inode->told))
 		tell = end;
