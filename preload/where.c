@@ -212,7 +212,8 @@ int where_through_links(struct where *w, int dirfd, const char *path, unsigned f
 	int saved = errno;
 	long r;
 
-	if (saved != ENOENT || !init_active() || !*path)
+	/* The library's own paths are no application's. */
+	if (saved != ENOENT || !init_active() || !*path || (core_loaded() && core.inside()))
 		return 0;
 	/* Without links on the way there is nothing to find: one call says so. */
 	r = RAW(openat2, dirfd, path, &how, sizeof how);

@@ -34,7 +34,7 @@
 	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
 	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")                     \
 	K(metad, sockets, str, "", "directory for a local socket; empty: none")                    \
-	K(metad, transports, links, FF3_LINKS_DEFAULT, "what clients may use")
+	K(metad, transports, links, FF3_LINKS_ALL, "what clients may use")
 
 #define FF3_CONF_KEYS_chunkd(K)                                                                    \
 	K(chunkd, targets, str, "/var/lib/ff3fs/chunkd", "one directory per disk, separated by colons") \
@@ -47,4 +47,4 @@
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
 	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")                   \
-	K(chunkd, transports, links, FF3_LINKS_DEFAULT, "what clients may use")
+	K(chunkd, transports, links, FF3_LINKS_ALL, "what clients may use")

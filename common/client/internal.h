@@ -504,6 +504,8 @@ void ff3_piece_start(struct ff3_piece *p);
 int ff3_piece_check(struct ff3_piece *p);
 /* After a failed check: pauses and sends again. Negative: it is final. */
 int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause);
+/* Its failure as the text of ff3fs_last_error. */
+void ff3_piece_explain(const struct ff3_piece *p, int cause);
 /* Waits, repeats what must be repeated. 0 or a negative code. */
 int ff3_piece_wait(struct ff3_piece *p, struct ff3_retry *retry);
 /* Forgets what is under way; its memory is free then. */

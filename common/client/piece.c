@@ -235,8 +235,10 @@ static bool route_may_be_old(int cause)
 	       cause == FF3_E_CLUSTER;
 }
 
-static void explain_piece(const struct ff3_piece *p, int cause)
+void ff3_piece_explain(const struct ff3_piece *p, int cause)
 {
+	if (cause == -EFAULT || cause == -ENOSPC)
+		return;
 	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s", p->index, p->inode->ino,
 		    p->route.peer ? p->route.peer->address : "no daemon", ff3_strerror(cause));
 }
@@ -271,8 +273,7 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 	}
 	if (r < 0) {
 		free_own(p);
-		if (r != -EFAULT && r != -ENOSPC)
-			explain_piece(p, cause);
+		ff3_piece_explain(p, cause);
 		return r;
 	}
 	if (route_may_be_old(cause))
