@@ -615,7 +615,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("verbs");
-	TCase *tcase = tcase_create("verbs");
+	TCase *tcase = tcase_create("links"), *last = tcase_create("windows");
 	SRunner *runner;
 	char text[4096];
 	int n;
@@ -628,14 +628,16 @@ int main(void)
 		return 77;
 	}
 	tcase_set_timeout(tcase, 100);
+	tcase_set_timeout(last, 100);
 	tcase_add_test(tcase, messages);
 	tcase_add_test(tcase, transfers);
 	tcase_add_test(tcase, registrations);
-	tcase_add_test(tcase, windows);
 	tcase_add_test(tcase, forks);
 	tcase_add_test(tcase, ends);
 	tcase_add_test(tcase, description);
 	suite_add_tcase(suite, tcase);
+	tcase_add_test(last, windows);
+	suite_add_tcase(suite, last);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
 	n = srunner_ntests_failed(runner);
