@@ -16,7 +16,7 @@ struct metad_chunk_calls {
 	struct peer *peers;
 };
 
-int metad_chunk_calls_new(uint64_t cluster, struct metad_chunk_calls **ret)
+int metad_chunk_calls_new(uint64_t cluster, uint64_t epoch, struct metad_chunk_calls **ret)
 {
 	struct metad_chunk_calls *c = calloc(1, sizeof *c);
 
@@ -26,6 +26,7 @@ int metad_chunk_calls_new(uint64_t cluster, struct metad_chunk_calls **ret)
 		.cluster = cluster,
 		.session = ff3_random_u64(),
 		.role = FF3_ROLE_METAD,
+		.epoch = epoch,
 	};
 	*ret = c;
 	return 0;

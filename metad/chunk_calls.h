@@ -16,7 +16,8 @@ struct metad_chunk_call {
 	int result;
 };
 
-int metad_chunk_calls_new(uint64_t cluster, struct metad_chunk_calls **ret);
+/* epoch: in which metad serves. */
+int metad_chunk_calls_new(uint64_t cluster, uint64_t epoch, struct metad_chunk_calls **ret);
 void metad_chunk_calls_free(struct metad_chunk_calls *c);
 /* Blocks until every call has its result; -ETIMEDOUT after timeout_ms. */
 void metad_chunk_calls_run(struct metad_chunk_calls *c, struct metad_chunk_call *calls, size_t n,

@@ -28,9 +28,9 @@ int metad_cleaner_new(struct metad *m)
 	c->scanned = m->fresh;
 	cleaner_truncate_init(m);
 	cleaner_garbage_init(m);
-	r = metad_chunk_calls_new(cluster, &c->truncate_calls);
+	r = metad_chunk_calls_new(cluster, m->epoch, &c->truncate_calls);
 	if (r >= 0)
-		r = metad_chunk_calls_new(cluster, &c->garbage_calls);
+		r = metad_chunk_calls_new(cluster, m->epoch, &c->garbage_calls);
 	if (r >= 0)
 		r = metad_worker_new(m->loop, "truncate", &c->truncate_worker);
 	if (r >= 0)

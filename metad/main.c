@@ -237,8 +237,9 @@ static int start_parts(struct main_state *s)
 
 	if (r >= 0)
 		r = metad_checkpointer_run_now(m);
+	m->epoch = meta->epoch + 1;
 	if (r >= 0)
-		r = metad_log_begin(m->log, meta->epoch + 1, meta->applied_seq, meta->applied_hash);
+		r = metad_log_begin(m->log, m->epoch, meta->applied_seq, meta->applied_hash);
 	m->next_ino = meta->next_ino;
 	if (r >= 0)
 		r = metad_sessions_new(m);

@@ -26,6 +26,7 @@ struct metad {
 	struct metad_log *log;
 	struct metad_apply *apply;
 	uint64_t instance;
+	uint64_t epoch; /* in which it serves */
 	struct metad_walk walk; /* of reads */
 	uint64_t next_ino;
 	uint64_t started_ns; /* CLOCK_BOOTTIME */

@@ -64,6 +64,7 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *q,
 		.instance = m->instance,
 		.lease_ms = (uint32_t)m->conf->metad.lease,
 		.software = FF3_STR(SOFTWARE),
+		.epoch = m->epoch,
 	};
 	*conn_user = conn;
 	return 0;

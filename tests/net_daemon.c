@@ -33,6 +33,9 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 {
 	struct daemon *d = ff3_server_user(server);
 
+	d->hello = *hello;
+	if (d->primary)
+		return FF3_E_NOT_PRIMARY;
 	if (hello->cluster && hello->cluster != CLUSTER)
 		return FF3_E_CLUSTER;
 	if (hello->credential.len > 0)
@@ -40,9 +43,20 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 	if (d->move && server == d->server)
 		*move_to = d->second;
 	*reply = (struct ff3_rep_hello){ .cluster = CLUSTER, .instance = 5, .lease_ms = 1234,
-					 .software = FF3_STR("unit") };
+					 .software = FF3_STR("unit"), .epoch = d->epoch,
+					 .member = hello->member, .log_id = hello->log_id };
 	*conn_user = d;
 	return 0;
+}
+
+static size_t on_refusal(struct ff3_server *server, int status, void *body, size_t size)
+{
+	struct daemon *d = ff3_server_user(server);
+	struct ff3_enc e = ff3_enc_init(body, size);
+
+	if (status == FF3_E_NOT_PRIMARY)
+		ff3_put_not_primary(&e, &(struct ff3_not_primary){ ff3_str_from(d->primary), d->epoch });
+	return e.len;
 }
 
 static int on_payload(struct ff3_server *server, struct ff3_request *r)
@@ -220,6 +234,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *conn, void *co
 
 static const struct ff3_server_ops ops = {
 	.hello = on_hello,
+	.refusal = on_refusal,
 	.payload = on_payload,
 	.payload_abort = on_payload_abort,
 	.request = on_request,

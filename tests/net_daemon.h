@@ -39,6 +39,9 @@ struct daemon {
 	atomic_uint n_local; /* requests over local sockets */
 	atomic_uint n_places; /* requests with a place for their payload */
 	bool no_shm;          /* does not offer it */
+	_Atomic uint64_t epoch; /* in hellos */
+	const char *_Atomic primary; /* refuses hellos and names it; NULL: serves */
+	struct ff3_req_hello hello;  /* the last one; its strings are gone */
 	struct ff3_work work;
 	void (*run)(struct daemon *d);
 	atomic_bool ran;

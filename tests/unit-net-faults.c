@@ -511,6 +511,57 @@ START_TEST(hello_refused)
 }
 END_TEST
 
+/* Who does not serve says who does; the answer of a former primary counts for nothing. */
+START_TEST(not_primary)
+{
+	_Atomic uint64_t known = 0;
+	struct ff3_rpc_identity id = { .session = 1, .role = FF3_ROLE_MEMBER, .epoch = 3, .member = 2,
+				       .log_id = 0x1234567890abcdef };
+	struct ff3_rpc_options options = { .epoch = &known };
+	struct daemon d = { .epoch = 4, .primary = "host-of-the-primary:9734" };
+	char primary[FF3_RPC_ADDRESS_MAX];
+	struct ff3_rpc_greeting greeting;
+	struct ff3_rpc_peer *peer;
+	uint64_t epoch;
+
+	daemon_start(&d);
+	options.links = d.links;
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &options, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), FF3_E_NOT_PRIMARY);
+	ff3_rpc_peer_primary(peer, primary, &epoch);
+	ck_assert_str_eq(primary, "host-of-the-primary:9734");
+	ck_assert_uint_eq(epoch, 4);
+	ck_assert_uint_eq(d.hello.member, 2);
+	ck_assert_uint_eq(d.hello.log_id, 0x1234567890abcdef);
+	ck_assert_uint_eq(d.hello.epoch, 3);
+	ck_assert_uint_eq(known, 0);
+
+	d.primary = "";
+	ck_assert_int_eq(ping(peer, 1), FF3_E_NOT_PRIMARY);
+	ff3_rpc_peer_primary(peer, primary, &epoch);
+	ck_assert_str_eq(primary, "");
+
+	d.primary = NULL;
+	d.epoch = 7;
+	ck_assert_int_eq(ping(peer, 1), 0);
+	greeting = ff3_rpc_peer_greeting(peer);
+	ck_assert_uint_eq(greeting.epoch, 7);
+	ck_assert_uint_eq(greeting.member, 2);
+	ck_assert_uint_eq(greeting.log_id, 0x1234567890abcdef);
+	ck_assert_uint_eq(known, 7);
+	ff3_rpc_peer_free(peer);
+
+	d.epoch = 6;
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &options, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), FF3_E_NOT_PRIMARY);
+	ck_assert_uint_eq(known, 7);
+	d.epoch = 7;
+	ck_assert_int_eq(ping(peer, 1), 0);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
 TCase *net_faults_case(void)
 {
 	TCase *t = tcase_create("faults");
@@ -525,5 +576,6 @@ TCase *net_faults_case(void)
 	tcase_add_loop_test(t, timeouts, SILENT, HALF_THEN_SILENT + 1);
 	tcase_add_test(t, hello_timeout);
 	tcase_add_test(t, hello_refused);
+	tcase_add_test(t, not_primary);
 	return t;
 }

@@ -61,6 +61,16 @@ static int ask_bringer(struct ff3_conn *conn, const struct ff3_req_hello *hello)
 	return r < 0 ? r : to == conn->server ? 0 : FF3_E_NO_TARGET;
 }
 
+static void refuse_hello(struct ff3_request *r, struct ff3_conn *conn, int status)
+{
+	const struct ff3_server_ops *ops = conn->server->ops;
+	uint8_t body[512];
+
+	ff3_request_reply(r, status, body,
+			  ops->refusal ? ops->refusal(conn->server, status, body, sizeof body) : 0);
+	ff3_conn_close(conn);
+}
+
 static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 {
 	struct ff3_req_hello hello;
@@ -76,8 +86,7 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	if (result == 0 && move_to && move_to != conn->server && conn->carrier)
 		result = FF3_E_NO_TARGET;
 	if (result < 0) {
-		ff3_request_fail(r, result);
-		ff3_conn_close(conn);
+		refuse_hello(r, conn, result);
 	} else if (move_to && move_to != conn->server) {
 		conn->move_to = move_to;
 		ff3_frame_free(conn, CONTAINER_OF(r, struct ff3_frame, request));

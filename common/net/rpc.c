@@ -92,6 +92,24 @@ uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
 	return atomic_load(&peer->cluster);
 }
 
+struct ff3_rpc_greeting ff3_rpc_peer_greeting(struct ff3_rpc_peer *peer)
+{
+	struct ff3_rpc_greeting g;
+
+	pthread_mutex_lock(&peer->lock);
+	g = peer->greeting;
+	pthread_mutex_unlock(&peer->lock);
+	return g;
+}
+
+void ff3_rpc_peer_primary(struct ff3_rpc_peer *peer, char ret[FF3_RPC_ADDRESS_MAX], uint64_t *ret_epoch)
+{
+	pthread_mutex_lock(&peer->lock);
+	memcpy(ret, peer->primary, FF3_RPC_ADDRESS_MAX);
+	*ret_epoch = peer->primary_epoch;
+	pthread_mutex_unlock(&peer->lock);
+}
+
 _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
 
 void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
@@ -302,6 +320,12 @@ static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn,
 		conn->user = user;
 		conn->next_id = FF3_RPC_FIRST_ID;
 		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+	}
+	if (r == 0) {
+		peer->greeting = up.greeting;
+	} else if (r == FF3_E_NOT_PRIMARY) {
+		memcpy(peer->primary, up.primary, sizeof peer->primary);
+		peer->primary_epoch = up.greeting.epoch;
 	}
 	conn->state = r == 0 ? FF3_CONN_UP : FF3_CONN_EMPTY;
 	pthread_mutex_unlock(&conn->lock);

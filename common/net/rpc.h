@@ -32,6 +32,8 @@ struct ff3_rpc_identity {
 	const uint32_t *groups;
 	uint32_t n_groups;
 	struct ff3_blob credential;
+	uint64_t epoch; /* of a metad, to whom it calls */
+	uint64_t member, log_id; /* of a member of metad's group */
 };
 
 /* Whom the daemon takes the caller for. */
@@ -50,6 +52,9 @@ struct ff3_rpc_options {
 				      * It is kept. */
 	struct ff3_links links;      /* by which the daemon is reached, preferred first; n is 0: the
 				      * default */
+	_Atomic uint64_t *epoch;     /* the highest that is known of a group, which its peers share: a
+				      * daemon that greets with a lower one is a former primary and
+				      * is taken for NOT_PRIMARY. It is kept. NULL: not looked at */
 };
 
 /* address: "host:port". identity is copied, its pointers are kept. Does not connect. */
@@ -62,6 +67,15 @@ uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer);
 /* Lease and cluster from its last hello. */
 uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer);
 uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer);
+/* What else its last hello said. */
+struct ff3_rpc_greeting {
+	uint64_t epoch, member, log_id;
+};
+struct ff3_rpc_greeting ff3_rpc_peer_greeting(struct ff3_rpc_peer *peer);
+/* Whom the daemon named when it last refused a connection with NOT_PRIMARY: host:port, or "" if it
+ * knew nobody or has not refused any. *ret_epoch: the highest epoch it knew. */
+#define FF3_RPC_ADDRESS_MAX 300u
+void ff3_rpc_peer_primary(struct ff3_rpc_peer *peer, char ret[FF3_RPC_ADDRESS_MAX], uint64_t *ret_epoch);
 /* How a peer is reached. */
 struct ff3_rpc_transport {
 	const char *name;

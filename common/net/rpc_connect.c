@@ -91,6 +91,9 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 		.target = peer->options.target,
 		.pid = (uint32_t)getpid(),
 		.credential = id->credential,
+		.epoch = id->epoch,
+		.member = id->member,
+		.log_id = id->log_id,
 	};
 	struct ff3_header h = { .op = FF3_OP_hello, .request_id = 1 };
 	size_t len;
@@ -126,6 +129,39 @@ static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user
 	return r < 0 ? r : send_all(fd, frame, len, deadline_ns);
 }
 
+/* The daemon does not serve, and says who does. */
+static void note_primary(struct ff3_rpc_up *up, const void *body, size_t len)
+{
+	struct ff3_dec d = ff3_dec_init(body, len);
+	struct ff3_not_primary n;
+
+	ff3_get_not_primary(&d, &n);
+	if (d.bad || n.primary.len >= sizeof up->primary)
+		return;
+	memcpy(up->primary, n.primary.p, n.primary.len);
+	up->primary[n.primary.len] = '\0';
+	up->greeting.epoch = n.epoch;
+}
+
+/* False: others have had a later primary's hello. */
+static bool is_current(const struct ff3_rpc_peer *peer, uint64_t epoch)
+{
+	uint64_t known = peer->options.epoch ? atomic_load(peer->options.epoch) : 0;
+
+	while (peer->options.epoch && known < epoch)
+		if (atomic_compare_exchange_weak(peer->options.epoch, &known, epoch))
+			return true;
+	return known <= epoch;
+}
+
+/* A member that has no log yet is of no cluster. */
+static bool is_of(const struct ff3_rpc_peer *peer, uint64_t cluster)
+{
+	uint64_t ours = cluster_of(peer);
+
+	return ours == 0 || cluster == ours || (cluster == 0 && peer->identity.role == FF3_ROLE_MEMBER);
+}
+
 int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t len,
 			struct ff3_rpc_up *up)
 {
@@ -138,13 +174,20 @@ int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t 
 		return r;
 	if (!(h.flags & FF3_FRAME_REPLY) || len != FF3_HEADER_SIZE + (size_t)h.body_len)
 		return -EBADMSG;
-	if (h.status != 0)
-		return ff3_err_from_wire(h.status);
-	if (h.op != FF3_OP_hello || ff3_crc32c(0, body, h.body_len) != h.body_crc ||
-	    ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
+	if (h.op != FF3_OP_hello || ff3_crc32c(0, body, h.body_len) != h.body_crc)
+		return h.status ? ff3_err_from_wire(h.status) : -EBADMSG;
+	r = ff3_err_from_wire(h.status);
+	if (r == FF3_E_NOT_PRIMARY)
+		note_primary(up, body, h.body_len);
+	if (r < 0)
+		return r;
+	if (ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
 		return -EBADMSG;
-	if (cluster_of(peer) != 0 && reply.cluster != cluster_of(peer))
+	if (!is_of(peer, reply.cluster))
 		return FF3_E_CLUSTER;
+	if (!is_current(peer, reply.epoch))
+		return FF3_E_NOT_PRIMARY;
+	up->greeting = (struct ff3_rpc_greeting){ reply.epoch, reply.member, reply.log_id };
 	atomic_store(&peer->instance, reply.instance);
 	atomic_store(&peer->cluster, reply.cluster);
 	atomic_store(&peer->lease_ms, reply.lease_ms);

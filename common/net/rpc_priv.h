@@ -72,6 +72,8 @@ struct ff3_rpc_up {
 	uint32_t transports; /* what the daemon's hello says it has */
 	bool reached;	     /* the daemon was spoken to: no other link would do better */
 	const char *why;     /* it failed; a constant, for people */
+	struct ff3_rpc_greeting greeting;
+	char primary[FF3_RPC_ADDRESS_MAX]; /* connect's result is NOT_PRIMARY: the one that was named */
 };
 
 /* One make of connection. */
@@ -152,6 +154,9 @@ struct ff3_rpc_peer {
 	struct ff3_rpc_link links[FF3_LINK_N];
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a slot stopped CONNECTING */
+	struct ff3_rpc_greeting greeting;	   /* under lock, and what follows */
+	char primary[FF3_RPC_ADDRESS_MAX];
+	uint64_t primary_epoch;
 	struct ff3_rpc_conn conns[];
 };
 

@@ -39,6 +39,9 @@ struct ff3_server_ops {
 	 * the hello is then answered from there, by that server's hello callback. */
 	int (*hello)(struct ff3_server *server, const struct ff3_req_hello *hello,
 		     struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to);
+	/* The body of the answer to a hello that was refused with this status, at most size bytes; returns
+	 * its length. Optional: none. */
+	size_t (*refusal)(struct ff3_server *server, int status, void *body, size_t size);
 	/* Which server a connection for this target belongs to, for links whose memory is that
 	 * server's; its hello is shown to hello of both. NULL: no such. Optional: this one. */
 	struct ff3_server *(*route)(struct ff3_server *server, uint64_t target);

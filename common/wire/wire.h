@@ -24,7 +24,7 @@
 #include "../base/err.h"
 #include "wire_ops.h"
 
-#define FF3_PROTOCOL_VERSION 1
+#define FF3_PROTOCOL_VERSION 2
 #define FF3_MAGIC 0x01334646u
 #define FF3_HEADER_SIZE 40u
 
@@ -37,7 +37,12 @@ enum {
 	FF3_FRAME_PLACE = 8, /* a place is in front of the body; shared memory only */
 };
 
-enum ff3_role { FF3_ROLE_CLIENT = 1, FF3_ROLE_METAD = 2, FF3_ROLE_CHUNKD = 3 };
+enum ff3_role {
+	FF3_ROLE_CLIENT = 1,
+	FF3_ROLE_METAD = 2,
+	FF3_ROLE_CHUNKD = 3,
+	FF3_ROLE_MEMBER = 4, /* a metad that speaks to another one of its group */
+};
 
 enum ff3_target_state { FF3_TARGET_SERVING = 1, FF3_TARGET_OFFLINE = 2 };
 

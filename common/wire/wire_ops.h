@@ -27,6 +27,7 @@
 	S(chain)                                                                                   \
 	S(path)                                                                                    \
 	S(redirect)                                                                                \
+	S(not_primary)                                                                             \
 	S(tag)                                                                                     \
 	S(cap)                                                                                     \
 	S(cap_key)
@@ -90,6 +91,12 @@
 /* The body of a reply with status REDIRECT: where the path goes on, outside the file system. An
  * absolute path, or one relative to the directory above the file system's root. */
 #define FF3_STRUCT_redirect(F) F(str, path)
+
+/* The body of a hello's reply with status NOT_PRIMARY: where the primary is that this member follows,
+ * as far as it knows, and the epoch it knows of. */
+#define FF3_STRUCT_not_primary(F)                                                                  \
+	F(str, primary) /* host:port, or empty */                                                  \
+	F(u64, epoch)
 
 /* Makes a mutation apply once: seq counts a session's mutations from 1, every seq below acked
  * has been answered. */
@@ -167,14 +174,20 @@
 	F(u64, target)  /* chunkd: the target this connection is for; metad: 0 */                  \
 	F(u32, pid)                                                                                \
 	F(str, host)                                                                               \
-	F(blob, credential)
+	F(blob, credential)                                                                        \
+	F(u64, epoch)  /* metad and members: the highest they know; others: 0 */                   \
+	F(u64, member) /* members: which one calls, and of which log; others: 0 */                 \
+	F(u64, log_id)
 #define FF3_REP_hello(F)                                                                           \
 	F(u64, cluster)                                                                            \
 	F(u64, instance) /* new at every start of the daemon */                                    \
 	F(u64, node)                                                                               \
 	F(u32, lease_ms) /* how long the session outlives its connection */                        \
 	F(u32, transports) /* FF3_TRANSPORT_*: what it can be reached by besides */                \
-	F(str, software)
+	F(str, software)                                                                           \
+	F(u64, epoch)  /* metad: raised with every primary; chunkd: the highest it knows */        \
+	F(u64, member) /* metad in a group: which one answers; to members, of which log, too */    \
+	F(u64, log_id)
 
 /* Over a local socket: the connection goes on in shared memory, whose descriptor comes with the reply
  * (common/net/shm.h). ring: bytes of each ring; data: bytes behind them. */
