@@ -201,13 +201,11 @@ static void on_message(struct replica *r, const struct replica_message *m)
 
 static void on_tick(struct replica *r)
 {
-	const struct replica_member *self = replica_self(r);
-
 	if (r->role == REPLICA_PRIMARY) {
 		replica_lead_tick(r);
 	} else if (r->now >= r->election_due) {
 		r->transfer = false;
-		if (self && self->voter && !r->damaged)
+		if (replica_may_campaign(r))
 			replica_campaign(r, true);
 		else
 			replica_election_later(r);

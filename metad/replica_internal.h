@@ -91,6 +91,9 @@ const struct replica_member *replica_member_find(const struct replica_config *c,
 uint32_t replica_n_voters(const struct replica_config *c);
 /* Our own entry in the membership, if it is about this log. */
 const struct replica_member *replica_self(const struct replica *r);
+/* A voter; or one whose removal it has itself as the newest entry, not known to be committed: the others may lack
+ * that entry, and then nobody else can win. */
+bool replica_may_campaign(const struct replica *r);
 
 /* replica_elect.c */
 void replica_campaign(struct replica *r, bool pre);

@@ -178,3 +178,19 @@ const struct replica_member *replica_self(const struct replica *r)
 
 	return m && m->log_id == r->log_id ? m : NULL;
 }
+
+static bool is_voter_of(const struct replica *r, const struct replica_config *config)
+{
+	const struct replica_member *m = replica_member_find(config, r->id);
+
+	return m && m->log_id == r->log_id && m->voter;
+}
+
+bool replica_may_campaign(const struct replica *r)
+{
+	if (r->damaged)
+		return false;
+	return is_voter_of(r, replica_config_now(r)) ||
+	       (r->n_changes > 1 && r->commit_seq < replica_config_seq(r) &&
+		is_voter_of(r, &r->changes[r->n_changes - 2].config));
+}
