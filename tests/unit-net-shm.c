@@ -1,6 +1,7 @@
 /* common/net over shared memory: clients that write nonsense into it, the end of either side, more
  * than fits, and that nobody is awake when nothing happens. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -139,12 +140,12 @@ static void start(struct daemon *d, struct ff3_rpc_peer **peer)
 	d->links = only_shm;
 	daemon_start(d);
 	*peer = peer_for(d, 1);
-	ck_assert_int_eq(ping(*peer, 1), 0);
+	ck_assert_int_eq(ping(*peer, 0), 0);
 }
 
 static void stop(struct daemon *d, struct ff3_rpc_peer *peer)
 {
-	ck_assert_int_eq(ping(peer, 2), 0);
+	ck_assert_int_eq(ping(peer, 0), 0);
 	ff3_rpc_peer_free(peer);
 	daemon_stop(d);
 }
@@ -152,10 +153,11 @@ static void stop(struct daemon *d, struct ff3_rpc_peer *peer)
 /* What cannot be is the end of the connection, and of no other. */
 START_TEST(lies)
 {
+	enum { PAGES = FF3_SHM_DATA / FF3_SHM_PAGE };
 	struct daemon d = { 0 };
 	struct ff3_rpc_peer *peer;
 	uint8_t frame[512], body[64] = { 0 };
-	uint32_t places[][2] = { { 0, 0 }, { 4096, 1 }, { 0, 4097 }, { 1, 4096 },
+	uint32_t places[][2] = { { 0, 0 }, { PAGES, 1 }, { 0, PAGES + 1 }, { 1, PAGES },
 				 { UINT32_MAX, 2 }, { 1, UINT32_MAX } };
 	struct raw c;
 	size_t n;
@@ -178,6 +180,19 @@ START_TEST(lies)
 			ff3_put_u32(&e, &places[i][1]);
 		}
 		n = make_frame(frame, FF3_OP_ping, FF3_FRAME_PLACE, 3, body, e.len ? 16 : 4, 0);
+		raw_put(&c, frame, n);
+		raw_refused(&c);
+	}
+	/* A payload in a place that is too small for it, or in none. */
+	for (int i = 0; i < 2; i++) {
+		struct ff3_enc e = ff3_enc_init(body, sizeof body);
+		uint32_t place[2] = { 0, 1 };
+
+		c = raw_attach(&d);
+		ff3_put_u32(&e, &place[0]);
+		ff3_put_u32(&e, &place[1]);
+		n = make_frame(frame, FF3_OP_chunk_write, FF3_FRAME_PLACED | (i ? 0 : FF3_FRAME_PLACE), 3,
+			       body, sizeof body, i ? 4096 : 4097);
 		raw_put(&c, frame, n);
 		raw_refused(&c);
 	}
@@ -261,7 +276,7 @@ START_TEST(garbage)
 			/* The daemon of this test insists on its reads being well-formed. */
 			if (op == FF3_OP_chunk_read)
 				op = FF3_OP_chunk_write;
-			n = make_frame(frame, op, (uint32_t)rand_r(&seed) & 0xfu & ~1u, step, body,
+			n = make_frame(frame, op, (uint32_t)rand_r(&seed) & 0x1fu & ~1u, step, body,
 				       (size_t)rand_r(&seed) % sizeof body,
 				       rand_r(&seed) % 2 ? 0 : (uint32_t)rand_r(&seed) % 5000);
 			if (rand_r(&seed) % 4 == 0)
@@ -311,26 +326,46 @@ START_TEST(killed_client)
 }
 END_TEST
 
-START_TEST(killed_daemon)
+/* A daemon in a process of its own. */
+static pid_t start_apart(struct daemon *d, struct ff3_rpc_peer **peer)
 {
-	struct daemon d = { .abstract = true, .links = only_shm, .hold = true };
-	struct ff3_rpc_peer *peer;
-	struct op op;
-	struct ff3_rpc_call *call = &op.call;
-	int ready[2], status;
+	int ready[2];
 	pid_t pid;
 
+	d->abstract = true;
+	d->links = only_shm;
 	ck_assert_int_eq(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
-		daemon_start(&d);
-		if (write(ready[1], d.address, sizeof d.address) != sizeof d.address)
+		daemon_start(d);
+		if (write(ready[1], d->address, sizeof d->address) != sizeof d->address)
 			_exit(1);
 		pause();
 	}
-	ck_assert_int_eq(read(ready[0], d.address, sizeof d.address), sizeof d.address);
-	peer = peer_for(&d, 1);
-	ck_assert_int_eq(ping(peer, 0), 0);
+	ck_assert_int_eq(read(ready[0], d->address, sizeof d->address), sizeof d->address);
+	close(ready[0]);
+	close(ready[1]);
+	*peer = peer_for(d, 1);
+	ck_assert_int_eq(ping(*peer, 0), 0);
+	return pid;
+}
+
+static void end_apart(pid_t pid, struct ff3_rpc_peer *peer)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ff3_rpc_peer_free(peer);
+}
+
+START_TEST(killed_daemon)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+	pid_t pid = start_apart(&d, &peer);
+	int status;
+
 	ping_init(&op, 3);
 	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
 	kill(pid, SIGKILL);
@@ -339,8 +374,86 @@ START_TEST(killed_daemon)
 	waitpid(pid, &status, 0);
 	ck_assert_int_lt(ping(peer, 0), 0);
 	ff3_rpc_peer_free(peer);
-	close(ready[0]);
-	close(ready[1]);
+}
+END_TEST
+
+/* Starts calls that do not wait until one is refused. Returns how many were taken. */
+static unsigned fill_ring(struct ff3_rpc_peer *peer, struct op *ops, struct ff3_rpc_call **calls,
+			  unsigned max, const void *data, size_t len)
+{
+	unsigned n = 0;
+	int r = 0;
+
+	while (n < max && r == 0) {
+		if (len > 0)
+			write_init(&ops[n], data, len);
+		else
+			ping_init(&ops[n], n);
+		ops[n].call.no_wait = true;
+		calls[n] = &ops[n].call;
+		r = ff3_rpc_start(peer, calls[n]);
+		n += r == 0;
+	}
+	ck_assert_int_eq(r, -EAGAIN);
+	return n;
+}
+
+static void *start_patiently(void *arg)
+{
+	struct ff3_rpc_peer *peer = arg;
+
+	ck_assert_int_eq(ping(peer, 77), 0);
+	return NULL;
+}
+
+/* A stopped daemon's ring is full: who does not wait learns it at once, alone, with many, and while another
+ * one waits for room; what was sent is answered when it goes on. */
+START_TEST(stopped_daemon)
+{
+	enum { N = 20000 };
+	static const size_t sizes[] = { 0, 3000, 100000, 1 << 20 };
+	struct daemon d = { 0 };
+	struct ff3_rpc_peer *peer;
+	pid_t pid = start_apart(&d, &peer);
+	struct op *ops = calloc(N + FF3_RPC_MANY, sizeof *ops);
+	struct ff3_rpc_call **calls = calloc(N + FF3_RPC_MANY, sizeof *calls);
+	uint8_t *data = malloc(1 << 20);
+	pthread_t patient;
+
+	fill(data, 1 << 20, 4, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		unsigned n;
+
+		kill(pid, SIGSTOP);
+		n = fill_ring(peer, ops, calls, N, data, sizes[i]);
+		ck_assert_uint_gt(n, 20);
+		for (unsigned k = 0; k < FF3_RPC_MANY; k++) {
+			ping_init(&ops[n + k], k);
+			calls[n + k] = &ops[n + k].call;
+		}
+		if (sizes[i] == 0) {
+			ck_assert_int_eq(ff3_rpc_start_many(peer, calls + n, FF3_RPC_MANY), -EAGAIN);
+			for (unsigned k = 0; k < FF3_RPC_MANY; k++)
+				ck_assert_int_eq(ops[n + k].call.status, -EAGAIN);
+		}
+		ck_assert_int_eq(pthread_create(&patient, NULL, start_patiently, peer), 0);
+		for (int k = 0; k < 50 && sizes[i] == 0; k++) {
+			ck_assert_int_eq(ff3_rpc_start_many(peer, calls + n, FF3_RPC_MANY), -EAGAIN);
+			poll(NULL, 0, 1);
+		}
+		kill(pid, SIGCONT);
+		ck_assert_int_eq(ff3_rpc_wait(calls, n, in_ms(20000)), 0);
+		for (unsigned k = 0; k < n; k++)
+			if (sizes[i] > 0)
+				write_check(&ops[k]);
+			else
+				ck_assert_int_eq(ping_result(&ops[k], k), 0);
+		pthread_join(patient, NULL);
+	}
+	free(data);
+	free(calls);
+	free(ops);
+	end_apart(pid, peer);
 }
 END_TEST
 
@@ -383,13 +496,12 @@ START_TEST(abandoned_place)
 	struct op op;
 	unsigned before;
 
-	d.abstract = true;
-	d.links = only_shm;
-	daemon_start(&d);
-	peer = peer_for(&d, 1);
+	start(&d, &peer);
 	ping_init(&op, 7);
 	op.call.place_len = FF3_SHM_DATA;
 	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(30)), -ETIMEDOUT);
+	while (d.n_places == 0)
+		sched_yield();
 	ck_assert_uint_eq(d.n_places, 1);
 	/* All of it is taken still; and cookie 0 lets the daemon answer. */
 	ping_init(&op, 0);
@@ -402,8 +514,7 @@ START_TEST(abandoned_place)
 	op.call.place_len = FF3_SHM_DATA;
 	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(10000)), 0);
 	ck_assert_uint_eq(d.n_places, before + 1);
-	ff3_rpc_peer_free(peer);
-	daemon_stop(&d);
+	stop(&d, peer);
 }
 END_TEST
 
@@ -455,10 +566,7 @@ START_TEST(idle)
 	struct op op;
 	uint64_t before;
 
-	d.abstract = true;
-	d.links = only_shm;
-	daemon_start(&d);
-	peer = peer_for(&d, 1);
+	start(&d, &peer);
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(ping(peer, 0), 0);
 	/* Both sides wait: the client for an answer that does not come. */
@@ -466,9 +574,7 @@ START_TEST(idle)
 	before = cpu_ns();
 	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(1000)), -ETIMEDOUT);
 	ck_assert_uint_lt(cpu_ns() - before, 20 * FF3_NSEC_PER_MSEC);
-	ck_assert_int_eq(ping(peer, 0), 0);
-	ff3_rpc_peer_free(peer);
-	daemon_stop(&d);
+	stop(&d, peer);
 }
 END_TEST
 
@@ -482,6 +588,7 @@ TCase *net_shm_case(void)
 	tcase_add_loop_test(t, garbage, 0, 4);
 	tcase_add_test(t, killed_client);
 	tcase_add_test(t, killed_daemon);
+	tcase_add_test(t, stopped_daemon);
 	tcase_add_test(t, thousands);
 	tcase_add_test(t, abandoned_place);
 	tcase_add_test(t, slots);

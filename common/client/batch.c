@@ -126,7 +126,8 @@ static void started(struct ff3fs_batch *b, struct ff3_batch_piece *p, int r)
 	p->piece.start_error = r;
 	if (r < 0) {
 		ff3_slow_came(p);
-		ff3_slow_put(p, r);
+		/* Not sent, and nothing went wrong. */
+		ff3_slow_put(p, r == -EAGAIN ? -ENOTCONN : r);
 		return;
 	}
 	ff3_batch_lock(b);
@@ -232,7 +233,7 @@ static int start_piece(struct ff3fs_batch *b, struct ff3_batch_op *op, struct ff
 	ff3_piece_init(&p->piece, op->file->inode,
 		       op->write ? FF3_OP_chunk_write : FF3_OP_chunk_read, at, len);
 	p->piece.owner = b;
-	p->piece.no_connect = true;
+	p->piece.no_wait = true;
 	p->piece.call.done = piece_arrived;
 	p->piece.call.user = &p->piece;
 	if (op->write)

@@ -1,6 +1,7 @@
 /* Purpose: what makes batches wait. A batch sends to many daemons, and one that is away must not keep
  * the others' operations: pieces for which a connection has to be made, that came back for want of
- * one, or whose daemon has not answered anything lately are sent by a thread of that peer, which
+ * one, that it would not take at once, or whose daemon has not answered anything lately are sent by a
+ * thread of that peer, which
  * connects, pauses and tries again until the client's time-out. Whoever submits and whoever reaps
  * never does that.
  *
@@ -86,7 +87,7 @@ static void send_piece(struct ff3_batch_piece *p)
 {
 	int r = p->cause;
 
-	p->piece.no_connect = false;
+	p->piece.no_wait = false;
 	if (r == 0) {
 		ff3_piece_start(&p->piece);
 		r = p->piece.start_error;

@@ -472,7 +472,7 @@ struct ff3_piece {
 	struct ff3_route route;
 	uint64_t routes_version;
 	int start_error;
-	bool no_connect; /* -ENOTCONN instead */
+	bool no_wait; /* -ENOTCONN instead */
 	bool replay;     /* of a copy: nothing is waited for */
 	uint64_t settled; /* the target's settled instance when it was sent */
 	/* Results. */

@@ -153,7 +153,7 @@ int ff3_piece_prepare(struct ff3_piece *p)
 	p->settled = ff3_recover_sample(p->route.peer);
 	memset(&p->call, 0, sizeof p->call);
 	p->call.op = p->op;
-	p->call.no_connect = p->no_connect;
+	p->call.no_wait = p->no_wait;
 	p->call.careful = p->n_checksum > 0;
 	p->call.done = done;
 	p->call.user = p;

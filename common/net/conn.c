@@ -109,8 +109,9 @@ void ff3_conn_deliver(struct ff3_conn *conn, struct ff3_frame *f)
 }
 
 /* Asks the daemon where the payload goes and takes what is here of it. False: no room, or the
- * rest is to be received. frame: bytes of header and body. */
-static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f, size_t frame)
+ * rest is to be received. frame: bytes of header and body. placed: the payload is not behind them, but in
+ * r->place. */
+static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f, size_t frame, bool placed)
 {
 	size_t len = f->request.header.payload_len, have;
 	int r = -EOPNOTSUPP;
@@ -120,7 +121,7 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f, size_t fra
 	if (r < 0) {
 		conn->no_room_ns = 0;
 		conn->buf_start += frame;
-		conn->skip = len;
+		conn->skip = placed ? 0 : len;
 		ff3_request_fail(&f->request, r);
 		return true;
 	}
@@ -133,9 +134,9 @@ static bool begin_payload(struct ff3_conn *conn, struct ff3_frame *f, size_t fra
 	}
 	conn->no_room_ns = 0;
 	conn->buf_start += frame;
-	have = MIN(len, available(conn));
-	memcpy(f->request.payload, conn->buf + conn->buf_start, have);
-	conn->buf_start += have;
+	have = placed ? len : MIN(len, available(conn));
+	memcpy(f->request.payload, placed ? f->request.place : conn->buf + conn->buf_start, have);
+	conn->buf_start += placed ? 0 : have;
 	if (have == len) {
 		deliver(conn, f);
 		return true;
@@ -159,7 +160,8 @@ static bool take_place(struct ff3_conn *conn, struct ff3_request *r)
 	r->place_len = n * FF3_SHM_PAGE;
 	r->body = d.p;
 	r->header.body_len -= FF3_SHM_PLACE;
-	return true;
+	return (r->header.flags & FF3_FRAME_PLACE) &&
+	       (!(r->header.flags & FF3_FRAME_PLACED) || r->header.payload_len <= r->place_len);
 }
 
 struct ff3_frame *ff3_conn_begin(struct ff3_conn *conn, const struct ff3_header *h,
@@ -192,7 +194,7 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 
 	if (!f)
 		return false;
-	if ((h->flags & FF3_FRAME_PLACE) && !take_place(conn, &f->request)) {
+	if ((h->flags & (FF3_FRAME_PLACE | FF3_FRAME_PLACED)) && !take_place(conn, &f->request)) {
 		ff3_frame_free(conn, f);
 		ff3_conn_kill(conn);
 		return false;
@@ -209,7 +211,8 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 		return true;
 	}
 	if (h->payload_len > 0)
-		return begin_payload(conn, f, FF3_HEADER_SIZE + h->body_len);
+		return begin_payload(conn, f, FF3_HEADER_SIZE + h->body_len,
+				     h->flags & FF3_FRAME_PLACED);
 	conn->buf_start += FF3_HEADER_SIZE + h->body_len;
 	deliver(conn, f);
 	return true;

@@ -134,6 +134,7 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 		atomic_store(&conn->n_calls, 0);
 		conn->first = conn->last = NULL;
 		conn->sender = NULL;
+		atomic_store(&conn->sender_waits, false);
 	}
 	ff3_rpc_waiters_after_fork();
 }
@@ -369,8 +370,8 @@ static int choose(struct ff3_rpc_peer *peer, const struct ff3_rpc_call *call,
 	while (!conn && r == 0) {
 		struct choice c = look(peer, user);
 
-		conn = call->no_connect ? common_one(peer, user, &c) : c.idle;
-		if (call->no_connect) {
+		conn = call->no_wait ? common_one(peer, user, &c) : c.idle;
+		if (call->no_wait) {
 			r = conn ? 0 : -ENOTCONN;
 		} else if (!conn && c.empty) {
 			r = open_slot(peer, c.empty, user, call->deadline_ns);
@@ -438,21 +439,39 @@ static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r,
 	return ours;
 }
 
+/* Takes conn->send_lock and conn->lock for sending calls. 1: the connection broke before; -EAGAIN: they do
+ * not wait, and would have to. n_calls was raised for one of them. */
+static int begin_sending(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	bool no_wait = calls[0]->no_wait;
+	int r = 0;
+
+	if (!ff3_rpc_lock_to_send(conn, no_wait)) {
+		atomic_fetch_sub(&conn->n_calls, 1);
+		return -EAGAIN;
+	}
+	pthread_mutex_lock(&conn->lock);
+	if (conn->state != FF3_CONN_UP)
+		r = 1;
+	else if (no_wait && conn->link->set_aside)
+		r = conn->link->set_aside(conn, calls, n);
+	if (r == 0)
+		return 0;
+	atomic_fetch_sub(&conn->n_calls, 1);
+	pthread_mutex_unlock(&conn->lock);
+	pthread_mutex_unlock(&conn->send_lock);
+	return r;
+}
+
 /* 1: the connection broke before call was sent. */
 static int start_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 {
 	struct ff3_rpc_call *done = NULL;
 	bool begun = false;
-	int r;
+	int r = begin_sending(conn, &call, 1);
 
-	pthread_mutex_lock(&conn->send_lock);
-	pthread_mutex_lock(&conn->lock);
-	if (conn->state != FF3_CONN_UP) {
-		atomic_fetch_sub(&conn->n_calls, 1);
-		pthread_mutex_unlock(&conn->lock);
-		pthread_mutex_unlock(&conn->send_lock);
-		return 1;
-	}
+	if (r != 0)
+		return r;
 	number_call(conn, call);
 	conn->n_users++;
 	if (!call->one_way)
@@ -488,16 +507,10 @@ static int send_many(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, siz
 static int start_many_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
 {
 	struct ff3_rpc_call *done = NULL;
-	int r;
+	int r = begin_sending(conn, calls, n);
 
-	pthread_mutex_lock(&conn->send_lock);
-	pthread_mutex_lock(&conn->lock);
-	if (conn->state != FF3_CONN_UP) {
-		atomic_fetch_sub(&conn->n_calls, 1);
-		pthread_mutex_unlock(&conn->lock);
-		pthread_mutex_unlock(&conn->send_lock);
-		return 1;
-	}
+	if (r != 0)
+		return r;
 	atomic_fetch_add(&conn->n_calls, (unsigned)n - 1);
 	conn->n_users++;
 	for (size_t i = 0; i < n; i++) {
@@ -534,7 +547,7 @@ int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, s
 	int r;
 
 	for (size_t i = 0; i < n; i++) {
-		calls[i]->no_connect = true;
+		calls[i]->no_wait = true;
 		prepare_call(calls[i]);
 	}
 	do {

@@ -120,7 +120,9 @@ void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
 struct ff3_rpc_call {
 	uint16_t op;
 	bool one_way;
-	bool no_connect; /* -ENOTCONN if no connection is there; it may be one with calls under way */
+	/* Not for the peer: -ENOTCONN if no connection is there (it may be one with calls under way),
+	 * -EAGAIN if it takes no more at present. */
+	bool no_wait;
 	const void *body;
 	size_t body_len;
 	const struct iovec *payload; /* to send; may be NULL */
@@ -176,7 +178,7 @@ struct ff3_rpc_call {
  * read. -ETIMEDOUT: call->deadline_ns passed, or a daemon took nothing for 30 s. */
 int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call);
 /* Starts up to FF3_RPC_MANY calls without payload, whose bodies are at most FF3_RPC_SMALL_BODY, by one
- * system call on one connection, as with no_connect. 0: each of them is outstanding or done; else none is
+ * system call on one connection, with no_wait. 0: each of them is outstanding or done; else none is
  * and all have the status that is returned. */
 int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, size_t n);
 #define FF3_RPC_MANY 32u

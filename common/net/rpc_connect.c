@@ -235,3 +235,8 @@ int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, ui
 		up->why = "the daemon does not greet";
 	return r;
 }
+
+void ff3_rpc_cut_socket(struct ff3_rpc_conn *conn)
+{
+	shutdown(conn->fd, SHUT_RDWR);
+}

@@ -1,4 +1,4 @@
-/* Purpose: finding a daemon's local socket, and only a socket of that daemon.
+/* Purpose: finding a daemon's local socket, and only a socket of that daemon; and connecting by it.
  *
  * In the directory `sockets`, its name is the daemon's address; who may write there is trusted.
  * Without any configuration it is an abstract socket, "\0ff3fs/" and the address that the daemon's
@@ -8,8 +8,10 @@
  *
  * Threads: any; nothing is shared. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/time.h>
 
 #include "addr.h"
 #include "rpc_priv.h"
@@ -148,7 +150,8 @@ static int dial_abstract(const struct addrinfo *list, struct ff3_rpc_up *up)
 	return r;
 }
 
-int ff3_rpc_connect_local(const struct ff3_rpc_peer *peer, struct ff3_rpc_up *up)
+/* up->fd becomes a connected, non-blocking local socket of the daemon's, or -ENOENT. */
+static int find(const struct ff3_rpc_peer *peer, struct ff3_rpc_up *up)
 {
 	const char *dir = peer->options.sockets;
 	struct addrinfo *list = peer->numeric;
@@ -167,4 +170,18 @@ int ff3_rpc_connect_local(const struct ff3_rpc_peer *peer, struct ff3_rpc_up *up
 	if (!peer->numeric)
 		freeaddrinfo(list);
 	return r;
+}
+
+int ff3_rpc_connect_local(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+			  uint64_t deadline_ns, struct ff3_rpc_up *up)
+{
+	struct timeval tick = { .tv_usec = FF3_RPC_RECV_TICK_NS / 1000 };
+	int r = find(peer, up);
+
+	if (r < 0)
+		return r;
+	if (setsockopt(up->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
+	    fcntl(up->fd, F_SETFL, 0) < 0)
+		return -errno;
+	return ff3_rpc_greet(peer, user, deadline_ns, up);
 }

@@ -85,6 +85,10 @@ struct ff3_link_ops {
 	 * pollable, readable or hung up when receive() may have something. */
 	int (*connect)(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
 		       uint64_t deadline_ns, struct ff3_rpc_up *up);
+	/* conn->send_lock and conn->lock held, before calls are sent that do not wait: -EAGAIN if
+	 * sending them all might wait for the peer now; what was set aside for them is theirs
+	 * otherwise. May be NULL. */
+	int (*set_aside)(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);
 	/* conn->send_lock held. Sends call, waiting until its deadline at most. *ret_begun: the
 	 * peer may have a part of it, so that a failure breaks the connection. */
 	int (*send)(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
@@ -133,7 +137,8 @@ struct ff3_rpc_conn {
 	unsigned n_users; /* threads that use fd outside of lock */
 	_Atomic unsigned n_calls; /* outstanding or about to be sent */
 	struct ff3_rpc_call *first, *last; /* in order of sending */
-	struct ff3_rpc_waiter *sender; /* waits for the socket to take more */
+	struct ff3_rpc_waiter *sender; /* waits for the socket to take more, while another reads */
+	atomic_bool sender_waits;      /* who has send_lock waits for that, reading or not */
 	uint64_t next_id;
 	uint64_t instance;
 	const struct ff3_rpc_user *user; /* UP: whose it is; NULL: the identity's */
@@ -184,8 +189,10 @@ void ff3_rpc_order_links(struct ff3_rpc_peer *peer);
 /* Connects by the first link of the order that works, and greets. */
 int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
 		    struct ff3_rpc_up *up);
-/* up->fd becomes a connected, non-blocking local socket of the daemon's, or -ENOENT. */
-int ff3_rpc_connect_local(const struct ff3_rpc_peer *peer, struct ff3_rpc_up *up);
+/* rpc_local.c */
+/* link->connect of the daemon's local socket. */
+int ff3_rpc_connect_local(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+			  uint64_t deadline_ns, struct ff3_rpc_up *up);
 
 /* rpc_connect.c */
 /* Until when an attempt to connect, or to greet, may take. */
@@ -200,8 +207,26 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *us
 		  size_t *ret_len);
 int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t len,
 			struct ff3_rpc_up *up);
+/* link->cut of what has a stream socket. */
+void ff3_rpc_cut_socket(struct ff3_rpc_conn *conn);
 /* Waits for events on fd. -ETIMEDOUT. */
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns);
+
+/* rpc_send.c */
+/* Who sends, and has to wait because the peer takes no more at present. Zero-initialise. */
+struct ff3_rpc_stuck {
+	struct ff3_rpc_waiter *w;
+	uint64_t until_ns; /* 0: the peer has taken something since */
+};
+/* conn->send_lock held. Waits for the peer to take more, until deadline_ns (0: none of its own) or so long
+ * that it must be dead, and reads meanwhile if nobody else does. sleep: until the peer has taken some,
+ * x->w is woken, or, if mine, there is something to read; or for no reason, timeout_ns at most. */
+int ff3_rpc_wait_to_send(struct ff3_rpc_conn *conn, struct ff3_rpc_stuck *x, uint64_t deadline_ns,
+			 void (*sleep)(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine,
+				       uint64_t timeout_ns));
+void ff3_rpc_stuck_done(struct ff3_rpc_stuck *x);
+/* Takes conn->send_lock. False: its owner waits for the peer, and no_wait. */
+bool ff3_rpc_lock_to_send(struct ff3_rpc_conn *conn, bool no_wait);
 
 /* rpc_recv.c */
 #define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)

@@ -127,15 +127,8 @@ static int attach(struct ff3_rpc_up *up, uint64_t until)
 static int connect_shm(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
 		       uint64_t deadline_ns, struct ff3_rpc_up *up)
 {
-	struct timeval tick = { .tv_usec = FF3_RPC_RECV_TICK_NS / 1000 };
-	int r = ff3_rpc_connect_local(peer, up);
+	int r = ff3_rpc_connect_local(peer, user, deadline_ns, up);
 
-	if (r < 0)
-		return r;
-	if (setsockopt(up->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
-	    fcntl(up->fd, F_SETFL, 0) < 0)
-		return -errno;
-	r = ff3_rpc_greet(peer, user, deadline_ns, up);
 	if (r < 0)
 		return r;
 	/* From here on another link may do better. */
@@ -148,11 +141,6 @@ static int connect_shm(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *use
 	if (r < 0)
 		up->why = "the memory cannot be shared";
 	return r;
-}
-
-static void cut(struct ff3_rpc_conn *conn)
-{
-	shutdown(conn->fd, SHUT_RDWR);
 }
 
 static void drop(struct ff3_rpc_conn *conn, bool forked)
@@ -189,7 +177,8 @@ static bool spin_for_room(const struct ff3_rpc_shm *s)
 }
 
 /* Another thread reads, and wakes us when it is told of room; or we read. */
-static int sleep_for_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine)
+static void sleep_for_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine,
+			   uint64_t timeout_ns)
 {
 	struct ff3_rpc_shm *s = conn->link_state;
 	struct pollfd p[2] = { { .fd = w->event_fd, .events = POLLIN },
@@ -198,48 +187,18 @@ static int sleep_for_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, b
 
 	ff3_shm_ask(&s->up.ctl->producer_waits);
 	if (ff3_shm_room(&s->up) != 0 || (mine && ff3_rpc_shm_about_to_sleep(conn)))
-		return 0;
-	if (poll(p, mine ? 2 : 1, (int)(FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_MSEC)) > 0 &&
+		return;
+	timeout_ns = MIN(timeout_ns, FF3_RPC_RECV_TICK_NS);
+	if (poll(p, mine ? 2 : 1, (int)(timeout_ns / FF3_NSEC_PER_MSEC) + 1) > 0 &&
 	    (p[0].revents & POLLIN))
 		(void)!read(w->event_fd, &n, sizeof n);
-	return 0;
-}
-
-static int wait_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, uint64_t until_ns)
-{
-	struct ff3_rpc_shm *s = conn->link_state;
-	bool mine;
-	int r;
-
-	if (spin_for_room(s))
-		return 0;
-	if (ff3_boottime_ns() >= until_ns)
-		return -ETIMEDOUT;
-	pthread_mutex_lock(&conn->lock);
-	mine = !conn->reader;
-	if (mine)
-		conn->reader = true;
-	else
-		conn->sender = w;
-	r = conn->state == FF3_CONN_UP ? 0 : conn->cause;
-	pthread_mutex_unlock(&conn->lock);
-	if (mine && r == 0)
-		r = ff3_rpc_receive(conn, false);
-	if (r == 0)
-		r = sleep_for_room(conn, w, mine);
-	pthread_mutex_lock(&conn->lock);
-	conn->sender = NULL;
-	if (mine)
-		ff3_rpc_reader_leave(conn);
-	pthread_mutex_unlock(&conn->lock);
-	return MIN(r, 0);
 }
 
 /* What one frame needs of its sender while it is being sent. */
 struct sending {
 	struct ff3_rpc_conn *conn;
-	struct ff3_rpc_waiter *w;
-	uint64_t until_ns, deadline_ns;
+	struct ff3_rpc_stuck stuck;
+	uint64_t deadline_ns;
 	size_t unseen; /* put, and not shown to the daemon */
 	bool *begun;
 };
@@ -258,19 +217,9 @@ static void show(struct sending *x)
 
 static int need_room(struct sending *x)
 {
-	if (!x->w && !(x->w = ff3_rpc_waiter_get()))
-		return -ENOMEM;
-	if (x->w->event_fd < 0) {
-		int r = ff3_rpc_waiter_pollable(x->w);
-
-		if (r < 0)
-			return r;
-	}
-	if (x->until_ns == 0)
-		x->until_ns = ff3_boottime_ns() + FF3_RPC_SEND_STALL_NS;
-	if (x->deadline_ns)
-		x->until_ns = MIN(x->until_ns, x->deadline_ns);
-	return wait_room(x->conn, x->w, x->until_ns);
+	return spin_for_room(x->conn->link_state) ?
+		       0 :
+		       ff3_rpc_wait_to_send(x->conn, &x->stuck, x->deadline_ns, sleep_for_room);
 }
 
 static int put(struct sending *x, const void *from, size_t len)
@@ -294,7 +243,7 @@ static int put(struct sending *x, const void *from, size_t len)
 		}
 		n = MIN(MIN(len, (size_t)room), (size_t)FF3_SHM_PIECE);
 		ff3_shm_put(&s->up, p, n);
-		x->until_ns = 0;
+		x->stuck.until_ns = 0;
 		x->unseen += n;
 		if (x->unseen >= FF3_SHM_PIECE)
 			show(x);
@@ -304,12 +253,94 @@ static int put(struct sending *x, const void *from, size_t len)
 	return 0;
 }
 
-/* Where the reply's payload may be put: in front of the body. */
-static void take_place(struct ff3_rpc_shm *s, struct ff3_rpc_call *call)
+static size_t payload_size(const struct ff3_rpc_call *call)
 {
-	uint32_t n = (uint32_t)((call->place_len + FF3_SHM_PAGE - 1) / FF3_SHM_PAGE);
+	size_t len = 0;
 
-	call->place_pages = ff3_slots_take(&s->slots, n, &call->place_page) ? n : 0;
+	for (int i = 0; i < call->n_payload; i++)
+		len += call->payload[i].iov_len;
+	return len;
+}
+
+static bool goes_by_place(size_t payload_len)
+{
+	return payload_len >= FF3_SHM_BY_PLACE && payload_len <= FF3_PAYLOAD_MAX;
+}
+
+/* A place for the payload, or the reply's. */
+static bool take_place(struct ff3_rpc_shm *s, struct ff3_rpc_call *call, size_t payload_len)
+{
+	size_t len = goes_by_place(payload_len) ? MAX(payload_len, call->place_len) : call->place_len;
+	uint32_t n = (uint32_t)((len + FF3_SHM_PAGE - 1) / FF3_SHM_PAGE);
+
+	if (call->place_pages == 0 && n > 0 && call->body_len <= FF3_BODY_MAX - FF3_SHM_PLACE &&
+	    ff3_slots_take(&s->slots, n, &call->place_page))
+		call->place_pages = n;
+	return call->place_pages > 0;
+}
+
+static void give_place(struct ff3_rpc_shm *s, struct ff3_rpc_call *call)
+{
+	if (call->place_pages > 0)
+		ff3_slots_give(&s->slots, call->place_page, call->place_pages);
+	call->place_pages = 0;
+}
+
+static int set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	struct ff3_rpc_shm *s = conn->link_state;
+	ssize_t room = ff3_shm_room(&s->up);
+	size_t need = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = payload_size(calls[i]);
+		bool placed = take_place(s, calls[i], len) && goes_by_place(len);
+
+		need += FF3_HEADER_SIZE + FF3_SHM_PLACE + calls[i]->body_len + (placed ? 0 : len);
+	}
+	/* A ring that makes no sense shows when something is put into it. */
+	if (room < 0 || need <= (size_t)room)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		give_place(s, calls[i]);
+	return -EAGAIN;
+}
+
+/* The payload, to its place. */
+static void place_payload(struct ff3_rpc_shm *s, const struct ff3_rpc_call *call)
+{
+	uint8_t *to = s->data + (size_t)call->place_page * FF3_SHM_PAGE;
+
+	for (int i = 0; i < call->n_payload; i++) {
+		memcpy(to, call->payload[i].iov_base, call->payload[i].iov_len);
+		to += call->payload[i].iov_len;
+	}
+}
+
+/* Header, and what is in front of the body. Returns their size. */
+static size_t encode_head(uint8_t *to, const struct ff3_rpc_call *call, size_t payload_len, bool placed)
+{
+	size_t prefix = call->place_pages > 0 ? FF3_SHM_PLACE : 0;
+	uint32_t crc = 0;
+
+	if (prefix) {
+		struct ff3_enc e = ff3_enc_init(to + FF3_HEADER_SIZE, FF3_SHM_PLACE);
+
+		ff3_put_u32(&e, &call->place_page);
+		ff3_put_u32(&e, &call->place_pages);
+		crc = ff3_crc32c(0, to + FF3_HEADER_SIZE, FF3_SHM_PLACE);
+	}
+	ff3_header_encode(to, &(struct ff3_header){
+				      .op = call->op,
+				      .flags = (call->one_way ? FF3_FRAME_ONE_WAY : 0) |
+					       (prefix ? FF3_FRAME_PLACE : 0) |
+					       (placed ? FF3_FRAME_PLACED : 0),
+				      .request_id = call->request_id,
+				      .body_len = (uint32_t)(prefix + call->body_len),
+				      .payload_len = (uint32_t)payload_len,
+				      .body_crc = ff3_crc32c(crc, call->body, call->body_len),
+			      });
+	return FF3_HEADER_SIZE + prefix;
 }
 
 static int send_shm(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
@@ -318,51 +349,33 @@ static int send_shm(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *
 	struct sending x = { .conn = conn, .deadline_ns = call->deadline_ns, .begun = ret_begun };
 	uint8_t head[FF3_HEADER_SIZE + FF3_SHM_PLACE];
 	uint32_t cpu = (uint32_t)sched_getcpu() + 1;
-	size_t prefix, payload_len = 0, len;
-	uint32_t crc = 0;
+	size_t payload_len = payload_size(call);
+	bool placed;
 	int r;
 
-	for (int i = 0; i < call->n_payload; i++) {
-		payload_len += call->payload[i].iov_len;
-		if (ff3_user_readable(call->payload[i].iov_base, call->payload[i].iov_len) < 0)
-			return -EFAULT;
+	r = call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX ? -E2BIG : 0;
+	for (int i = 0; i < call->n_payload && r == 0; i++)
+		r = ff3_user_readable(call->payload[i].iov_base, call->payload[i].iov_len);
+	if (r < 0) {
+		give_place(s, call);
+		return r;
 	}
-	if (call->body_len > FF3_BODY_MAX || payload_len > FF3_PAYLOAD_MAX)
-		return -E2BIG;
-	if (call->place_len > 0 && call->body_len <= FF3_BODY_MAX - FF3_SHM_PLACE)
-		take_place(s, call);
-	prefix = call->place_pages > 0 ? FF3_SHM_PLACE : 0;
-	if (prefix) {
-		struct ff3_enc e = ff3_enc_init(head + FF3_HEADER_SIZE, FF3_SHM_PLACE);
-
-		ff3_put_u32(&e, &call->place_page);
-		ff3_put_u32(&e, &call->place_pages);
-		crc = ff3_crc32c(0, head + FF3_HEADER_SIZE, FF3_SHM_PLACE);
-	}
-	ff3_header_encode(head, &(struct ff3_header){
-					.op = call->op,
-					.flags = (call->one_way ? FF3_FRAME_ONE_WAY : 0) |
-						 (prefix ? FF3_FRAME_PLACE : 0),
-					.request_id = call->request_id,
-					.body_len = (uint32_t)(prefix + call->body_len),
-					.payload_len = (uint32_t)payload_len,
-					.body_crc = ff3_crc32c(crc, call->body, call->body_len),
-				});
+	placed = !call->one_way && take_place(s, call, payload_len) && goes_by_place(payload_len);
+	if (placed)
+		place_payload(s, call);
 	if (atomic_load_explicit(&s->page->client_cpu, memory_order_relaxed) != cpu)
 		atomic_store_explicit(&s->page->client_cpu, cpu, memory_order_relaxed);
-	len = FF3_HEADER_SIZE + prefix;
-	r = put(&x, head, len);
+	r = put(&x, head, encode_head(head, call, payload_len, placed));
 	if (r == 0)
 		r = put(&x, call->body, call->body_len);
-	for (int i = 0; i < call->n_payload && r == 0; i++)
+	for (int i = 0; i < call->n_payload && r == 0 && !placed; i++)
 		r = put(&x, call->payload[i].iov_base, call->payload[i].iov_len);
 	/* A frame that was begun and not shown cannot be taken back either. */
 	if (r < 0)
 		*ret_begun = true;
 	else
 		show(&x);
-	if (x.w)
-		ff3_rpc_waiter_put(x.w);
+	ff3_rpc_stuck_done(&x.stuck);
 	return r;
 }
 
@@ -381,10 +394,11 @@ const struct ff3_link_ops ff3_link_shm = {
 	.kind = FF3_LINK_SHM,
 	.local = true,
 	.connect = connect_shm,
+	.set_aside = set_aside,
 	.send = send_shm,
 	.receive = ff3_rpc_receive_shm,
 	.about_to_sleep = ff3_rpc_shm_about_to_sleep,
-	.cut = cut,
+	.cut = ff3_rpc_cut_socket,
 	.drop = drop,
 	.forget = forget,
 };

@@ -87,25 +87,6 @@ static int connect_tcp(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *use
 	return ff3_rpc_greet(peer, user, deadline_ns, up);
 }
 
-static int connect_unix(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
-			uint64_t deadline_ns, struct ff3_rpc_up *up)
-{
-	struct timeval tick = { .tv_usec = FF3_RPC_RECV_TICK_NS / 1000 };
-	int r = ff3_rpc_connect_local(peer, up);
-
-	if (r < 0)
-		return r;
-	if (setsockopt(up->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
-	    fcntl(up->fd, F_SETFL, 0) < 0)
-		return -errno;
-	return ff3_rpc_greet(peer, user, deadline_ns, up);
-}
-
-static void cut(struct ff3_rpc_conn *conn)
-{
-	shutdown(conn->fd, SHUT_RDWR);
-}
-
 static void drop(struct ff3_rpc_conn *conn, bool forked)
 {
 	close(conn->fd);
@@ -113,48 +94,23 @@ static void drop(struct ff3_rpc_conn *conn, bool forked)
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
-/* The socket takes no more. Reads meanwhile if nobody else does: the peer may be unable to read
- * because we do not. */
-static int wait_writable(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, uint64_t until_ns)
+/* The socket takes no more. */
+static void sleep_until_writable(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine,
+				 uint64_t timeout_ns)
 {
-	struct pollfd p[2] = { { .fd = conn->fd, .events = POLLOUT },
+	struct pollfd p[2] = { { .fd = conn->fd, .events = (short)(POLLOUT | (mine ? POLLIN : 0)) },
 			       { .fd = w->event_fd, .events = POLLIN } };
-	uint64_t now = ff3_boottime_ns(), n;
-	bool mine;
-	int r;
+	uint64_t n;
 
-	if (now >= until_ns)
-		return -ETIMEDOUT;
-	pthread_mutex_lock(&conn->lock);
-	mine = !conn->reader;
-	if (mine)
-		conn->reader = true;
-	else
-		conn->sender = w;
-	r = conn->state == FF3_CONN_UP ? 0 : conn->cause;
-	pthread_mutex_unlock(&conn->lock);
-	if (mine && r == 0) {
-		p[0].events |= POLLIN;
-		r = ff3_rpc_receive(conn, false);
-	}
-	/* Interrupted or woken: the caller tries again. */
-	if (r == 0 && poll(p, 2, (int)((until_ns - now) / FF3_NSEC_PER_MSEC) + 1) > 0 &&
-	    (p[1].revents & POLLIN))
+	if (poll(p, 2, (int)(timeout_ns / FF3_NSEC_PER_MSEC) + 1) > 0 && (p[1].revents & POLLIN))
 		(void)!read(w->event_fd, &n, sizeof n);
-	pthread_mutex_lock(&conn->lock);
-	conn->sender = NULL;
-	if (mine)
-		ff3_rpc_reader_leave(conn);
-	pthread_mutex_unlock(&conn->lock);
-	return MIN(r, 0);
 }
 
 /* Sends it all. *ret_begun: the peer has a part of the frame. */
 static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 		    uint64_t deadline_ns, bool *ret_begun)
 {
-	struct ff3_rpc_waiter *w = NULL;
-	uint64_t until = 0;
+	struct ff3_rpc_stuck stuck = { .w = NULL };
 	int r = 0;
 
 	while (len > 0 && r == 0) {
@@ -164,16 +120,7 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 				    sendmsg(conn->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN) {
-			if (!w && !(w = ff3_rpc_waiter_get()))
-				r = -ENOMEM;
-			else if (w->event_fd < 0)
-				r = ff3_rpc_waiter_pollable(w);
-			if (until == 0)
-				until = ff3_boottime_ns() + FF3_RPC_SEND_STALL_NS;
-			if (deadline_ns)
-				until = MIN(until, deadline_ns);
-			if (r == 0)
-				r = wait_writable(conn, w, until);
+			r = ff3_rpc_wait_to_send(conn, &stuck, deadline_ns, sleep_until_writable);
 			continue;
 		}
 		if (n < 0) {
@@ -181,7 +128,7 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 			continue;
 		}
 		*ret_begun = true;
-		until = 0;
+		stuck.until_ns = 0;
 		len -= (size_t)n;
 		while (n > 0 && (size_t)n >= msg->msg_iov->iov_len) {
 			n -= (ssize_t)msg->msg_iov->iov_len;
@@ -193,8 +140,7 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 			msg->msg_iov->iov_len -= (size_t)n;
 		}
 	}
-	if (w)
-		ff3_rpc_waiter_put(w);
+	ff3_rpc_stuck_done(&stuck);
 	return r;
 }
 
@@ -273,7 +219,7 @@ const struct ff3_link_ops ff3_link_tcp = {
 	.send = send_call,
 	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
-	.cut = cut,
+	.cut = ff3_rpc_cut_socket,
 	.drop = drop,
 };
 
@@ -281,10 +227,10 @@ const struct ff3_link_ops ff3_link_unix = {
 	.name = "unix",
 	.kind = FF3_LINK_UNIX,
 	.local = true,
-	.connect = connect_unix,
+	.connect = ff3_rpc_connect_local,
 	.send = send_call,
 	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
-	.cut = cut,
+	.cut = ff3_rpc_cut_socket,
 	.drop = drop,
 };

@@ -4,10 +4,11 @@
  *   page 0         struct ff3_shm_page: the counters of both rings
  *   ring up        requests, client to daemon
  *   ring down      replies, daemon to client
- *   data           4 KiB pages given out by the client: where the daemon may put payloads
+ *   data           4 KiB pages given out by the client: where payloads of requests lie, and where the daemon
+ *                  may put those of replies
  *
- * A ring carries the byte stream that a socket would carry (wire.h), so frames may be of any length
- * and payloads need no room of their own. Its producer alone writes head and the bytes before it,
+ * A ring carries the byte stream that a socket would carry (wire.h), so frames may be of any length,
+ * and payloads that got no place go by it. Its producer alone writes head and the bytes before it,
  * its consumer alone writes tail. Each side keeps its own position in its own memory and believes
  * of the other's only what is possible; what the daemon reads here it copies before it looks.
  *
@@ -24,14 +25,18 @@
 #include "../base/base.h"
 
 #define FF3_SHM_RING (256u * 1024u)
-#define FF3_SHM_DATA (16u * 1024u * 1024u)
+#define FF3_SHM_DATA (32u * 1024u * 1024u)
 #define FF3_SHM_PAGE 4096u
 #define FF3_SHM_SIZE (FF3_SHM_PAGE + 2u * FF3_SHM_RING + FF3_SHM_DATA)
 /* What is written at a time: the other side can begin with it. */
 #define FF3_SHM_PIECE (64u * 1024u)
-/* In front of a body in these rings: of a request, where its answer may be put (page, pages); of a
- * reply, where in there it was put (offset, 0). Marked by FF3_FRAME_PLACE. */
+/* In front of a body in these rings: of a request, where its answer may be put (page, pages), and where its
+ * payload lies if it is also marked by FF3_FRAME_PLACED; of a reply, where in there it was put (offset,
+ * 0). Marked by FF3_FRAME_PLACE. */
 #define FF3_SHM_PLACE 8u
+/* Payloads of requests from this size on are given a place, so that frames are small: a client that does not
+ * wait sends a frame only if there is room for all of it. */
+#define FF3_SHM_BY_PLACE 8192u
 
 struct ff3_shm_ctl {
 	_Alignas(64) _Atomic uint64_t head; /* bytes produced */

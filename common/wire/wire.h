@@ -35,6 +35,7 @@ enum {
 	FF3_FRAME_ONE_WAY = 2,
 	FF3_FRAME_FDS = 4, /* a reply that descriptors came with; local sockets only */
 	FF3_FRAME_PLACE = 8, /* a place is in front of the body; shared memory only */
+	FF3_FRAME_PLACED = 16, /* a request's payload lies in that place */
 };
 
 enum ff3_role {
