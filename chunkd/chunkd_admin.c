@@ -3,6 +3,7 @@
  * Threads: handlers run on the HTTP server's thread; they read counters, which the targets' threads
  * change with relaxed stores, and nothing else of theirs. */
 #include "../common/admin/httpd.h"
+#include "../common/admin/link_counters.h"
 #include "../common/base/err.h"
 #include "daemon.h"
 
@@ -22,6 +23,15 @@ static size_t n_offline(const struct chunkd_daemon *d)
 		n += load(&v.stats->offline) != 0;
 	}
 	return n;
+}
+
+/* Of all targets, and of the socket that listens for them. */
+static void count_links(const struct chunkd_daemon *d, struct ff3_server_counters *ret)
+{
+	*ret = (struct ff3_server_counters){ 0 };
+	ff3_link_counters_add(ret, ff3_server_counters(d->listener));
+	for (size_t i = 0; i < d->n_targets; i++)
+		ff3_link_counters_add(ret, ff3_server_counters(chunkd_target_server(d->targets[i])));
 }
 
 static int get_health(void *ctx, const struct ff3_http_request *request, json_t **ret)
@@ -81,6 +91,7 @@ static int get_targets(void *ctx, const struct ff3_http_request *request, json_t
 static int get_status(void *ctx, const struct ff3_http_request *request, json_t **ret)
 {
 	struct chunkd_daemon *d = ctx;
+	struct ff3_server_counters links;
 	char node[24], cluster[24], instance[24];
 	uint64_t capacity = 0, used = 0, memory = 0, memory_used = 0, age;
 	int metad = chunkd_register_status(d, &age);
@@ -112,6 +123,8 @@ static int get_status(void *ctx, const struct ff3_http_request *request, json_t 
 			 (json_int_t)used, "memory", (json_int_t)memory, "memory_used",
 			 (json_int_t)memory_used, "metad", metad ? ff3_strerror(metad) : "ok",
 			 "metad_reached_ms_ago", (json_int_t)age);
+	count_links(d, &links);
+	json_object_set_new(*ret, "links", ff3_link_counters_json(&links));
 	return 200;
 }
 
@@ -130,10 +143,13 @@ static int get_metrics(void *ctx, const struct ff3_http_request *request, FILE *
 	static const struct family families[] = { CHUNKD_STATS(ROW_COUNTER)
 							  CHUNKD_GAUGES(ROW_GAUGE) };
 	struct chunkd_daemon *d = ctx;
+	struct ff3_server_counters links;
 	struct chunkd_target_view v;
 	char labels[96];
 
 	ff3_metrics_process(out, "chunkd");
+	count_links(d, &links);
+	ff3_link_counters_print(out, "chunkd", &links);
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
 		ff3_metrics_family(out, families[f].name, families[f].counter ? "counter" : "gauge",
 				   families[f].help);

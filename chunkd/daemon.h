@@ -28,6 +28,7 @@ struct chunkd_daemon {
 	atomic_bool registered;
 	char address[300], admin[300]; /* host:port, as told to metad */
 	uint64_t started_ns;	       /* CLOCK_BOOTTIME */
+	struct ff3_server *listener;
 	struct chunkd_target **targets;
 	size_t n_targets;
 	struct chunkd_register *registration;

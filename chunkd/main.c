@@ -43,7 +43,6 @@ struct main_state {
 	struct chunkd_daemon daemon;
 	struct arguments args;
 	struct ff3_loop *loop;
-	struct ff3_server *listener;
 	struct ff3_httpd *httpd;
 	struct ff3_io signal_io;
 	int signal_fd;
@@ -323,21 +322,21 @@ static int start(struct main_state *m)
 		return r;
 	r = ff3_loop_new(0, &m->loop);
 	if (r == 0)
-		r = ff3_server_new(m->loop, &listener_ops, d, &m->listener);
+		r = ff3_server_new(m->loop, &listener_ops, d, &d->listener);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot make a loop");
-	r = ff3_server_listen(m->listener, d->conf->chunkd.listen, &port);
+	r = ff3_server_listen(d->listener, d->conf->chunkd.listen, &port);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen on %s", d->conf->chunkd.listen);
 	r = set_address(d, port);
 	if (r < 0)
 		return r;
 	if (*d->conf->chunkd.sockets) {
-		r = ff3_server_listen_local(m->listener, d->conf->chunkd.sockets, d->address);
+		r = ff3_server_listen_local(d->listener, d->conf->chunkd.sockets, d->address);
 		if (r < 0)
 			return ff3_log_errno(r, "cannot listen in %s", d->conf->chunkd.sockets);
 	}
-	ff3_server_offer(m->listener, &d->conf->chunkd.transports);
+	ff3_server_offer(d->listener, &d->conf->chunkd.transports);
 	r = chunkd_admin_start(d, &m->httpd);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen for HTTP on %s", d->conf->chunkd.admin);
@@ -358,8 +357,8 @@ static int finish(struct main_state *m)
 	int r = 0, e;
 
 	sd_notify(0, "STOPPING=1");
-	ff3_server_free(m->listener);
 	ff3_httpd_free(m->httpd);
+	ff3_server_free(d->listener);
 	for (size_t i = 0; i < d->n_targets; i++) {
 		e = chunkd_target_stop(d->targets[i]);
 		r = r ? r : e;

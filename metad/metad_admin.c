@@ -5,6 +5,7 @@
  * loop, which copies what it needs, and formats it afterwards. */
 #include "admin.h"
 
+#include "../common/admin/link_counters.h"
 #include "../common/admin/loop_call.h"
 #include "../common/admin/metrics.h"
 
@@ -100,6 +101,7 @@ static int on_status(void *ctx, const struct ff3_http_request *request, json_t *
 	set(doc, "epoch", s.meta.epoch);
 	set(doc, "applied_seq", s.meta.applied_seq);
 	set(doc, "log_bytes", s.log_used);
+	json_object_set_new(doc, "links", ff3_link_counters_json(ff3_server_counters(admin->m->server)));
 	*ret = doc;
 	return 200;
 }
@@ -129,6 +131,7 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 			ff3_metrics_histogram(out, "ff3fs_metad_request_duration_seconds", labels,
 					      &m->latency[op]);
 	}
+	ff3_link_counters_print(out, "metad", ff3_server_counters(m->server));
 	print(out, "failed_total", "counter", "requests answered with an error",
 	      ff3_counter_get(&m->n_failed));
 	print(out, "log_batches_total", "counter", "batches written", s.pipeline.n_batches);

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Reads of exposed chunks: they cost the daemon no request, are never older than a write that was
 # answered, end with the rights to them, and survive daemons and clients that are killed.
+# transport: unix shm (exposed memory comes as descriptors)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 hot=$(find_built e2e-hot) || die "e2e-hot is not built"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The daemons' local sockets: a container without a network reaches the cluster by them alone, and
 # an old daemon's socket is in nobody's way.
+# transport: unix shm (there is no network)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires unshare ff3fs-metad ff3fs-chunkd ff3fs-put ff3fs-get
 alone() { unshare -rn "$@"; } # its loopback device is down

@@ -2,6 +2,7 @@
 # limit: 400
 # RDMA against the kernel's own verbs, in a virtual machine (tests/vm): one boot for all of
 # tests/vm/rdma-*.sh.
+# transport: verbs (in a virtual machine)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 find_built libff3fs_verbs.so >/dev/null || skip 'configured without verbs'
 bash "$srcdir/tests/vm/machine.sh" bash "$srcdir/tests/vm/all.sh" "$@" 2>&1 | tee "$tmp/out"

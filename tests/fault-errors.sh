@@ -44,6 +44,7 @@ check 'the right address' ff3fs ls "$prefix"
 frame() { "$builddir/tests/send-frame" "$1" "$2" | tr '\n' ' '; }
 for address in "$metad_addr" "${chunkd_addr[1]}"; do
 	equal "$address: another version" 'status 4096 closed ' "$(frame "$address" version)"
+	equal "$address: another build" 'status 4096 closed ' "$(frame "$address" build)"
 	for kind in magic header-crc body-crc huge-body short early cluster random:1 random:2; do
 		case $(frame "$address" $kind) in
 		*'closed ') ;;
@@ -51,6 +52,26 @@ for address in "$metad_addr" "${chunkd_addr[1]}"; do
 		esac
 	done
 done
+for log in metad chunkd.1; do
+	equal "$log's log says so once" 1 "$(grep -c 'is refused: it speaks protocol version 3, this daemon 2' "$tmp/$log.log")"
+done
+
+# A daemon of another version, or of another build, is called that.
+for kind in version build; do
+	mkfifo "$tmp/forged.$kind"
+	/usr/bin/python3 "$srcdir/tests/forged_daemon.py" $kind >"$tmp/forged.$kind" &
+	pids+=($!)
+	read -r forged <"$tmp/forged.$kind"
+	case $kind in
+	version) says="metad at $forged speaks protocol version 3, this is 2" ;;
+	build) says="metad at $forged is of another build than this ff3fs" ;;
+	esac
+	FF3FS_CLIENT_METAD=$forged
+	refuses "a daemon of another $kind" "$says.*install the same version on both" ff3fs ls "$prefix"
+	equal 'errno under the shim' EPROTO "$(errno_of "os.stat(P)")"
+	FF3FS_CLIENT_METAD=$metad_addr
+done
+
 equal 'unknown operation' 'status 0 status 38 ' "$(frame "$metad_addr" unknown)"
 check 'all of them still serve' ff3fs-get "$prefix/data" "$tmp/back"
 check 'equal' cmp "$tmp/data" "$tmp/back"

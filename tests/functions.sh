@@ -57,6 +57,10 @@ cleanup_fn() { cleanup_fns=("$*" "${cleanup_fns[@]}"); }
 finish() {
 	local status=$? fn pid log
 	trap - EXIT
+	if [ $status -eq 0 ] && [ -n "${TRANSPORT:-}" ] && ! check_transport; then
+		say "FAILED: nothing came by $TRANSPORT"
+		status=1
+	fi
 	for fn in "${cleanup_fns[@]}"; do eval "$fn"; done
 	for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
 	if [ -n "${SANITIZE_FLAGS:-}" ] && grep -q -s -e Sanitizer: -e 'runtime error:' "$tmp"/*.log; then
@@ -76,6 +80,53 @@ finish() {
 trap finish EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
+
+# --- Transports ---------------------------------------------------------------------------------
+
+# TRANSPORT=tcp, unix, shm or verbs: clients of this test come by that and by nothing else. A test that is
+# bound to some of them says so and why, "# transport: unix shm (descriptors pass)", and is skipped under others;
+# one without daemons says "# transport: none".
+transport_bound=$(sed -n 's/^# transport: *\([a-z ]*\).*/\1/p' "$0" | head -n 1)
+use_transport() {
+	local word
+	case $TRANSPORT in
+	tcp | unix | shm | verbs) ;;
+	*) echo "$test_name: TRANSPORT=$TRANSPORT is none of tcp, unix, shm, verbs"; exit 99 ;;
+	esac
+	for word in $transport_bound; do
+		[ "$word" = "$TRANSPORT" ] && transport_bound=''
+	done
+	if [ -n "$transport_bound" ] || [[ $test_name == lint* ]]; then
+		echo "$test_name: skipped: $TRANSPORT: it is bound to ${transport_bound:-none}"
+		exit 77
+	fi
+	export FF3FS_CLIENT_TRANSPORTS=$TRANSPORT
+}
+[ -z "${TRANSPORT:-}" ] || use_transport
+
+# metrics HOST:PORT: of a daemon's admin endpoint.
+metrics() {
+	local answer
+	exec {answer}<>"/dev/tcp/${1%:*}/${1##*:}" || return 1
+	printf 'GET /metrics HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$1" >&"$answer"
+	cat <&"$answer"
+	exec {answer}>&-
+}
+# carried LINK: how many requests of clients came by it to the daemons that live.
+carried() {
+	local pid n address
+	for n in '' "${!chunkd_pid[@]}"; do
+		if [ -n "$n" ]; then pid=${chunkd_pid[$n]} address=${chunkd_admin[$n]}; else pid=${metad_pid:-} address=${metad_admin:-}; fi
+		[[ -n $pid && " ${pids[*]} " == *" $pid "* && $(ps -o stat= "$pid") == [SRD]* ]] && timeout 10 bash -c "$(declare -f metrics); metrics $address"
+	done 2>/dev/null | awk -v link="link=\"$1\"" 'index($0, "_requests_total{") && index($0, link) && /role="client"/ { n += $2 } END { print n + 0 }'
+}
+# At the end: a test that ran over another transport than it was told has shown nothing.
+check_transport() {
+	local link all=''
+	for link in tcp unix shm verbs; do all+="$link $(carried $link), "; done
+	echo "$test_name: requests carried: ${all%, }"
+	[ "$(carried "$TRANSPORT")" -gt 0 ] || [[ $all == 'tcp 0, unix 0, shm 0, verbs 0, ' ]]
+}
 
 # --- Words --------------------------------------------------------------------------------------
 

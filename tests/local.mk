@@ -9,11 +9,13 @@ PY_LOG_COMPILER = bash $(top_srcdir)/tests/with-limit.sh /usr/bin/python3
 AM_TESTS_ENVIRONMENT = \
 	srcdir='$(abs_top_srcdir)'; builddir='$(abs_top_builddir)'; \
 	CC='$(CC)'; SANITIZE_FLAGS='$(SANITIZE_FLAGS)'; LC_ALL=C.UTF-8; \
-	export srcdir builddir CC SANITIZE_FLAGS LC_ALL;
+	TRANSPORT='$(TRANSPORT)'; \
+	export srcdir builddir CC SANITIZE_FLAGS LC_ALL TRANSPORT;
 
 TESTS += \
 	%D%/e2e-verbs.sh \
 	%D%/e2e-train.sh \
+	%D%/e2e-transports.sh \
 	%D%/e2e-scale.sh \
 	%D%/e2e-torture.sh \
 	%D%/e2e-locks.sh \
@@ -41,6 +43,7 @@ TESTS += \
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
 	%D%/nbd_volatile.c \
+	%D%/forged_daemon.py \
 	%D%/posix_twin.py \
 	%D%/power_load.py \
 	%D%/crash_load.py \

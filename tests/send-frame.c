@@ -2,7 +2,7 @@
  *
  *   send-frame HOST:PORT KIND
  *
- * KIND: version (a hello of another protocol version), magic (no frame at all), header-crc and
+ * KIND: version (a hello of another protocol version), build (one with other fields), magic (no frame at all), header-crc and
  * body-crc (damaged ones), huge-body (a length over the limit), short (half a header, then
  * nothing more), early (a request before the hello), cluster (a hello of another cluster),
  * unknown (an operation that does not exist, after a good hello), random:SEED (4 KiB of noise).
@@ -70,6 +70,11 @@ static size_t make(const char *kind, uint8_t *buf, size_t size)
 
 	if (strcmp(kind, "version") == 0) {
 		buf[4]++;
+		put_u32(buf + 36, ff3_crc32c(0, buf, 36));
+	} else if (strcmp(kind, "build") == 0) {
+		len--;
+		put_u32(buf + 24, (uint32_t)(len - FF3_HEADER_SIZE));
+		put_u32(buf + 32, ff3_crc32c(0, buf + FF3_HEADER_SIZE, len - FF3_HEADER_SIZE));
 		put_u32(buf + 36, ff3_crc32c(0, buf, 36));
 	} else if (strcmp(kind, "magic") == 0) {
 		memcpy(buf, "GET / HTTP/1.1\r\n\r\n", 18);

@@ -5,9 +5,11 @@ limit=
 case ${!#} in
 *.sh | *.py) limit=$(sed -n 's/^# limit: *\([0-9]\{1,\}\).*/\1/p' "${!#}" | head -n 1) ;;
 esac
+started=$SECONDS
 timeout -k 10 "${TEST_LIMIT:-${limit:-300}}" "$@"
 status=$?
 if [ $status -eq 124 ] || [ $status -eq 137 ]; then
 	echo "${!#}: killed after its limit of ${TEST_LIMIT:-${limit:-300}} seconds"
 fi
+echo "${!#}: took $((SECONDS - started)) s"
 exit $status

@@ -77,6 +77,24 @@ static char *counted(char buf[32], const json_t *s, const char *key, const char 
 	return buf;
 }
 
+/* "tcp 3 connections, 120 requests (instead of shm: nobody 2); …" */
+static void print_links(const json_t *links)
+{
+	const char *name, *why, *between = "";
+	json_t *link, *n;
+	char buf[32];
+
+	printf("  links     %s", json_object_size(links) ? "" : "none yet");
+	json_object_foreach((json_t *)links, name, link) {
+		printf("%s%s %s, ", between, name, counted(buf, link, "connections", "connection"));
+		printf("%s", counted(buf, link, "requests", "request"));
+		json_object_foreach(json_object_get(link, "instead_of"), why, n)
+			printf(", %s times instead of %s", cli_count(buf, (uint64_t)json_integer_value(n)), why);
+		between = "; ";
+	}
+	putchar('\n');
+}
+
 static void print_status(const json_t *s)
 {
 	char buf[3][32];
@@ -91,6 +109,7 @@ static void print_status(const json_t *s)
 	       size(buf[1], s, "used"), size(buf[2], s, "free"));
 	printf("  files     %s inodes, %s\n", cli_count(buf[0], number(s, "inodes")),
 	       counted(buf[1], s, "sessions", "session"));
+	print_links(json_object_get(s, "links"));
 }
 
 static int status(void)

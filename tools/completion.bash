@@ -16,10 +16,71 @@ _ff3fs_remote()
 	compopt -o filenames -o nospace 2>/dev/null
 }
 
+# The values that an option's argument can have, one word each; lists are completed at their last comma.
+# False: it can be anything.
+_ff3fs_values()
+{
+	local head= words
+	case $1 in
+	--pin) words='memory none' ;;
+	--chunk-size) words='64K 128K 256K 512K 1M 2M 4M 8M 16M' ;;
+	--block) words='4K 16K 64K 256K 1M' ;;
+	--mode) words='755 750 700 775 1777' ;;
+	--timeout) words='500ms 5s 30s 5m' ;;
+	--only) words='write-seq read-seq read-rand write-rand create stat open-read-close readdir unlink' ;;
+	--options | -o) words='conf= attr_timeout= entry_timeout= allow_other ro' ;;
+	--metad | --admin)
+		mapfile -t COMPREPLY < <(compgen -A hostname -- "$cur")
+		compopt -o nospace 2>/dev/null
+		return 0
+		;;
+	--conf)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return 0
+		;;
+	--dir)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return 0
+		;;
+	--prefix) words='/ff3fs' ;;
+	--jobs | -j) words='1 4 16 64' ;;
+	--stripe | --chunkd | --depth | --threads | --files | --size | --memory | --time | --daemon-pid | --include | --exclude | -m)
+		return 0 # any number or name
+		;;
+	*) return 1 ;;
+	esac
+	case $1 in
+	--block | --only | --options | -o)
+		[[ $cur == *,* ]] && head=${cur%,*},
+		compopt -o nospace 2>/dev/null
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -P "$head" -W "$words" -- "${cur#"$head"}")
+	return 0
+}
+
 _ff3fs()
 {
-	local cur=${COMP_WORDS[COMP_CWORD]} command ff3fs_program options
+	local cur=${COMP_WORDS[COMP_CWORD]} command ff3fs_program options before=
 	COMPREPLY=()
+	((COMP_CWORD > 0)) && before=${COMP_WORDS[COMP_CWORD - 1]}
+	# "--pin=mem" is three words where = breaks words.
+	if [[ $cur == = ]]; then
+		cur= && _ff3fs_values "$before" && return
+	elif [[ $before == = ]]; then
+		_ff3fs_values "${COMP_WORDS[COMP_CWORD - 2]}" && return
+	elif [[ $before == -* && $cur != -* ]]; then
+		_ff3fs_values "$before" && return
+	elif [[ $cur == --*=* ]]; then
+		before=${cur%%=*} cur=${cur#*=}
+		if _ff3fs_values "$before"; then
+			COMPREPLY=("${COMPREPLY[@]/#/$before=}")
+			return
+		fi
+		cur=$before=$cur
+	fi
 	ff3fs_program=(ff3fs)
 	options=("${COMP_WORDS[0]}")
 	command=${COMP_WORDS[0]##*/}
@@ -39,8 +100,24 @@ _ff3fs()
 		return
 	fi
 	case $command in
-	dev) mapfile -t COMPREPLY < <(compgen -W 'up down env status kill pid metad chunkd' -- "$cur") ;;
-	admin) mapfile -t COMPREPLY < <(compgen -W 'status nodes layout' -- "$cur") ;;
+	dev)
+		local daemons='up down env status kill pid' word
+		for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
+			case $word in
+			kill | pid) daemons='metad chunkd' ;;
+			metad | up | down | env | status) daemons= ;;
+			chunkd) daemons='1 2 3' ;;
+			esac
+		done
+		mapfile -t COMPREPLY < <(compgen -W "$daemons" -- "$cur")
+		;;
+	admin)
+		if [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *' layout '* ]]; then
+			_ff3fs_remote
+		else
+			mapfile -t COMPREPLY < <(compgen -W 'status nodes layout' -- "$cur")
+		fi
+		;;
 	layout)
 		if ((COMP_CWORD == 2)); then
 			mapfile -t COMPREPLY < <(compgen -W 'get set' -- "$cur")
@@ -48,7 +125,7 @@ _ff3fs()
 			_ff3fs_remote
 		fi
 		;;
-	ls | stat | rm | mkdir | mv) _ff3fs_remote ;;
+	ls | stat | rm | mkdir | mv | doctor) _ff3fs_remote ;;
 	put | get | mount)
 		_ff3fs_remote
 		mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")

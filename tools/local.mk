@@ -65,7 +65,7 @@ uninstall-hook:
 
 check_PROGRAMS += tests/unit-tools
 TESTS += tests/unit-tools tests/lint-options.sh tests/e2e-dev.sh tests/e2e-tools.sh tests/e2e-put-get.sh \
-	tests/e2e-admin.sh tests/e2e-mount.sh tests/e2e-notify.sh
+	tests/e2e-admin.sh tests/e2e-completion.sh tests/e2e-mount.sh tests/e2e-notify.sh
 tests_unit_tools_SOURCES = \
 	tests/unit-tools.c $(ff3fs_shared_sources) \
 	%D%/pool.c %D%/pool.h %D%/progress.c %D%/progress.h

@@ -1,6 +1,7 @@
 noinst_LTLIBRARIES += libff3admin.la
 libff3admin_la_SOURCES = \
 	%D%/httpd.c %D%/httpd.h \
+	%D%/link_counters.c %D%/link_counters.h \
 	%D%/json_bytes.c %D%/json_bytes.h \
 	%D%/loop_call.c %D%/loop_call.h \
 	%D%/metrics.c %D%/metrics.h

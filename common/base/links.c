@@ -23,3 +23,37 @@ int ff3_links_parse(const char *s, struct ff3_links *ret)
 	*ret = l;
 	return 0;
 }
+
+const char *const ff3_link_reasons[FF3_REASON_N] = {
+	"nobody", "timeout", "forbidden", "unsupported", "resources", "broken",
+};
+
+enum ff3_link_reason ff3_link_reason(int r)
+{
+	switch (-r) {
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENOENT:
+		return FF3_REASON_NOBODY;
+	case ETIMEDOUT:
+		return FF3_REASON_TIMEOUT;
+	case EPERM:
+	case EACCES:
+		return FF3_REASON_FORBIDDEN;
+	case ENODEV:
+	case ENOSYS:
+	case EOPNOTSUPP:
+	case EPROTONOSUPPORT:
+	case EAFNOSUPPORT:
+		return FF3_REASON_UNSUPPORTED;
+	case ENOMEM:
+	case ENOSPC:
+	case ENOBUFS:
+	case EMFILE:
+	case ENFILE:
+		return FF3_REASON_RESOURCES;
+	default:
+		return FF3_REASON_BROKEN;
+	}
+}

@@ -20,6 +20,19 @@ struct ff3_links {
 /* "shm tcp". -EINVAL: a word that is not known or comes twice, or none at all. */
 int ff3_links_parse(const char *s, struct ff3_links *ret);
 
+/* Why one was not taken, as far as daemons are told. */
+enum ff3_link_reason {
+	FF3_REASON_NOBODY,	/* nobody answers there */
+	FF3_REASON_TIMEOUT,
+	FF3_REASON_FORBIDDEN,
+	FF3_REASON_UNSUPPORTED, /* one of the two sides has none */
+	FF3_REASON_RESOURCES,	/* memory or descriptors are short */
+	FF3_REASON_BROKEN,
+	FF3_REASON_N
+};
+extern const char *const ff3_link_reasons[FF3_REASON_N]; /* "nobody", … */
+enum ff3_link_reason ff3_link_reason(int r);
+
 static inline bool ff3_links_have(const struct ff3_links *l, enum ff3_link_kind kind)
 {
 	for (unsigned i = 0; i < l->n; i++)

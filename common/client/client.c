@@ -52,6 +52,22 @@ void ff3_explain(const char *format, ...)
 	explained = true;
 }
 
+void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause)
+{
+	unsigned version = ff3_rpc_peer_version(rpc);
+
+	if (cause == FF3_E_VERSION && version != FF3_PROTOCOL_VERSION && version != 0)
+		ff3_explain("%s at %s speaks protocol version %u, this is %u (ff3fs " PACKAGE_VERSION
+			    "): install the same version on both",
+			    daemon, address, version, FF3_PROTOCOL_VERSION);
+	else if (cause == FF3_E_VERSION)
+		ff3_explain("%s at %s is of another build than this ff3fs " PACKAGE_VERSION
+			    ": install the same version on both",
+			    daemon, address);
+	else
+		ff3_explain("%s at %s refused the connection: %s", daemon, address, ff3_strerror(cause));
+}
+
 void ff3_set_redirect(struct ff3_str path)
 {
 	size_t len = MIN((size_t)path.len, sizeof redirect - 1);

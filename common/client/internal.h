@@ -306,6 +306,8 @@ bool ff3_inside(void);
 
 /* The text of ff3fs_last_error. */
 void ff3_explain(const char *format, ...) PRINTF_LIKE(1, 2);
+/* The same of a daemon that cannot be spoken with. */
+void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause);
 void ff3_set_redirect(struct ff3_str path);
 /* A code for the application: negative errno, or -FF3FS_REDIRECT. Explains domain codes. */
 int ff3_public(int r);

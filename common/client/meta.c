@@ -235,7 +235,8 @@ static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *b
 	}
 	if (r < 0)
 		return r;
-	return call->decode(call->buf, rpc.reply_len, call->rep);
+	/* Its checksum was right: so it is another message to the one that sent it. */
+	return call->decode(call->buf, rpc.reply_len, call->rep) < 0 ? FF3_E_VERSION : 0;
 }
 
 static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, const void *body,
@@ -256,8 +257,7 @@ static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, cons
 		ff3_explain("cannot reach metad at %s: %s", fs->conf.client.metad,
 			    ff3_strerror(cause));
 	else if (cause == FF3_E_VERSION || cause == FF3_E_CLUSTER || cause == FF3_E_CREDENTIAL)
-		ff3_explain("metad at %s refused the connection: %s", fs->conf.client.metad,
-			    ff3_strerror(cause));
+		ff3_explain_daemon(fs->meta.rpc, "metad", fs->conf.client.metad, cause);
 	if (call->instance != 0 && !ff3_retriable(cause))
 		heard(fs, call->instance);
 	return cause;

@@ -239,6 +239,10 @@ void ff3_piece_explain(const struct ff3_piece *p, int cause)
 {
 	if (cause == -EFAULT || cause == -ENOSPC)
 		return;
+	if (cause == FF3_E_VERSION && p->route.peer) {
+		ff3_explain_daemon(p->route.peer->rpc, "chunkd", p->route.peer->address, cause);
+		return;
+	}
 	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s", p->index, p->inode->ino,
 		    p->route.peer ? p->route.peer->address : "no daemon", ff3_strerror(cause));
 }

@@ -7,8 +7,11 @@
  *
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
 #include "../base/crc32c.h"
+#include "../base/log.h"
 #include "server_priv.h"
 #include "shm.h"
+
+#define VERSION_SAY_NS (60 * FF3_NSEC_PER_SEC)
 
 static size_t available(const struct ff3_conn *conn)
 {
@@ -46,6 +49,7 @@ bool ff3_conn_is_full(const struct ff3_conn *conn)
 
 static void deliver(struct ff3_conn *conn, struct ff3_frame *f)
 {
+	ff3_server_count(&conn->server->counters.requests[conn->role][ff3_conn_kind(conn)]);
 	conn->server->ops->request(conn->server, &f->request);
 }
 
@@ -71,14 +75,51 @@ static void refuse_hello(struct ff3_request *r, struct ff3_conn *conn, int statu
 	ff3_conn_close(conn);
 }
 
+/* Says once in a while who cannot be served. */
+static void say_version(struct ff3_conn *conn, unsigned version)
+{
+	uint64_t now = ff3_boottime_ns();
+
+	ff3_server_count(&conn->server->counters.versions);
+	if (conn->server->version_said_ns && now - conn->server->version_said_ns < VERSION_SAY_NS)
+		return;
+	conn->server->version_said_ns = now;
+	if (version == FF3_PROTOCOL_VERSION)
+		ff3_warning("%s is refused: its protocol version %u is another build's, this is ff3fs " PACKAGE_VERSION,
+			    conn->peer, version);
+	else
+		ff3_warning("%s is refused: it speaks protocol version %u, this daemon %u", conn->peer,
+			    version, FF3_PROTOCOL_VERSION);
+}
+
+/* Accepted: which way it came, and which ones it would rather have come. */
+static void count_hello(struct ff3_conn *conn, const struct ff3_req_hello *hello)
+{
+	struct ff3_server_counters *c = &conn->server->counters;
+	struct ff3_dec d = ff3_dec_blob(hello->tried);
+	uint8_t link, why;
+
+	conn->role = hello->role < FF3_SERVER_ROLES ? (uint8_t)hello->role : 0;
+	ff3_server_count(&c->accepted[ff3_conn_kind(conn)]);
+	while (hello->link < FF3_LINK_N && ff3_dec_more(&d)) {
+		ff3_get_u8(&d, &link);
+		ff3_get_u8(&d, &why);
+		if (!d.bad && link < FF3_LINK_N && why < FF3_REASON_N)
+			ff3_server_count(&c->fallbacks[link][hello->link][why]);
+	}
+}
+
 static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 {
 	struct ff3_req_hello hello;
 	struct ff3_rep_hello reply = { 0 };
 	struct ff3_server *move_to = NULL;
 	void *user = NULL;
-	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello);
+	/* Its checksum was right: so it is a hello of others. */
+	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello) < 0 ? FF3_E_VERSION : 0;
 
+	if (result == FF3_E_VERSION)
+		say_version(conn, FF3_PROTOCOL_VERSION);
 	if (result == 0 && conn->carrier && conn->by != conn->server)
 		result = ask_bringer(conn, &hello);
 	if (result == 0)
@@ -94,6 +135,7 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	} else {
 		conn->user = user;
 		conn->greeted = true;
+		count_hello(conn, &hello);
 		ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
 		reply.transports |= conn->by->transports;
 		FF3_REQUEST_REPLY(r, hello, &reply);
@@ -219,10 +261,11 @@ static bool take_frame(struct ff3_conn *conn, const struct ff3_header *h)
 }
 
 /* A peer of another version learns ours from this header, and that it is the version. */
-void ff3_conn_answer_version(struct ff3_conn *conn)
+void ff3_conn_answer_version(struct ff3_conn *conn, unsigned version)
 {
 	struct ff3_frame *f = ff3_frame_new(conn);
 
+	say_version(conn, version);
 	if (!f) {
 		ff3_conn_kill(conn);
 		return;
@@ -251,7 +294,7 @@ static bool parse_one(struct ff3_conn *conn)
 		return false;
 	r = ff3_header_decode(conn->buf + conn->buf_start, &h);
 	if (r == FF3_E_VERSION) {
-		ff3_conn_answer_version(conn);
+		ff3_conn_answer_version(conn, ff3_header_version(conn->buf + conn->buf_start));
 		return false;
 	}
 	n = FF3_HEADER_SIZE + (r < 0 ? 0 : (size_t)h.body_len);

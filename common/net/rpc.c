@@ -87,6 +87,11 @@ uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer)
 	return atomic_load(&peer->lease_ms);
 }
 
+unsigned ff3_rpc_peer_version(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->version);
+}
+
 uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
 {
 	return atomic_load(&peer->cluster);

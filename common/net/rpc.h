@@ -76,11 +76,15 @@ struct ff3_rpc_greeting ff3_rpc_peer_greeting(struct ff3_rpc_peer *peer);
  * knew nobody or has not refused any. *ret_epoch: the highest epoch it knew. */
 #define FF3_RPC_ADDRESS_MAX 300u
 void ff3_rpc_peer_primary(struct ff3_rpc_peer *peer, char ret[FF3_RPC_ADDRESS_MAX], uint64_t *ret_epoch);
+/* After FF3_E_VERSION: what its last answer was. May be ours: then the two are of different builds. 0:
+ * nothing is known. */
+unsigned ff3_rpc_peer_version(const struct ff3_rpc_peer *peer);
 /* How a peer is reached. */
 struct ff3_rpc_transport {
 	const char *name;
 	unsigned connections; /* at present */
 	uint64_t requests;    /* since the peer was made */
+	uint64_t connects, failures; /* attempts that worked, and that did not */
 	int error;	      /* of the last attempt to connect; 0: none, or it worked */
 	const char *why;      /* error's reason for people; a constant, or NULL */
 };

@@ -71,14 +71,34 @@ static uint64_t cluster_of(const struct ff3_rpc_peer *peer)
 	return peer->identity.cluster ? peer->identity.cluster : atomic_load(&peer->cluster);
 }
 
-int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other, uint8_t **ret,
-		  size_t *ret_len)
+/* The links that would be preferred to the one that is made, and do not work. What this machine has no device
+ * for was not to be expected. */
+static struct ff3_blob tried(const struct ff3_rpc_peer *peer, enum ff3_link_kind link,
+			     uint8_t buf[2 * FF3_LINK_N])
+{
+	struct ff3_enc e = ff3_enc_init(buf, 2 * FF3_LINK_N);
+
+	for (unsigned i = 0; i < FF3_LINK_N && peer->order[i] && peer->order[i]->kind != link; i++) {
+		uint8_t kind = peer->order[i]->kind;
+		int r = atomic_load(&peer->links[kind].error);
+		uint8_t why = ff3_link_reason(r);
+
+		if (r == 0 || r == -ENODEV)
+			continue;
+		ff3_put_u8(&e, &kind);
+		ff3_put_u8(&e, &why);
+	}
+	return (struct ff3_blob){ buf, (uint32_t)e.len };
+}
+
+int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other,
+		  enum ff3_link_kind link, uint8_t **ret, size_t *ret_len)
 {
 	const struct ff3_rpc_identity *id = &peer->identity;
 	const struct ff3_rpc_user own = { id->uid, id->gid, id->groups, id->n_groups };
 	const struct ff3_rpc_user *user = other ? other : &own;
 	uint32_t n_groups = MIN(user->n_groups, FF3_GROUPS_MAX);
-	uint8_t groups[4 * FF3_GROUPS_MAX];
+	uint8_t groups[4 * FF3_GROUPS_MAX], links[2 * FF3_LINK_N];
 	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
 	uint8_t *frame;
 	char host[256] = "";
@@ -90,6 +110,8 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 		.gid = user->gid,
 		.target = peer->options.target,
 		.pid = (uint32_t)getpid(),
+		.link = (uint8_t)link,
+		.tried = tried(peer, link, links),
 		.credential = id->credential,
 		.epoch = id->epoch,
 		.member = id->member,
@@ -119,14 +141,14 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 	return 0;
 }
 
-static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, int fd,
-		      uint64_t deadline_ns)
+static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+		      const struct ff3_rpc_up *up, uint64_t deadline_ns)
 {
 	_cleanup_free_ uint8_t *frame = NULL;
 	size_t len;
-	int r = ff3_rpc_hello(peer, user, &frame, &len);
+	int r = ff3_rpc_hello(peer, user, up->link->kind, &frame, &len);
 
-	return r < 0 ? r : send_all(fd, frame, len, deadline_ns);
+	return r < 0 ? r : send_all(up->fd, frame, len, deadline_ns);
 }
 
 /* The daemon does not serve, and says who does. */
@@ -170,6 +192,8 @@ int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t 
 	struct ff3_rep_hello reply;
 	int r = len >= FF3_HEADER_SIZE ? ff3_header_decode(frame, &h) : -EBADMSG;
 
+	if (r == FF3_E_VERSION)
+		atomic_store(&peer->version, ff3_header_version(frame));
 	if (r < 0)
 		return r;
 	if (!(h.flags & FF3_FRAME_REPLY) || len != FF3_HEADER_SIZE + (size_t)h.body_len)
@@ -179,10 +203,13 @@ int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t 
 	r = ff3_err_from_wire(h.status);
 	if (r == FF3_E_NOT_PRIMARY)
 		note_primary(up, body, h.body_len);
+	/* With the right checksum it is what the daemon meant, and means something else to it. */
+	if (r == 0 && ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
+		r = FF3_E_VERSION;
+	if (r == FF3_E_VERSION)
+		atomic_store(&peer->version, FF3_PROTOCOL_VERSION);
 	if (r < 0)
 		return r;
-	if (ff3_decode_rep_hello(body, h.body_len, &reply) < 0)
-		return -EBADMSG;
 	if (!is_of(peer, reply.cluster))
 		return FF3_E_CLUSTER;
 	if (!is_current(peer, reply.epoch))
@@ -207,6 +234,8 @@ static int recv_hello(struct ff3_rpc_peer *peer, int fd, uint64_t deadline_ns,
 	if (r < 0)
 		return r;
 	r = ff3_header_decode(frame, &h);
+	if (r == FF3_E_VERSION)
+		atomic_store(&peer->version, ff3_header_version(frame));
 	if (r < 0)
 		return r;
 	if (h.payload_len > 0 || h.body_len > FF3_RPC_HELLO_MAX)
@@ -226,13 +255,15 @@ int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, ui
 		  struct ff3_rpc_up *up)
 {
 	uint64_t until = ff3_rpc_connect_until(peer, deadline_ns);
-	int r = send_hello(peer, user, up->fd, until);
+	int r = send_hello(peer, user, up, until);
 
 	up->reached = true;
 	if (r == 0)
 		r = recv_hello(peer, up->fd, until, up);
 	if (r < 0)
-		up->why = "the daemon does not greet";
+		up->why = r == FF3_E_VERSION ? "it speaks another protocol version" :
+			  r == FF3_E_CLUSTER ? "it is of another cluster" :
+					       "the daemon does not greet";
 	return r;
 }
 

@@ -39,6 +39,7 @@ static int try_link(struct ff3_rpc_peer *peer, const struct ff3_link_ops *ops,
 	r = ops->connect(peer, user, deadline_ns, up);
 	if (r < 0 && up->fd >= 0)
 		close(TAKE_FD(up->fd));
+	atomic_fetch_add(r < 0 ? &link->failures : &link->connects, 1);
 	atomic_store(&link->error, r);
 	atomic_store(&link->why, r < 0 ? up->why : NULL);
 	atomic_store(&link->retry_ns, r < 0 ? ff3_boottime_ns() + RETRY_NS : 0);
@@ -77,6 +78,8 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 		ret->transport[ret->n++] = (struct ff3_rpc_transport){
 			.name = peer->order[i]->name,
 			.requests = atomic_load(&link->requests),
+			.connects = atomic_load(&link->connects),
+			.failures = atomic_load(&link->failures),
 			.error = atomic_load(&link->error),
 			.why = atomic_load(&link->why),
 		};

@@ -117,6 +117,7 @@ extern const struct ff3_link_ops ff3_link_shm, ff3_link_tcp, ff3_link_unix, ff3_
 /* What a peer knows about one make of link. */
 struct ff3_rpc_link {
 	_Atomic uint64_t requests; /* of connections that are gone */
+	_Atomic uint64_t connects, failures;
 	_Atomic int error;	   /* the last attempt's; 0: it worked, or there was none */
 	const char *_Atomic why;
 	_Atomic uint64_t retry_ns; /* not tried before (CLOCK_BOOTTIME), while others work */
@@ -154,6 +155,7 @@ struct ff3_rpc_peer {
 	const struct ff3_rpc_user *_Atomic user;
 	_Atomic uint64_t instance, cluster;
 	_Atomic uint32_t lease_ms;
+	_Atomic uint32_t version; /* of the protocol, if it is not ours */
 	_Atomic uint32_t transports; /* FF3_TRANSPORT_*, as the last hello said */
 	const struct ff3_link_ops *order[FF3_LINK_N]; /* preferred first; NULL: no more */
 	struct ff3_rpc_link links[FF3_LINK_N];
@@ -203,8 +205,8 @@ int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, ui
 /* The hello's frame, to be freed; and what its reply says, a whole frame of at most FF3_RPC_HELLO_MAX
  * bytes behind the header. */
 #define FF3_RPC_HELLO_MAX 4096u
-int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint8_t **ret,
-		  size_t *ret_len);
+int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
+		  enum ff3_link_kind link, uint8_t **ret, size_t *ret_len);
 int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t len,
 			struct ff3_rpc_up *up);
 /* link->cut of what has a stream socket. */

@@ -129,7 +129,7 @@ static int greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uin
 	uint8_t reply[FF3_HEADER_SIZE + FF3_RPC_HELLO_MAX], prefix[FF3_VERBS_PREFIX_MAX];
 	struct ff3_verbs_prefix p = { 0 };
 	size_t len, n_prefix, at = 0;
-	int r = ff3_rpc_hello(peer, user, &hello, &len);
+	int r = ff3_rpc_hello(peer, user, FF3_LINK_VERBS, &hello, &len);
 
 	if (r < 0)
 		return r;

@@ -175,6 +175,8 @@ static void finish_conn(struct ff3_conn *conn)
 	}
 	ff3_conn_drop_replies(conn);
 	unlink_conn(conn);
+	if (conn->greeted)
+		ff3_server_count(&server->counters.closed[ff3_conn_kind(conn)]);
 	if (conn->greeted && server->ops->closed)
 		server->ops->closed(server, conn, conn->user);
 	conn->server = NULL;
@@ -227,11 +229,16 @@ const char *ff3_conn_peer(const struct ff3_conn *conn)
 	return conn->peer;
 }
 
-const char *ff3_conn_link(const struct ff3_conn *conn)
+enum ff3_link_kind ff3_conn_kind(const struct ff3_conn *conn)
 {
 	if (conn->carrier)
-		return conn->carrier->name;
-	return conn->shm || !conn->local ? conn->ops->name : "unix";
+		return FF3_LINK_VERBS;
+	return conn->shm ? FF3_LINK_SHM : conn->local ? FF3_LINK_UNIX : FF3_LINK_TCP;
+}
+
+const char *ff3_conn_link(const struct ff3_conn *conn)
+{
+	return ff3_link_names[ff3_conn_kind(conn)];
 }
 
 const struct ucred *ff3_conn_cred(const struct ff3_conn *conn)
@@ -484,6 +491,11 @@ void ff3_server_register_memory(struct ff3_server *server, void *base, size_t si
 void *ff3_server_user(const struct ff3_server *server)
 {
 	return server->user;
+}
+
+const struct ff3_server_counters *ff3_server_counters(const struct ff3_server *server)
+{
+	return &server->counters;
 }
 
 struct ff3_loop *ff3_server_loop(const struct ff3_server *server)

@@ -11,7 +11,7 @@
  * valid only until ops->request returns, unless ff3_request_keep_body was called. */
 #pragma once
 
-#include "../base/links.h"
+#include "counters.h"
 #include "loop.h"
 #include "../wire/wire.h"
 
@@ -67,6 +67,8 @@ int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void
  * NULL. */
 void ff3_server_free(struct ff3_server *server);
 void *ff3_server_user(const struct ff3_server *server);
+/* From any thread, as long as the server is there. */
+const struct ff3_server_counters *ff3_server_counters(const struct ff3_server *server);
 struct ff3_loop *ff3_server_loop(const struct ff3_server *server);
 
 /* address: "host:port", port 0 for a free one; "[::1]:0" for IPv6. ret_port: the real port. An

@@ -97,6 +97,7 @@ struct ff3_conn {
 	int fd;
 	bool local; /* fd is a local socket */
 	struct ucred cred; /* of the process at its other end */
+	uint8_t role; /* enum ff3_role, once greeted; 0: another */
 	bool may_shm; /* the peer may attach to shared memory */
 	struct ff3_conn_shm *shm; /* once attached; server_shm.c's */
 	void *user;
@@ -162,6 +163,8 @@ struct ff3_server {
 		size_t size;
 	} memory[FF3_SERVER_MEMORY];
 	unsigned n_memory;
+	struct ff3_server_counters counters;
+	uint64_t version_said_ns; /* when the log last told of a peer of another version */
 	struct ff3_verbs_port *ports;
 	struct ff3_verbs_door *door;
 	bool freed;
@@ -180,6 +183,7 @@ void ff3_conn_kill(struct ff3_conn *conn);
 /* May free conn, or its server. */
 void ff3_conn_unpin(struct ff3_conn *conn);
 /* Frees a closed connection with its last request. */
+enum ff3_link_kind ff3_conn_kind(const struct ff3_conn *conn);
 void ff3_conn_free_if_unused(struct ff3_conn *conn);
 
 /* server_verbs_listen.c */
@@ -194,7 +198,8 @@ struct ff3_frame *ff3_conn_begin(struct ff3_conn *conn, const struct ff3_header 
 				 const uint8_t *body);
 /* To the daemon. */
 void ff3_conn_deliver(struct ff3_conn *conn, struct ff3_frame *f);
-void ff3_conn_answer_version(struct ff3_conn *conn);
+/* version: what the peer's header names. */
+void ff3_conn_answer_version(struct ff3_conn *conn, unsigned version);
 bool ff3_conn_is_full(const struct ff3_conn *conn);
 void ff3_conn_parse(struct ff3_conn *conn);
 /* Parses in a while, from the loop. */

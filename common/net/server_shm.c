@@ -477,6 +477,9 @@ void ff3_conn_attach(struct ff3_conn *conn, struct ff3_request *r)
 		ff3_conn_kill(conn);
 		return;
 	}
+	/* It was one more by the local socket until now. */
+	ff3_server_count(&conn->server->counters.closed[FF3_LINK_UNIX]);
+	ff3_server_count(&conn->server->counters.accepted[FF3_LINK_SHM]);
 	conn->ops = &shm_ops;
 	conn->recv_io.fn = on_bell;
 	arm_bell(conn);

@@ -165,7 +165,7 @@ static enum taken take_frame(struct ff3_conn *conn, const uint8_t *frame,
 						      (inside ? h.payload_len : 0));
 
 	if (r == FF3_E_VERSION) {
-		ff3_conn_answer_version(conn);
+		ff3_conn_answer_version(conn, ff3_header_version(frame));
 		return TAKEN;
 	}
 	if (r < 0 || p->frame_len != len ||

@@ -163,6 +163,13 @@ int ff3_header_decode(const uint8_t buf[FF3_HEADER_SIZE], struct ff3_header *h)
 	return 0;
 }
 
+unsigned ff3_header_version(const uint8_t buf[FF3_HEADER_SIZE])
+{
+	struct ff3_dec d = ff3_dec_init(buf, 6);
+
+	return get_le(&d, 4) == FF3_MAGIC ? (unsigned)get_le(&d, 2) : 0;
+}
+
 uint32_t ff3_layout_chain(const struct ff3_layout *l, uint32_t index)
 {
 	uint32_t n = ff3_layout_n_stripe(l), chain = 0;

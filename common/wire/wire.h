@@ -24,6 +24,8 @@
 #include "../base/err.h"
 #include "wire_ops.h"
 
+/* Raised by whatever changes the header or a message that was there before; a new operation does not. What
+ * differs without that is noticed by bodies that cannot be decoded. */
 #define FF3_PROTOCOL_VERSION 2
 #define FF3_MAGIC 0x01334646u
 #define FF3_HEADER_SIZE 40u
@@ -211,6 +213,9 @@ struct ff3_header {
 void ff3_header_encode(uint8_t buf[FF3_HEADER_SIZE], const struct ff3_header *h);
 /* 0; -EBADMSG: not a frame or damaged; FF3_E_VERSION; -E2BIG: body or payload over its limit. */
 int ff3_header_decode(const uint8_t buf[FF3_HEADER_SIZE], struct ff3_header *h);
+
+/* The protocol version that a frame's header names, whatever else is in it; 0: it is no frame. */
+unsigned ff3_header_version(const uint8_t buf[FF3_HEADER_SIZE]);
 
 /* Layout arithmetic: computing a chunk's place needs no server. */
 static inline uint32_t ff3_layout_n_stripe(const struct ff3_layout *l)

@@ -177,7 +177,9 @@
 	F(blob, credential)                                                                        \
 	F(u64, epoch)  /* metad and members: the highest they know; others: 0 */                   \
 	F(u64, member) /* members: which one calls, and of which log; others: 0 */                 \
-	F(u64, log_id)
+	F(u64, log_id)                                                                    \
+	F(u8, link)     /* enum ff3_link_kind: what the connection is to be */                     \
+	F(blob, tried)  /* pairs of u8: links that are preferred and do not work, ff3_link_reason */
 #define FF3_REP_hello(F)                                                                           \
 	F(u64, cluster)                                                                            \
 	F(u64, instance) /* new at every start of the daemon */                                    \
