@@ -12,4 +12,5 @@ struct metad_admin {
 };
 
 json_t *metad_admin_hex(uint64_t v);
-ff3_http_json_fn metad_admin_nodes, metad_admin_targets, metad_admin_chains, metad_admin_layout;
+ff3_http_json_fn metad_admin_nodes, metad_admin_targets, metad_admin_chains, metad_admin_layout,
+	metad_admin_removals;

@@ -135,6 +135,67 @@ int metad_admin_chains(void *ctx, const struct ff3_http_request *request, json_t
 	return 200;
 }
 
+struct removals {
+	struct metad *m;
+	struct metad_removal *list;
+	size_t n, room;
+};
+
+static int keep_removal(void *arg, const struct metad_removal *removal)
+{
+	struct removals *t = arg;
+
+	if (t->n == t->room) {
+		size_t room = MAX(2 * t->room, (size_t)64);
+		struct metad_removal *list = realloc(t->list, room * sizeof *list);
+
+		if (!list)
+			return -ENOMEM;
+		t->list = list;
+		t->room = room;
+	}
+	t->list[t->n++] = *removal;
+	return 0;
+}
+
+static void take_removals(void *arg)
+{
+	struct removals *t = arg;
+
+	(void)metad_db_each_removal(t->m->db, 0, keep_removal, t);
+}
+
+static json_t *seconds(int64_t ns)
+{
+	return ns ? json_integer(ns / (int64_t)FF3_NSEC_PER_SEC) : json_null();
+}
+
+int metad_admin_removals(void *ctx, const struct ff3_http_request *request, json_t **ret)
+{
+	struct metad_admin *admin = ctx;
+	struct removals t = { .m = admin->m };
+	int r = ff3_loop_call(admin->m->loop, take_removals, &t, ADMIN_TIMEOUT_MS);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < t.n; i++)
+		json_array_append_new(
+			list, json_pack("{s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I}", "removal",
+					metad_admin_hex(t.list[i].root), "uid",
+					(json_int_t)t.list[i].uid, "began", seconds(t.list[i].began),
+					"ended", seconds(t.list[i].ended), "names",
+					(json_int_t)t.list[i].names, "directories",
+					(json_int_t)t.list[i].dirs, "pending",
+					(json_int_t)t.list[i].pending, "waiting",
+					(json_int_t)t.list[i].waiting));
+	free(t.list);
+	if (r < 0) {
+		json_decref(list);
+		return ff3_http_problem_errno(ret, r, "removals");
+	}
+	*ret = json_pack("{s:o, s:n}", "items", list, "next");
+	return 200;
+}
+
 struct layout_query {
 	struct metad *m;
 	const char *path;

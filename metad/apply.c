@@ -304,6 +304,7 @@ int metad_apply(struct metad_apply *a, const struct metad_record *rec, uint64_t 
 	a->status = 0;
 	a->reply_len = 0;
 	a->effects = (struct metad_effects){ 0 };
+	a->n_dropped = 0;
 	meta->next_ino = MAX(meta->next_ino, rec->ino + 1);
 	r = run(a);
 	if (r < 0)

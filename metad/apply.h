@@ -18,7 +18,11 @@ struct metad_effects {
 	uint64_t orphans[2]; /* lost their last name */
 	uint32_t n_orphans;
 	bool routing; /* nodes, targets or chains changed */
+	bool trees;   /* a tree waits to be taken down */
 };
+
+/* Names that one record takes out of a tree that is being removed, at most. */
+#define METAD_TREE_STEP 128u
 
 struct metad_result_session; /* apply.c's */
 
@@ -34,6 +38,9 @@ struct metad_apply {
 	uint8_t reply[METAD_REPLY_ROOM];
 	size_t reply_len;
 	struct metad_effects effects;
+	/* What take_down left without a name. */
+	uint64_t dropped[METAD_TREE_STEP];
+	uint32_t n_dropped;
 };
 
 int metad_apply_new(struct metad_db *db, struct metad_apply **ret);
@@ -66,6 +73,10 @@ METAD_LOG_OPS(METAD_LOG_APPLY_DECLARE)
 /* metad_walk, and the redirect as the reply's body. which: a->walk[which]. */
 int apply_walk(struct metad_apply *a, unsigned which, const struct ff3_path *at, unsigned flags);
 int apply_walk_object(struct metad_apply *a, unsigned which, const struct ff3_path *at);
+/* A directory that is to be removed, in walk[0], as rmdir says. */
+int apply_walk_directory(struct metad_apply *a, const struct ff3_path *at);
+/* One inode of a removal is gone for good. */
+int apply_removal_ended(struct metad_apply *a, uint64_t root);
 /* May a name be made in dir? -ENOENT (dir was removed), -EACCES. */
 int apply_may_create(struct metad_apply *a, const struct metad_inode *dir);
 /* May victim's name be removed from dir? -EACCES, -EPERM (sticky), -ENOTDIR, -EISDIR. */
@@ -78,6 +89,12 @@ struct metad_inode apply_new_inode(struct metad_apply *a, const struct metad_ino
 /* Stores inode under name in dir and marks dir changed. */
 int apply_add_name(struct metad_apply *a, struct metad_inode *dir, struct ff3_str name,
 		   struct metad_inode *inode);
+/* A directory that is being removed with all that is in it has no links, and stays so. */
+static inline void apply_count_subdir(struct metad_inode *dir, int n)
+{
+	if (dir->nlink > 0)
+		dir->nlink += (uint32_t)n;
+}
 /* inode lost a name (a directory: all). Stores it, or ends it when none is left. */
 int apply_drop_link(struct metad_apply *a, struct metad_inode *inode);
 /* The layout that files made in dir get; width: chains in the stripe. */

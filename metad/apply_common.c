@@ -109,7 +109,7 @@ int apply_drop_link(struct metad_apply *a, struct metad_inode *inode)
 	if (r < 0 || inode->nlink > 0)
 		return r;
 	a->effects.orphans[a->effects.n_orphans++] = inode->ino;
-	return metad_db_add_orphan(a->db, inode->ino);
+	return metad_db_add_orphan(a->db, inode->ino, 0);
 }
 
 int apply_effective_layout(struct metad_db *db, const struct metad_inode *dir,

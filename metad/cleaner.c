@@ -1,6 +1,7 @@
 /* Purpose: what has to follow later: inodes without a name that nobody has open any more become
  * garbage; garbage is removed from the chunk daemons (cleaner_garbage.c); files that were cut are
- * cut on the chunk daemons (cleaner_truncate.c).
+ * cut on the chunk daemons (cleaner_truncate.c); trees that were removed are taken down
+ * (cleaner_trees.c).
  *
  * After a start nothing is collected for one lease: only then have all clients had the time to
  * tell what they have open.
@@ -8,8 +9,9 @@
  * Threads: the loop's; calls run on two workers, so that a slow removal holds no truncation up. */
 #include "cleaner.h"
 
-#define COLLECT_MAX 1024u /* inodes in one record */
+#define COLLECT_MAX 256u /* inodes in one record: others wait for so long */
 #define COLLECT_DELAY_NS (50 * FF3_NSEC_PER_MSEC)
+#define COLLECT_AGAIN_NS (1 * FF3_NSEC_PER_MSEC)
 
 static void on_timer(struct ff3_timer *t);
 
@@ -24,7 +26,7 @@ int metad_cleaner_new(struct metad *m)
 	m->cleaner = c;
 	c->m = m;
 	c->timer.fn = on_timer;
-	c->garbage_exists = true;
+	c->garbage_exists = c->trees_exist = true;
 	c->scanned = m->fresh;
 	cleaner_truncate_init(m);
 	cleaner_garbage_init(m);
@@ -123,7 +125,8 @@ static void collect(struct metad *m)
 					    on_collected) < 0)
 		c->scanned = false;
 	if (c->n_orphans > 0)
-		ff3_loop_timer_arm(m->loop, &c->timer, COLLECT_DELAY_NS / 10);
+		ff3_loop_timer_arm(m->loop, &c->timer, COLLECT_AGAIN_NS);
+	cleaner_trees_poll(m);
 }
 
 static void on_timer(struct ff3_timer *t)
@@ -157,4 +160,5 @@ void metad_cleaner_tick(struct metad *m)
 	}
 	cleaner_truncate_poll(m);
 	cleaner_garbage_poll(m);
+	cleaner_trees_poll(m);
 }

@@ -1,4 +1,4 @@
-/* Shared by cleaner.c, cleaner_truncate.c and cleaner_garbage.c only. */
+/* Shared by the cleaner*.c files only. */
 #pragma once
 
 #include "chunk_calls.h"
@@ -70,6 +70,8 @@ struct metad_cleaner {
 	bool scanned;        /* orphans of before the start were looked at */
 	uint64_t *orphans;   /* to be collected */
 	uint32_t n_orphans, room_orphans;
+	bool trees_exist; /* perhaps */
+	bool taking_down; /* a record is under way */
 	struct ff3_timer timer;
 	struct metad_cleaner_stats stats;
 };
@@ -80,3 +82,4 @@ int cleaner_truncate_load(struct metad *m);
 void cleaner_garbage_poll(struct metad *m);
 void cleaner_garbage_init(struct metad *m);
 void cleaner_garbage_done(struct metad *m);
+void cleaner_trees_poll(struct metad *m);

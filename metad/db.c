@@ -175,14 +175,13 @@ static int on_wal_commit(void *arg, sqlite3 *sql, const char *name, int n_pages)
 	return SQLITE_OK;
 }
 
-static int get_meta(struct metad_db *db, int *ret_format)
+static int get_meta(struct metad_db *db)
 {
 	sqlite3_stmt *s = db_stmt(db, STMT_get_meta);
 	int r = db_step(db, s);
 
 	if (r <= 0)
 		return r < 0 ? r : -EBADMSG;
-	*ret_format = sqlite3_column_int(s, 0);
 	db->meta = (struct metad_meta){
 		.cluster = column_u64(s, 1),
 		.log_key = column_u64(s, 2),
@@ -250,6 +249,42 @@ static int has_schema(struct metad_db *db)
 	return found;
 }
 
+/* What a database of an earlier version lacks. */
+static int upgrade(struct metad_db *db)
+{
+	static const char to_2[] =
+		"ALTER TABLE orphans ADD COLUMN root INTEGER NOT NULL DEFAULT 0;"
+		"ALTER TABLE garbage ADD COLUMN root INTEGER NOT NULL DEFAULT 0;"
+		"CREATE TABLE trees (ino INTEGER PRIMARY KEY, root INTEGER NOT NULL);"
+		"CREATE TABLE removals (root INTEGER PRIMARY KEY, uid INTEGER NOT NULL, "
+		"began INTEGER NOT NULL, ended INTEGER NOT NULL, names INTEGER NOT NULL, "
+		"dirs INTEGER NOT NULL, pending INTEGER NOT NULL, waiting INTEGER NOT NULL);"
+		"UPDATE meta SET format = 2;";
+	sqlite3_stmt *s = NULL;
+	int code = sqlite3_prepare_v2(db->sql, "SELECT format FROM meta", -1, &s, NULL), r;
+	int format;
+
+	if (code != SQLITE_OK || sqlite3_step(s) != SQLITE_ROW) {
+		sqlite3_finalize(s);
+		return db_fail(db, code ? code : SQLITE_CORRUPT, "cannot read its format");
+	}
+	format = sqlite3_column_int(s, 0);
+	sqlite3_finalize(s);
+	if (format > METAD_DB_FORMAT) {
+		ff3_error("database %s has format %d; this program knows format %d", db->path, format,
+			  METAD_DB_FORMAT);
+		return -EPROTO;
+	}
+	if (format != 1)
+		return 0;
+	r = execute(db, "BEGIN IMMEDIATE");
+	if (r >= 0)
+		r = execute(db, to_2);
+	if (r >= 0)
+		r = execute(db, "COMMIT");
+	return r;
+}
+
 static int open_connection(struct metad_db *db, uint64_t memory)
 {
 	char pragma[128];
@@ -285,24 +320,21 @@ static int prepare_all(struct metad_db *db)
 
 static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_size, uint32_t stripe)
 {
-	int r, format;
+	int r;
 
 	r = open_connection(db, memory / 2);
 	if (r >= 0)
 		r = has_schema(db);
 	if (r == 0)
 		r = create(db, chunk_size, stripe);
+	else if (r > 0)
+		r = upgrade(db);
 	if (r >= 0)
 		r = prepare_all(db);
 	if (r >= 0)
-		r = get_meta(db, &format);
+		r = get_meta(db);
 	if (r < 0)
 		return r;
-	if (format != METAD_DB_FORMAT) {
-		ff3_error("database %s has format %d; this program knows format %d", db->path, format,
-			  METAD_DB_FORMAT);
-		return -EPROTO;
-	}
 	r = db_load_stripes(db);
 	metad_db_read_end(db);
 	return r;

@@ -14,7 +14,7 @@
 
 struct metad_db;
 
-#define METAD_DB_FORMAT 1
+#define METAD_DB_FORMAT 2
 
 struct metad_meta {
 	uint64_t cluster;
@@ -120,21 +120,48 @@ int metad_db_each_chain(struct metad_db *db,
 			void *arg);
 
 /* db_queue.c: what remains to be done, and answers. */
-int metad_db_add_orphan(struct metad_db *db, uint64_t ino);
+int metad_db_add_orphan(struct metad_db *db, uint64_t ino, uint64_t root);
 /* 1: it was one. */
-int metad_db_del_orphan(struct metad_db *db, uint64_t ino);
-int metad_db_add_garbage(struct metad_db *db, uint64_t ino, uint32_t stripe);
-int metad_db_del_garbage(struct metad_db *db, uint64_t ino);
+int metad_db_del_orphan(struct metad_db *db, uint64_t ino, uint64_t *ret_root);
+int metad_db_add_garbage(struct metad_db *db, uint64_t ino, uint32_t stripe, uint64_t root);
+/* 1: it was there. */
+int metad_db_del_garbage(struct metad_db *db, uint64_t ino, uint64_t *ret_root);
 int metad_db_put_truncation(struct metad_db *db, uint64_t ino, uint64_t size, uint64_t old_size);
 int metad_db_get_truncation(struct metad_db *db, uint64_t ino, uint64_t *ret_size,
 			    uint64_t *ret_old_size);
 int metad_db_del_truncation(struct metad_db *db, uint64_t ino);
 typedef int metad_queue_fn(void *arg, uint64_t ino, uint64_t a, uint64_t b);
-/* In ascending inode order, those above after. fn(ino, 0, 0); (ino, stripe, 0);
+/* In ascending inode order, those above after. fn(ino, root, 0); (ino, stripe, root);
  * (ino, size, old_size). */
 int metad_db_each_orphan(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
 int metad_db_each_garbage(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
 int metad_db_each_truncation(struct metad_db *db, uint64_t after, metad_queue_fn *fn, void *arg);
+
+/* Removals of whole trees, and the directories that they have reached. */
+struct metad_removal {
+	uint64_t root; /* the directory at the top */
+	uint32_t uid;
+	int64_t began, ended; /* ns since 1970; ended 0: it goes on */
+	uint64_t names, dirs; /* that are gone */
+	uint64_t pending;     /* directories reached that are not empty yet */
+	uint64_t waiting;     /* inodes that somebody may have open, or whose chunks are still there */
+};
+struct metad_removal_change {
+	uint64_t names, dirs;
+	int64_t pending, waiting;
+};
+int metad_db_add_tree(struct metad_db *db, uint64_t ino, uint64_t root);
+int metad_db_del_tree(struct metad_db *db, uint64_t ino);
+/* The one to be worked on: 1, or 0. */
+int metad_db_last_tree(struct metad_db *db, uint64_t *ret_ino, uint64_t *ret_root);
+/* With its top in trees. */
+int metad_db_add_removal(struct metad_db *db, uint64_t root, uint32_t uid, int64_t now);
+/* Ends it when nothing is left. */
+int metad_db_note_removal(struct metad_db *db, uint64_t root, const struct metad_removal_change *c,
+			  int64_t now);
+int metad_db_get_removal(struct metad_db *db, uint64_t root, struct metad_removal *ret);
+int metad_db_each_removal(struct metad_db *db, uint64_t after,
+			  int (*fn)(void *arg, const struct metad_removal *removal), void *arg);
 
 struct metad_stored_result {
 	int status;

@@ -30,6 +30,8 @@ int metad_db_digest(struct metad_db *db, uint64_t *ret)
 		"SELECT * FROM stripes ORDER BY id",
 		"SELECT * FROM orphans ORDER BY ino",
 		"SELECT * FROM garbage ORDER BY ino",
+		"SELECT * FROM trees ORDER BY ino",
+		"SELECT * FROM removals ORDER BY root",
 		"SELECT * FROM truncations ORDER BY ino",
 		"SELECT * FROM results ORDER BY session, seq",
 		"SELECT * FROM nodes ORDER BY node",

@@ -10,6 +10,8 @@
 	"ino, mode, uid, gid, nlink, size, generation, atime, mtime, ctime, btime, parent, "       \
 	"name_hash, chunk_size, stripe, seed, truncs"
 
+#define REMOVAL_COLUMNS "root, uid, began, ended, names, dirs, pending, waiting"
+
 #define METAD_STATEMENTS(S)                                                                        \
 	S(begin_read, "BEGIN")                                                                     \
 	S(begin_write, "BEGIN IMMEDIATE")                                                          \
@@ -49,12 +51,24 @@
 	S(each_target, "SELECT target, node, state FROM targets ORDER BY target")                  \
 	S(add_chain, "INSERT INTO chains VALUES (?,?,?)")                                          \
 	S(each_chain, "SELECT chain, version, members FROM chains ORDER BY chain")                 \
-	S(add_orphan, "INSERT OR IGNORE INTO orphans VALUES (?)")                                  \
-	S(del_orphan, "DELETE FROM orphans WHERE ino = ?")                                         \
-	S(each_orphan, "SELECT ino, 0, 0 FROM orphans WHERE ino > ? ORDER BY ino")                 \
-	S(add_garbage, "INSERT OR REPLACE INTO garbage VALUES (?,?)")                              \
-	S(del_garbage, "DELETE FROM garbage WHERE ino = ?")                                        \
-	S(each_garbage, "SELECT ino, stripe, 0 FROM garbage WHERE ino > ? ORDER BY ino")           \
+	S(add_orphan, "INSERT OR IGNORE INTO orphans VALUES (?,?)")                                \
+	S(del_orphan, "DELETE FROM orphans WHERE ino = ? RETURNING root")                          \
+	S(each_orphan, "SELECT ino, root, 0 FROM orphans WHERE ino > ? ORDER BY ino")              \
+	S(add_garbage, "INSERT OR REPLACE INTO garbage VALUES (?,?,?)")                            \
+	S(del_garbage, "DELETE FROM garbage WHERE ino = ? RETURNING root")                         \
+	S(each_garbage, "SELECT ino, stripe, root FROM garbage WHERE ino > ? ORDER BY ino")        \
+	S(add_tree, "INSERT OR IGNORE INTO trees VALUES (?,?)")                                    \
+	S(del_tree, "DELETE FROM trees WHERE ino = ?")                                             \
+	S(last_tree, "SELECT ino, root FROM trees ORDER BY ino DESC LIMIT 1")                      \
+	S(add_removal, "INSERT INTO removals VALUES (?1, ?2, ?3, 0, 0, 0, 1, 0)")                  \
+	S(note_removal, "UPDATE removals SET names = names + ?2, dirs = dirs + ?3, "               \
+			"pending = pending + ?4, waiting = waiting + ?5 WHERE root = ?1 "          \
+			"RETURNING pending = 0 AND waiting = 0")                                   \
+	S(end_removal, "UPDATE removals SET ended = ?2 WHERE root = ?1")                           \
+	S(prune_removals, "DELETE FROM removals WHERE ended != 0 AND root NOT IN (SELECT root "    \
+			  "FROM removals WHERE ended != 0 ORDER BY ended DESC, root LIMIT 64)")    \
+	S(get_removal, "SELECT " REMOVAL_COLUMNS " FROM removals WHERE root = ?")                  \
+	S(each_removal, "SELECT " REMOVAL_COLUMNS " FROM removals WHERE root > ? ORDER BY root")   \
 	S(put_truncation, "INSERT OR REPLACE INTO truncations VALUES (?,?,?)")                     \
 	S(get_truncation, "SELECT size, old_size FROM truncations WHERE ino = ?")                  \
 	S(del_truncation, "DELETE FROM truncations WHERE ino = ?")                                 \

@@ -1,4 +1,4 @@
-/* Purpose: rows of orphans, garbage, truncations and results. Threads: the owner of the database. */
+/* Purpose: rows of orphans, garbage, trees, removals, truncations and results. Threads: the owner of the database. */
 #include "db_private.h"
 
 static int run_with(struct metad_db *db, enum stmt which, int n, const uint64_t *v)
@@ -15,26 +15,151 @@ static int run_with(struct metad_db *db, enum stmt which, int n, const uint64_t 
 	run_with((db), STMT_##which, (int)(sizeof((uint64_t[]){ __VA_ARGS__ }) / 8),               \
 		 (uint64_t[]){ __VA_ARGS__ })
 
-int metad_db_add_orphan(struct metad_db *db, uint64_t ino)
+/* Of a statement with one number in and one out: 1 and that, 0 without a row. */
+static int ask(struct metad_db *db, enum stmt which, uint64_t v, uint64_t *ret)
 {
-	return RUN(db, add_orphan, ino);
+	sqlite3_stmt *s = db_stmt(db, which);
+	int r;
+
+	if (!s)
+		return db->error;
+	bind_u64(s, 1, v);
+	r = db_step(db, s);
+	if (r <= 0)
+		return r;
+	*ret = column_u64(s, 0);
+	/* RETURNING: all is changed before the first row comes. */
+	sqlite3_reset(s);
+	return 1;
 }
 
-int metad_db_del_orphan(struct metad_db *db, uint64_t ino)
+int metad_db_add_orphan(struct metad_db *db, uint64_t ino, uint64_t root)
 {
-	int r = RUN(db, del_orphan, ino);
-
-	return r < 0 ? r : sqlite3_changes(db->sql) > 0;
+	return RUN(db, add_orphan, ino, root);
 }
 
-int metad_db_add_garbage(struct metad_db *db, uint64_t ino, uint32_t stripe)
+int metad_db_del_orphan(struct metad_db *db, uint64_t ino, uint64_t *ret_root)
 {
-	return RUN(db, add_garbage, ino, stripe);
+	return ask(db, STMT_del_orphan, ino, ret_root);
 }
 
-int metad_db_del_garbage(struct metad_db *db, uint64_t ino)
+int metad_db_add_garbage(struct metad_db *db, uint64_t ino, uint32_t stripe, uint64_t root)
 {
-	return RUN(db, del_garbage, ino);
+	return RUN(db, add_garbage, ino, stripe, root);
+}
+
+int metad_db_del_garbage(struct metad_db *db, uint64_t ino, uint64_t *ret_root)
+{
+	return ask(db, STMT_del_garbage, ino, ret_root);
+}
+
+int metad_db_add_tree(struct metad_db *db, uint64_t ino, uint64_t root)
+{
+	return RUN(db, add_tree, ino, root);
+}
+
+int metad_db_del_tree(struct metad_db *db, uint64_t ino)
+{
+	return RUN(db, del_tree, ino);
+}
+
+int metad_db_last_tree(struct metad_db *db, uint64_t *ret_ino, uint64_t *ret_root)
+{
+	sqlite3_stmt *s = db_stmt(db, STMT_last_tree);
+	int r;
+
+	if (!s)
+		return db->error;
+	r = db_step(db, s);
+	if (r <= 0)
+		return r;
+	*ret_ino = column_u64(s, 0);
+	*ret_root = column_u64(s, 1);
+	sqlite3_reset(s);
+	return 1;
+}
+
+int metad_db_add_removal(struct metad_db *db, uint64_t root, uint32_t uid, int64_t now)
+{
+	int r = RUN(db, add_removal, root, uid, (uint64_t)now);
+
+	return r < 0 ? r : metad_db_add_tree(db, root, root);
+}
+
+int metad_db_note_removal(struct metad_db *db, uint64_t root, const struct metad_removal_change *c,
+			  int64_t now)
+{
+	sqlite3_stmt *s = db_stmt(db, STMT_note_removal);
+	bool over;
+	int r;
+
+	if (!s)
+		return db->error;
+	bind_u64(s, 1, root);
+	bind_u64(s, 2, c->names);
+	bind_u64(s, 3, c->dirs);
+	bind_u64(s, 4, (uint64_t)c->pending);
+	bind_u64(s, 5, (uint64_t)c->waiting);
+	r = db_step(db, s);
+	if (r <= 0)
+		return r;
+	over = column_u64(s, 0);
+	sqlite3_reset(s);
+	if (!over)
+		return 0;
+	r = RUN(db, end_removal, root, (uint64_t)now);
+	return r < 0 ? r : db_run(db, db_stmt(db, STMT_prune_removals));
+}
+
+static void read_removal(sqlite3_stmt *s, struct metad_removal *ret)
+{
+	*ret = (struct metad_removal){
+		.root = column_u64(s, 0),
+		.uid = (uint32_t)column_u64(s, 1),
+		.began = sqlite3_column_int64(s, 2),
+		.ended = sqlite3_column_int64(s, 3),
+		.names = column_u64(s, 4),
+		.dirs = column_u64(s, 5),
+		.pending = column_u64(s, 6),
+		.waiting = column_u64(s, 7),
+	};
+}
+
+int metad_db_get_removal(struct metad_db *db, uint64_t root, struct metad_removal *ret)
+{
+	sqlite3_stmt *s = db_stmt(db, STMT_get_removal);
+	int r;
+
+	if (!s)
+		return db->error;
+	bind_u64(s, 1, root);
+	r = db_step(db, s);
+	if (r <= 0)
+		return r;
+	read_removal(s, ret);
+	sqlite3_reset(s);
+	return 1;
+}
+
+int metad_db_each_removal(struct metad_db *db, uint64_t after,
+			  int (*fn)(void *arg, const struct metad_removal *removal), void *arg)
+{
+	sqlite3_stmt *s = db_stmt(db, STMT_each_removal);
+	struct metad_removal removal;
+	int r;
+
+	if (!s)
+		return db->error;
+	bind_u64(s, 1, after);
+	while ((r = db_step(db, s)) > 0) {
+		read_removal(s, &removal);
+		r = fn(arg, &removal);
+		if (r != 0) {
+			sqlite3_reset(s);
+			return r;
+		}
+	}
+	return r;
 }
 
 int metad_db_put_truncation(struct metad_db *db, uint64_t ino, uint64_t size, uint64_t old_size)

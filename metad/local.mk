@@ -8,7 +8,7 @@ libff3metad_la_SOURCES = \
 	%D%/inode.c %D%/inode.h \
 	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_recover.c \
 	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c \
-	%D%/op_setattr.c %D%/op_xattr.c \
+	%D%/op_setattr.c %D%/op_tree.c %D%/op_xattr.c \
 	%D%/path.c %D%/path.h \
 	%D%/record.c %D%/record.h \
 	%D%/xattr.h
@@ -23,7 +23,7 @@ ff3fs_metad_SOURCES = \
 	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
-	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_truncate.c \
+	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_trees.c %D%/cleaner_truncate.c \
 	%D%/file.c %D%/file.h %D%/file_wait.c \
 	%D%/lock.c %D%/pipeline.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
@@ -56,10 +56,16 @@ check_PROGRAMS += tests/metad_drive
 tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
-	tests/e2e-metad-posix.sh
+	tests/e2e-metad-posix.sh tests/e2e-names.sh
+check_PROGRAMS += tests/names_drive
+tests_names_drive_SOURCES = tests/names_drive.c
+tests_names_drive_LDADD = libff3fs.la libff3base.la -lpthread
 
-check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply
-TESTS += tests/unit-metad-log tests/unit-metad-apply
+check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees
+TESTS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees
+tests_unit_metad_trees_SOURCES = tests/unit-metad-trees.c tests/metad_direct.c tests/metad_direct.h
+tests_unit_metad_trees_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
+tests_unit_metad_trees_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS) $(SQLITE_LIBS)
 tests_unit_metad_log_SOURCES = tests/unit-metad-log.c tests/metad_direct.c tests/metad_direct.h
 tests_unit_metad_log_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_metad_log_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)

@@ -200,9 +200,12 @@ void metad_cleaner_free(struct metad *m);
 void metad_cleaner_orphan(struct metad *m, uint64_t ino);
 /* A truncation of ino is pending; upto: its end before, UINT64_MAX if that is not known. */
 void metad_cleaner_truncate(struct metad *m, uint64_t ino, uint64_t upto);
+/* A tree waits to be taken down. */
+void metad_cleaner_tree(struct metad *m);
 void metad_cleaner_tick(struct metad *m);
 struct metad_cleaner_stats {
 	uint64_t n_truncations, n_removed, n_failed_calls;
+	uint64_t n_taken_down; /* inodes that lost their name with a tree */
 };
 const struct metad_cleaner_stats *metad_cleaner_stats(const struct metad *m);
 

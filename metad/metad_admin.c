@@ -1,5 +1,5 @@
 /* Purpose: the HTTP endpoint: /healthz /readyz /metrics /v1/status /v1/nodes /v1/targets /v1/chains
- * /v1/layouts/PATH (the lists are in admin_lists.c); httpd.h has the documents.
+ * /v1/removals /v1/layouts/PATH (the lists are in admin_lists.c); httpd.h has the documents.
  *
  * Threads: handlers run on the HTTP server's thread; each takes its snapshot by a call into the
  * loop, which copies what it needs, and formats it afterwards. */
@@ -16,9 +16,19 @@ struct status {
 	struct metad_cleaner_stats cleaner;
 	uint64_t sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
+	uint64_t removals, removals_waiting;
 	unsigned segments;
 	bool degraded;
 };
+
+static int count_removal(void *arg, const struct metad_removal *removal)
+{
+	struct status *s = arg;
+
+	s->removals += removal->ended == 0;
+	s->removals_waiting += removal->waiting;
+	return 0;
+}
 
 static void take_status(void *arg)
 {
@@ -35,6 +45,7 @@ static void take_status(void *arg)
 	s->log_used = metad_log_used(m->log, &s->segments);
 	s->wal_pages = metad_db_wal_pages(m->db);
 	s->checkpoints = metad_checkpointer_count(m);
+	(void)metad_db_each_removal(m->db, 0, count_removal, s);
 }
 
 static int get_status(struct metad_admin *admin, struct status *s)
@@ -92,6 +103,7 @@ static int on_status(void *ctx, const struct ff3_http_request *request, json_t *
 	set(doc, "targets", s.targets);
 	set(doc, "chains", s.chains);
 	set(doc, "inodes", s.meta.n_inodes);
+	set(doc, "removals", s.removals);
 	set(doc, "sessions", s.sessions);
 	set(doc, "opens", s.opens);
 	set(doc, "capacity", s.capacity);
@@ -151,6 +163,11 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 	      s.cleaner.n_truncations);
 	print(out, "garbage_removed_total", "counter", "inodes whose chunks were removed",
 	      s.cleaner.n_removed);
+	print(out, "removals", "gauge", "trees being removed", s.removals);
+	print(out, "removals_waiting", "gauge",
+	      "inodes of theirs that are open or whose chunks are still there", s.removals_waiting);
+	print(out, "taken_down_total", "counter", "inodes that lost their name with a removed tree",
+	      s.cleaner.n_taken_down);
 	print(out, "chunkd_calls_failed_total", "counter", "calls of chunk daemons that failed",
 	      s.cleaner.n_failed_calls);
 	print(out, "capacity_bytes", "gauge", "of all targets", s.capacity);
@@ -166,6 +183,7 @@ static const struct ff3_http_route routes[] = {
 	{ "GET", "/v1/nodes", metad_admin_nodes, NULL },
 	{ "GET", "/v1/targets", metad_admin_targets, NULL },
 	{ "GET", "/v1/chains", metad_admin_chains, NULL },
+	{ "GET", "/v1/removals", metad_admin_removals, NULL },
 	{ "GET", "/v1/layouts/{path}", metad_admin_layout, NULL },
 };
 

@@ -14,11 +14,11 @@ int apply_log_collect(struct metad_apply *a)
 
 	while (ff3_dec_more(&d)) {
 		struct metad_inode inode;
-		uint64_t ino;
+		uint64_t ino, root;
 		int r;
 
 		ff3_get_u64(&d, &ino);
-		r = metad_db_del_orphan(a->db, ino);
+		r = metad_db_del_orphan(a->db, ino, &root);
 		if (r > 0)
 			r = metad_db_get_inode(a->db, ino, &inode);
 		if (r < 0)
@@ -26,7 +26,9 @@ int apply_log_collect(struct metad_apply *a)
 		if (r == 0 || inode.nlink > 0)
 			continue;
 		if (S_ISREG(inode.mode))
-			r = metad_db_add_garbage(a->db, ino, inode.stripe);
+			r = metad_db_add_garbage(a->db, ino, inode.stripe, root);
+		else if (root != 0)
+			r = apply_removal_ended(a, root);
 		if (r >= 0)
 			r = metad_db_del_truncation(a->db, ino);
 		if (r >= 0)
@@ -42,11 +44,15 @@ int apply_log_garbage_done(struct metad_apply *a)
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
 
 	while (ff3_dec_more(&d)) {
-		uint64_t ino;
+		uint64_t ino, root;
+		int r;
 
 		ff3_get_u64(&d, &ino);
-		if (metad_db_del_garbage(a->db, ino) < 0)
-			return metad_db_error(a->db);
+		r = metad_db_del_garbage(a->db, ino, &root);
+		if (r > 0 && root != 0)
+			r = apply_removal_ended(a, root);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

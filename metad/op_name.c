@@ -106,6 +106,7 @@ int apply_link(struct metad_apply *a, const struct ff3_req_link *q, struct ff3_r
 {
 	struct metad_walk *w = &a->walk[1];
 	struct metad_inode *inode = &a->walk[0].inode;
+	uint64_t root;
 	int r = apply_walk_object(a, 0, &q->from);
 
 	if (r >= 0)
@@ -120,7 +121,7 @@ int apply_link(struct metad_apply *a, const struct ff3_req_link *q, struct ff3_r
 		return -EPERM;
 	if (inode->nlink == 0 && inode->name_hash != 0)
 		return -ENOENT;
-	if (inode->nlink == 0 && metad_db_del_orphan(a->db, inode->ino) < 0)
+	if (inode->nlink == 0 && metad_db_del_orphan(a->db, inode->ino, &root) < 0)
 		return metad_db_error(a->db);
 	inode->nlink++;
 	inode->ctime = a->now;
@@ -142,7 +143,7 @@ static int remove_name(struct metad_apply *a, struct metad_walk *w)
 		return r;
 	w->dir.mtime = w->dir.ctime = a->now;
 	if (S_ISDIR(w->inode.mode))
-		w->dir.nlink--;
+		apply_count_subdir(&w->dir, -1);
 	r = metad_db_put_inode(a->db, &w->dir);
 	return r < 0 ? r : apply_drop_link(a, &w->inode);
 }
@@ -164,10 +165,10 @@ int apply_unlink(struct metad_apply *a, const struct ff3_req_unlink *q, struct f
 	return r < 0 ? r : remove_name(a, w);
 }
 
-int apply_rmdir(struct metad_apply *a, const struct ff3_req_rmdir *q, struct ff3_rep_rmdir *p)
+int apply_walk_directory(struct metad_apply *a, const struct ff3_path *at)
 {
 	struct metad_walk *w = &a->walk[0];
-	int r = apply_walk(a, 0, &q->at, METAD_WALK_PARENT);
+	int r = apply_walk(a, 0, at, METAD_WALK_PARENT);
 
 	if (r < 0)
 		return r;
@@ -179,7 +180,14 @@ int apply_rmdir(struct metad_apply *a, const struct ff3_req_rmdir *q, struct ff3
 		return -EBUSY;
 	if (w->inode.ino == 0)
 		return -ENOENT;
-	r = apply_may_delete(a, &w->dir, &w->inode, true);
+	return apply_may_delete(a, &w->dir, &w->inode, true);
+}
+
+int apply_rmdir(struct metad_apply *a, const struct ff3_req_rmdir *q, struct ff3_rep_rmdir *p)
+{
+	struct metad_walk *w = &a->walk[0];
+	int r = apply_walk_directory(a, &q->at);
+
 	if (r < 0)
 		return r;
 	r = metad_db_dir_is_empty(a->db, w->inode.ino);

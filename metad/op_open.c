@@ -93,7 +93,7 @@ static int make_nameless(struct metad_apply *a, const struct ff3_req_open *q,
 	if (r >= 0)
 		r = metad_db_add_inode(a->db, &inode);
 	if (r >= 0)
-		r = metad_db_add_orphan(a->db, inode.ino);
+		r = metad_db_add_orphan(a->db, inode.ino, 0);
 	if (r < 0)
 		return r;
 	a->effects.orphans[a->effects.n_orphans++] = inode.ino;

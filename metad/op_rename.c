@@ -62,6 +62,8 @@ static int check_permission(struct metad_apply *a, const struct metad_walk *from
 
 	if (r < 0)
 		return r;
+	if (to->dir.nlink == 0 || ((flags & EXCHANGE) && from->dir.nlink == 0))
+		return -ENOENT; /* being removed */
 	if (to->inode.ino == 0)
 		r = apply_may_create(a, &to->dir);
 	else
@@ -96,8 +98,8 @@ static int put_dirs(struct metad_apply *a, struct metad_walk *from, struct metad
 	struct metad_inode *to_dir = from->dir.ino == to->dir.ino ? &from->dir : &to->dir;
 	int r;
 
-	from->dir.nlink += (uint32_t)from_links;
-	to_dir->nlink += (uint32_t)to_links;
+	apply_count_subdir(&from->dir, from_links);
+	apply_count_subdir(to_dir, to_links);
 	from->dir.mtime = from->dir.ctime = a->now;
 	to_dir->mtime = to_dir->ctime = a->now;
 	r = metad_db_put_inode(a->db, &from->dir);

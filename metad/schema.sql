@@ -71,15 +71,37 @@ CREATE TABLE stripes (
 	chains BLOB NOT NULL
 );
 
--- No name any more, but perhaps open.
+-- No name any more, but perhaps open. root: of the removal that it is part of, or 0.
 CREATE TABLE orphans (
-	ino INTEGER PRIMARY KEY
+	ino  INTEGER PRIMARY KEY,
+	root INTEGER NOT NULL
 );
 
 -- Gone for everyone; their chunks are still to be removed from the chunk daemons.
 CREATE TABLE garbage (
 	ino    INTEGER PRIMARY KEY,
-	stripe INTEGER NOT NULL
+	stripe INTEGER NOT NULL,
+	root   INTEGER NOT NULL
+);
+
+-- Directories that a removal of a whole tree has reached: they have no name, and what is in them is
+-- being taken away.
+CREATE TABLE trees (
+	ino  INTEGER PRIMARY KEY,
+	root INTEGER NOT NULL
+);
+
+-- Removals of whole trees, by the directory at the top; of those that are done, the last few. names,
+-- dirs: that are gone; pending: its rows in trees; waiting: its inodes in orphans and garbage.
+CREATE TABLE removals (
+	root    INTEGER PRIMARY KEY,
+	uid     INTEGER NOT NULL,
+	began   INTEGER NOT NULL,
+	ended   INTEGER NOT NULL,
+	names   INTEGER NOT NULL,
+	dirs    INTEGER NOT NULL,
+	pending INTEGER NOT NULL,
+	waiting INTEGER NOT NULL
 );
 
 -- Cut to size here; the chunk daemons may still hold bytes beyond.

@@ -59,6 +59,8 @@ static void follow_up(struct metad *m, const struct metad_effects *effects)
 {
 	if (effects->truncated)
 		metad_cleaner_truncate(m, effects->ino, metad_file_cut(m, effects->ino));
+	if (effects->trees)
+		metad_cleaner_tree(m);
 	if (effects->routing) {
 		int r = metad_routes_reload(m);
 
@@ -235,6 +237,13 @@ void serve_mkdir(struct metad *m, struct metad_conn *conn, struct ff3_request *r
 
 void serve_rmdir(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		 const struct ff3_req_rmdir *q)
+{
+	if (!refused(m, conn, r, &q->tag, &q->at, false))
+		log_plain(m, conn, r, &q->tag);
+}
+
+void serve_remove_tree(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		       const struct ff3_req_remove_tree *q)
 {
 	if (!refused(m, conn, r, &q->tag, &q->at, false))
 		log_plain(m, conn, r, &q->tag);

@@ -5,6 +5,8 @@
 #include "metad.h"
 #include "xattr.h"
 
+#define OPENS_MAX 4096u /* inodes of a removal that are looked at for being open */
+
 /* The object in m->walk.inode, as everybody sees it now. false: r was answered. */
 static bool find(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		 const struct ff3_path *at)
@@ -191,6 +193,45 @@ void serve_routes(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	if (q->version != p.version)
 		metad_routes_encode(m, &p, m->scratch, FF3_BODY_MAX - 64);
 	FF3_REQUEST_REPLY(r, routes, &p);
+}
+
+struct removal_opens {
+	struct metad *m;
+	uint64_t root, n;
+};
+
+static int count_open(void *arg, uint64_t ino, uint64_t root, uint64_t b)
+{
+	struct removal_opens *o = arg;
+
+	o->n += root == o->root && metad_is_open(o->m, ino);
+	return 0;
+}
+
+/* What is open is looked for at the end only, when few are left. */
+void serve_removal(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		   const struct ff3_req_removal *q)
+{
+	struct removal_opens opens = { .m = m, .root = q->removal };
+	struct ff3_rep_removal p = { .state = FF3_REMOVAL_UNKNOWN };
+	struct metad_removal removal;
+	int e = metad_db_get_removal(m->db, q->removal, &removal);
+
+	if (e > 0) {
+		p = (struct ff3_rep_removal){
+			.state = removal.ended ? FF3_REMOVAL_DONE : FF3_REMOVAL_RUNNING,
+			.names = removal.names,
+			.dirs = removal.dirs,
+			.waiting = removal.waiting,
+		};
+		if (!removal.ended && removal.pending == 0 && removal.waiting <= OPENS_MAX)
+			e = metad_db_each_orphan(m->db, 0, count_open, &opens);
+		p.open = opens.n;
+	}
+	if (e < 0)
+		metad_reply_status(m, r, e);
+	else
+		FF3_REQUEST_REPLY(r, removal, &p);
 }
 
 void serve_get_path(struct metad *m, struct metad_conn *conn, struct ff3_request *r,

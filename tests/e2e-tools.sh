@@ -104,7 +104,7 @@ fails 'rm -r -n' 0 ff3fs rm -r -n /t/b
 fails 'rm -r -n removed nothing' 0 ff3fs stat /t/b/hi /t/b/d/link
 fails 'rm of the root' 1 ff3fs rm -r /t
 stderr_has 'refusing'
-fails 'rm -r' 0 ff3fs rm -r --json /t/b
+fails 'rm -r' 0 ff3fs rm -r --wait --json /t/b
 equal 'rm -r' '3 2 0' "$(json 'd["files"], d["directories"], d["failed"]' | tr -d '(),')"
 fails 'rm removed it' 4 ff3fs stat /t/b
 

@@ -86,7 +86,7 @@ START_TEST(digest_sees_everything)
 	ck_assert_int_eq(MD_NEXT(d, mkdir, .at = md_at("d"), .mode = 0755), 0);
 	ck_assert_int_eq(metad_db_digest(d->db, &a), 0);
 	ck_assert_int_eq(metad_db_begin(d->db), 0);
-	ck_assert_int_eq(metad_db_add_orphan(d->db, 12345), 0);
+	ck_assert_int_eq(metad_db_add_orphan(d->db, 12345, 0), 0);
 	ck_assert_int_eq(metad_db_commit(d->db), 0);
 	ck_assert_int_eq(metad_db_digest(d->db, &b), 0);
 	ck_assert_uint_ne(a, b);

@@ -12,7 +12,7 @@
  *   GET /metrics             Prometheus text
  *   GET /v1/status           metad: {"daemon": "metad", "version", "cluster", "instance",
  *                            "uptime_seconds", "listen", "state": "healthy" | "degraded",
- *                            "nodes", "targets", "chains", "inodes", "sessions", "capacity",
+ *                            "nodes", "targets", "chains", "inodes", "removals", "sessions", "capacity",
  *                            "used", "free"}
  *                            chunkd: {"daemon": "chunkd", "version", "cluster", "instance",
  *                            "uptime_seconds", "listen", "node", "state", "targets", "capacity",
@@ -22,6 +22,9 @@
  *   GET /v1/targets          {"target", "node", "state": "serving" | "offline", "capacity",
  *                            "used"}; chunkd: its own, with "path"
  *   GET /v1/chains           metad: {"chain": n, "version": n, "members": [target...]}
+ *   GET /v1/removals         metad: trees being removed, and the last ones that were: {"removal",
+ *                            "uid", "began", "ended" (null: it goes on), "names", "directories",
+ *                            "pending", "waiting"}
  *   GET /v1/layouts/{path}   metad: {"path", "chunk_size", "stripe", "seed", "own",
  *                            "pinned", "chains": [n...]}; 404 where there is nothing */
 #pragma once

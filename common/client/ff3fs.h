@@ -228,6 +228,21 @@ int ff3fs_mknod(struct ff3fs *fs, uint64_t dir, const char *path, mode_t mode,
 		struct ff3fs_attr *ret);
 int ff3fs_rmdir(struct ff3fs *fs, uint64_t dir, const char *path);
 int ff3fs_unlink(struct ff3fs *fs, uint64_t dir, const char *path);
+/* A directory with all that is below it leaves the name space, at once; what was in it is removed by
+ * the cluster afterwards, whatever becomes of this process. Files of it that are open stay readable until
+ * they are closed. ret_removal (may be NULL): for ff3fs_removal. -EACCES: a directory of it is not the
+ * caller's to empty. -E2BIG: too many directories to judge that in one go. Nothing was removed then. */
+int ff3fs_remove_tree(struct ff3fs *fs, uint64_t dir, const char *path, uint64_t *ret_removal);
+
+struct ff3fs_removal {
+	int running;	  /* 0: all is gone, the space too */
+	uint64_t names;	  /* that are gone, without directories */
+	uint64_t dirs;	  /* that are gone */
+	uint64_t waiting; /* files and directories whose space is not back yet */
+	uint64_t open;	  /* of them: which somebody has open, told at the end */
+};
+/* How far it is. Zeros, if it was over long ago. */
+int ff3fs_removal(struct ff3fs *fs, uint64_t removal, struct ff3fs_removal *ret);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */
 int ff3fs_rename(struct ff3fs *fs, uint64_t from_dir, const char *from, uint64_t to_dir,
 		 const char *to, unsigned flags);

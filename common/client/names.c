@@ -84,6 +84,35 @@ EXPORT int ff3fs_unlink(struct ff3fs *fs, uint64_t dir, const char *path)
 	return ff3_public(ff3_meta_call(fs, &call));
 }
 
+EXPORT int ff3fs_remove_tree(struct ff3fs *fs, uint64_t dir, const char *path,
+			     uint64_t *ret_removal)
+{
+	FF3_ENTER();
+	REQUEST(remove_tree, true, .at = ff3_path_of(dir, path, FF3FS_NOFOLLOW));
+	int r = ff3_meta_call(fs, &call);
+
+	if (r == 0 && ret_removal)
+		*ret_removal = rep.removal;
+	return ff3_public(r);
+}
+
+EXPORT int ff3fs_removal(struct ff3fs *fs, uint64_t removal, struct ff3fs_removal *ret)
+{
+	FF3_ENTER();
+	REQUEST(removal, false, .removal = removal);
+	int r = ff3_meta_call(fs, &call);
+
+	if (r == 0)
+		*ret = (struct ff3fs_removal){
+			.running = rep.state == FF3_REMOVAL_RUNNING,
+			.names = rep.names,
+			.dirs = rep.dirs,
+			.waiting = rep.waiting,
+			.open = rep.open,
+		};
+	return ff3_public(r);
+}
+
 EXPORT int ff3fs_rename(struct ff3fs *fs, uint64_t from_dir, const char *from, uint64_t to_dir,
 			const char *to, unsigned flags)
 {

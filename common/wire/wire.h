@@ -94,6 +94,12 @@ enum {
 };
 
 enum {
+	FF3_REMOVAL_UNKNOWN = 0, /* never was, or was over long ago */
+	FF3_REMOVAL_RUNNING = 1,
+	FF3_REMOVAL_DONE = 2,
+};
+
+enum {
 	FF3_EXPOSED_MAPPED = 1,
 	FF3_EXPOSED_WINDOW = 2,
 };

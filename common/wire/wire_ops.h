@@ -152,6 +152,8 @@
 	OP(42, get_path, metad, READ)                                                              \
 	OP(43, lock, metad, SESSION)                                                               \
 	OP(44, mknod, metad, MUTATE)                                                               \
+	OP(45, remove_tree, metad, MUTATE)                                                         \
+	OP(46, removal, metad, READ)                                                               \
 	OP(48, register_node, metad, MUTATE)                                                       \
 	OP(49, heartbeat, metad, SESSION)                                                          \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
@@ -411,6 +413,24 @@
 /* The path of a directory or file from the root, for getcwd and /proc-like names. */
 #define FF3_REQ_get_path(F) F(u64, ino)
 #define FF3_REP_get_path(F) F(str, path)
+
+/* Takes a directory and all that is below it out of the name space, at once; what was in it is removed
+ * later. removal: for asking how far that is. EACCES: the caller may not empty each directory.
+ * E2BIG: too many directories to judge that at once; what is below the directory is to be removed one
+ * by one, or tree by tree. */
+#define FF3_REQ_remove_tree(F)                                                                     \
+	F(tag, tag)                                                                                \
+	F(path, at)
+#define FF3_REP_remove_tree(F) F(u64, removal)
+
+/* How far the removal of a tree is. state: FF3_REMOVAL_*. */
+#define FF3_REQ_removal(F) F(u64, removal)
+#define FF3_REP_removal(F)                                                                         \
+	F(u32, state)                                                                              \
+	F(u64, names)   /* that are gone, without directories */                                   \
+	F(u64, dirs)    /* that are gone */                                                        \
+	F(u64, waiting) /* inodes that are open, or whose chunks are still there */                \
+	F(u64, open)    /* of them, that are open */
 
 /* A chunk daemon says who it is. Metad knows it by node (chosen by the daemon when its first
  * target was made) and gives every new target a chain. */
