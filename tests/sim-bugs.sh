@@ -43,6 +43,8 @@ plant 'epoch of a candidate not persisted' replica_elect.c '/r->vote = r->id;/{n
 plant 'vote for an older log' replica_elect.c 's/(return) m->last_epoch > epoch/\1 true || m->last_epoch > epoch/'
 plant 'log not compared before it is appended to' replica_follow.c 's/replica_epoch_at\(r, m->prev_seq\) != m->prev_epoch/false/'
 plant 'lease not looked at after the read' replica.c 's/now < r->lease_until;$/true;/' stopped
+plant 'lease counted from the answer, not from the question' replica_lead.c 's/at = r->sent\[i\]\.at;/at = r->now;/'
+plant 'vote while a primary was heard of lately' replica.c 's/return m->kind == REPLICA_VOTE && /return false \&\& /' late
 plant 'vote with a damaged log' replica_elect.c 's/ && !r->damaged;/;/' bad-record
 plant 'two members changed at once' replica_lead.c 's/changes\(now, config\) != 1/false/'
 plant 'a change before the one before is committed' replica_lead.c 's/ \|\| r->commit_seq < replica_config_seq\(r\)//'

@@ -128,6 +128,7 @@ struct sim_options {
 	uint32_t members;
 	uint64_t duration_ns;
 	uint64_t delay_ns; /* of a message, at most, usually */
+	uint64_t rest_ns;  /* between two requests of a client, at most; 0: as usual */
 	double drop, twice;
 	double hunt; /* chance that a new primary has only moments to live */
 	double crash, cut, pause, flip, fail, replace, admin, checkpoint; /* per second */

@@ -1,8 +1,8 @@
 /* What must hold in every schedule.
  *
  * While it runs: one primary per epoch, and it has everything that was ever committed; what is
- * committed is the same everywhere, never changes, and is durable on a majority when it is told; the
- * state after each operation is the same everywhere.
+ * committed is the same everywhere, never changes, and is durable on a majority when it is told; then
+ * nobody's lease of an earlier epoch holds; the state after each operation is the same everywhere.
  *
  * In the end: the order of the committed log explains what the clients saw (linearizability). Writes
  * have their place in it; a read lies between the write whose value it saw and the next one to that
@@ -84,6 +84,20 @@ static void check_majority(struct sim *s, const struct sim_member *teller, uint6
 			 n);
 }
 
+/* teller has committed something in its epoch: who led an earlier one must be unable to answer reads, by
+ * its own clock. */
+static void check_leases(struct sim *s, const struct sim_member *teller, uint64_t epoch)
+{
+	for (uint32_t i = 1; i <= SIM_MEMBERS; i++) {
+		const struct sim_member *m = &s->members[i];
+
+		if (m != teller && m->up &&
+		    replica_may_answer(m->core, replica_read_begin(m->core), sim_member_clock(s, m)))
+			sim_fail(s, "member %u may still answer reads, while %u commits in epoch %u",
+				 (unsigned)m->id, (unsigned)teller->id, (unsigned)epoch);
+	}
+}
+
 void sim_check_commit(struct sim *s, const struct sim_member *m, uint64_t seq)
 {
 	uint64_t news = s->n_committed;
@@ -106,8 +120,10 @@ void sim_check_commit(struct sim *s, const struct sim_member *m, uint64_t seq)
 			s->n_committed = i;
 		}
 	}
-	if (s->n_committed > news && v.role == REPLICA_PRIMARY)
-		check_majority(s, m, s->n_committed);
+	if (s->n_committed == news || v.role != REPLICA_PRIMARY)
+		return;
+	check_majority(s, m, s->n_committed);
+	check_leases(s, m, v.epoch);
 }
 
 void sim_check_applied(struct sim *s, const struct sim_member *m)

@@ -88,7 +88,7 @@ void sim_client_answer(struct sim *s, const struct sim_event *e)
 	if (seen->is_read)
 		seen->value = e->value;
 	c->busy = false;
-	next = sim_at(s, sim_random(s, 40 * SIM_MSEC), SIM_CLIENT_NEXT);
+	next = sim_at(s, sim_random(s, s->o.rest_ns ? s->o.rest_ns : 40 * SIM_MSEC), SIM_CLIENT_NEXT);
 	next->client = c->id;
 }
 

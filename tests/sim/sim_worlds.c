@@ -44,6 +44,8 @@ static const struct world {
 	{ "isolated", "members are cut off and come back", { .cut = 2 } },
 	{ "one-way", "messages pass in one direction only",
 	  { .one_way = 1, .at_end = few_epochs } },
+	{ "late", "hardly anything is written, and one member hears everything later than the others",
+	  { .one_way = 0.6, .slow = true, .rest_ns = 8 * SIM_SEC } },
 	{ "stopped", "processes stop for up to ten seconds and go on", { .pause = 1.5 } },
 	{ "slow-replica", "one member is slower than the others by far",
 	  { .slow = true, .checkpoint = 2, .at_end = not_slow } },
