@@ -351,8 +351,8 @@ ssize_t hook_recvmsg(int fd, struct msghdr *message, int flags)
 
 	if (LIKELY(!uses_local_sockets))
 		return REAL(recvmsg)(fd, message, flags);
-	if (message)
-		memory_copy_in(&size, &message->msg_namelen, sizeof size);
+	if (message) /* which may be a bad pointer */
+		memory_copy_in(&size, (const char *)message + offsetof(struct msghdr, msg_namelen), sizeof size);
 	r = REAL(recvmsg)(fd, message, flags);
 	if (r >= 0 && message->msg_name)
 		name_result(message->msg_name, size, &message->msg_namelen);

@@ -193,7 +193,7 @@ static void model(uint64_t seed)
 void test_model(void)
 {
 	OK(ff3fs_set_layout(fs, FF3FS_ROOT, dir, 65536, 4));
-	for (int round = 0; round < 2; round++)
+	for (int round = 0; CHILDREN && round < 2; round++)
 		forked(model, 4);
 	model(100);
 }

@@ -100,9 +100,12 @@ static const struct {
 } tests[] = {
 	{ "names", test_names },	 { "attrs", test_attrs },	  { "directory", test_directory },
 	{ "calls", test_calls },	 { "fault", test_fault },	  { "sizes", test_sizes },
-	{ "holes", test_holes },	 { "model", test_model },	  { "append", test_append },
-	{ "fork", test_fork },		 { "forkbusy", test_fork_busy },
-			 { "unlinked", test_unlinked },	  { "cut", test_cut },
+	{ "holes", test_holes },	 { "model", test_model },
+#if CHILDREN
+	{ "append", test_append },	 { "fork", test_fork },		  { "forkbusy", test_fork_busy },
+	{ "cut", test_cut },
+#endif
+	{ "unlinked", test_unlinked },
 	{ "coherence", test_coherence }, { "readahead", test_read_ahead }, { "batch", test_batch },
 	{ "pair", test_batch_pair },
 	{ "threads", test_threads },	 { "signals", test_signals },

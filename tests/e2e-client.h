@@ -54,6 +54,12 @@ uint64_t random_u64(uint64_t *state);
 void fill(void *buf, size_t len, uint64_t offset, uint64_t who);
 /* Offset of the first byte that is not as fill made it; -1: none. */
 long long differs(const void *buf, size_t len, uint64_t offset, uint64_t who);
+/* ThreadSanitizer ends children that make threads. */
+#ifdef __SANITIZE_THREAD__
+#define CHILDREN 0
+#else
+#define CHILDREN 1
+#endif
 void forked(void (*fn)(uint64_t arg), int n);
 
 /* e2e-client-names.c, -io.c, -many.c, -batch.c */

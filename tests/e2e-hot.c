@@ -19,7 +19,7 @@ void fail_at(const char *file, int line, const char *what, long long got, long l
 	_exit(1);
 }
 
-static uint64_t seed = 1;
+static __thread uint64_t seed = 1;
 
 static uint64_t rnd(uint64_t n)
 {
@@ -550,6 +550,36 @@ static void mode_killed(void)
 	say("done");
 }
 
+/* A daemon that is restarted after the last read by request, and before it is asked to expose the chunk: it
+ * has not the bytes that another client holds and has yet to send again. */
+static void mode_held(void)
+{
+	struct ff3fs *c = new_client(), *holder = new_client();
+	static char buf[SIZE];
+	struct ff3fs_file *f, *g;
+	uint64_t before;
+
+	write_round(c, "held", SIZE, 1);
+	f = must_open(c, "held", O_RDONLY);
+	g = must_open(holder, "held", O_WRONLY | O_DIRECT);
+	stamp(buf, SIZE, 0, 2);
+	EQ(ff3fs_pwrite(g, buf, SIZE, 0), SIZE);
+	EQ(read_block(f, 0), 2);
+	EQ(stats(c).asked, 0);
+	say("held");
+	listen_for("go");
+	while (stats(c).mapped == 0)
+		ff3_hot_heat(f->inode, SIZE, 0);
+	before = stats(c).reads;
+	EQ(read_block(f, 0), 2);
+	CHECK(stats(c).reads > before);
+	OK(ff3fs_close(g));
+	OK(ff3fs_close(f));
+	ff3fs_free(holder);
+	ff3fs_free(c);
+	say("done");
+}
+
 static void mode_forever(void)
 {
 	struct ff3fs *c = new_client();
@@ -563,28 +593,47 @@ static void mode_forever(void)
 		read_block(f, rnd(SIZE / BLOCK) * BLOCK);
 }
 
-static void mode_storm(long n)
-{
-	const size_t size = MIB(16);
-	struct ff3fs *c = new_client();
+struct storm {
 	struct ff3fs_file *f;
-	struct ff3fs_hot_stats s;
+	size_t size;
+	long n;
+};
 
-	write_round(c, "storm", size, 3);
-	f = must_open(c, "storm", O_RDONLY);
-	for (long i = 0; i < n; i++) {
+static void *storming(void *arg)
+{
+	struct storm *s = arg;
+
+	seed = (uintptr_t)&seed;
+	for (long i = 0; i < s->n; i++) {
 		/* A few chunks often, others now and then, and ever others. */
 		uint64_t chunk = (i / 2000 + rnd(3)) % 16, at = chunk * MIB(1) + rnd(MIB(1) / BLOCK) * BLOCK;
 
-		EQ(read_block(f, rnd(10) ? at : rnd(size / BLOCK) * BLOCK), 3);
+		EQ(read_block(s->f, rnd(10) ? at : rnd(s->size / BLOCK) * BLOCK), 3);
 	}
+	return NULL;
+}
+
+/* Threads read where others map and unmap. */
+static void mode_storm(long n)
+{
+	struct storm storm = { .size = MIB(16), .n = n / 3 };
+	struct ff3fs *c = new_client();
+	struct ff3fs_hot_stats s;
+	pthread_t threads[3];
+
+	write_round(c, "storm", storm.size, 3);
+	storm.f = must_open(c, "storm", O_RDONLY);
+	for (int i = 0; i < 3; i++)
+		OK(pthread_create(&threads[i], NULL, storming, &storm));
+	for (int i = 0; i < 3; i++)
+		OK(pthread_join(threads[i], NULL));
 	s = stats(c);
 	printf("%ld reads, %llu without requests; %llu asked, %llu refused, %llu gone, %llu wrong\n", n,
 	       (unsigned long long)s.reads, (unsigned long long)s.asked, (unsigned long long)s.refused,
 	       (unsigned long long)s.gone, (unsigned long long)s.checksum);
 	CHECK(s.reads > 0);
 	EQ(s.checksum, 0);
-	OK(ff3fs_close(f));
+	OK(ff3fs_close(storm.f));
 	ff3fs_free(c);
 }
 
@@ -603,6 +652,8 @@ int main(int argc, char **argv)
 		mode_killed();
 	else if (strcmp(mode, "write") == 0)
 		write_round(new_client(), argv[2], SIZE, (uint32_t)n);
+	else if (strcmp(mode, "held") == 0)
+		mode_held();
 	else if (strcmp(mode, "forever") == 0)
 		mode_forever();
 	else if (strcmp(mode, "storm") == 0)

@@ -63,6 +63,18 @@ echo go >&5
 hears "done"
 ends "a killed daemon's memory is not read"
 
+# One that has lost what another client holds shows nothing before it has that again.
+for n in 1 2; do
+	kill_daemon "${chunkd_pid[$n]}" TERM
+	FF3FS_CHUNKD_FLUSH=1000s start_chunkd $n
+done
+begin held
+hears held
+for n in 1 2; do kill_daemon "${chunkd_pid[$n]}"; start_chunkd $n; done
+echo go >&5
+hears "done"
+ends "a restarted daemon exposes nothing before it has what was held"
+
 # A client is killed while it reads: its memory is free.
 begin forever
 hears hot

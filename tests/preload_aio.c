@@ -286,6 +286,7 @@ static void mixed(aio_context_t ctx)
 	SHOW(getevents(ctx, 1, 2, events, &short_time));
 	SHOW(submit(ctx, 1, list + 1));
 	SHOW(getevents(ctx, 2, 2, events, &short_time));
+	fflush(stdout);
 	child = fork();
 	if (child == 0) {
 		usleep(20000);

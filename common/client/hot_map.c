@@ -16,6 +16,7 @@
  * Fork: taken before it. The child keeps the mappings; its capabilities are void until it has
  * registered its opens, which gives it others. */
 #include "hot.h"
+#include "replay.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -34,6 +35,11 @@
 
 #ifndef F_SEAL_SHRINK
 #define F_SEAL_SHRINK 0x0002
+#endif
+
+#ifdef __SANITIZE_THREAD__
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
 #endif
 
 /* A daemon's page that tells whether it lives. Never unmapped: slots point there. */
@@ -84,10 +90,26 @@ EXPORT void ff3fs_hot_stats(const struct ff3fs *fs, struct ff3fs_hot_stats *ret)
 
 /* --- Slots; the lock is held ----------------------------------------------------------------- */
 
+/* Readers may be at it (hot.h). To them it is as if another process had changed the memory: whole pages, of
+ * which none that was replaced is seen after one that replaced it. ThreadSanitizer takes a mapping for stores of
+ * this thread, and is told that there are none. */
+static bool replace(struct ff3_hot_slot *s, size_t size, int flags, int fd)
+{
+	void *p;
+
+#ifdef __SANITIZE_THREAD__
+	AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+	p = mmap(s->base, size, PROT_READ, flags | MAP_FIXED, fd, 0);
+#ifdef __SANITIZE_THREAD__
+	AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
+	return p != MAP_FAILED;
+}
+
 static void unmap_slot(struct ff3_hot_slot *s)
 {
-	(void)mmap(s->base, (size_t)1 << s->shift, PROT_READ,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	(void)replace(s, (size_t)1 << s->shift, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 
 static void list_remove(struct ff3_hot_slot **list, struct ff3_hot_slot *s)
@@ -233,9 +255,7 @@ static bool map_into(struct ff3_hot_slot *s, const struct ff3_rep_chunk_expose *
 
 	/* Its size is what it says, and stays so: no read of it can be a bus error. */
 	return (fcntl(fd, F_GET_SEALS) & F_SEAL_SHRINK) && fstat(fd, &st) == 0 &&
-	       (uint64_t)st.st_size == rep->size &&
-	       mmap(s->base, rep->size, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0) !=
-		       MAP_FAILED;
+	       (uint64_t)st.st_size == rep->size && replace(s, rep->size, MAP_SHARED | MAP_POPULATE, fd);
 }
 
 static int publish(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint64_t target,
@@ -405,6 +425,7 @@ static int ask_once(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t i
 					    .chain_version = route->version,
 					    .cap = { cap, (uint32_t)cap_of(inode, cap) } };
 	struct ff3_rep_chunk_expose rep;
+	uint64_t settled = ff3_recover_sample(route->peer);
 	struct ff3_rpc_call call = { .op = FF3_OP_chunk_expose,
 				     .body = body,
 				     .body_len = ff3_encode_req_chunk_expose(body, sizeof body, &req),
@@ -416,6 +437,10 @@ static int ask_once(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t i
 
 	if (r == 0)
 		r = ff3_decode_rep_chunk_expose(call.reply, call.reply_len, &rep);
+	if (r == 0 && UNLIKELY(settled != call.instance))
+		r = ff3_recover_check(route->peer, settled, call.instance);
+	if (UNLIKELY(r == -ERESTART)) /* it lacks what holders have yet to send again */
+		ff3_recover(inode->fs, route->peer, settled, call.instance);
 	if (r == 0)
 		r = rep.kind == FF3_EXPOSED_MAPPED && call.n_fds == 2 ?
 			    publish(inode, t, index, route->peer->target, call.instance, &rep, fds) :
@@ -434,8 +459,8 @@ static int ask(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
 	atomic_fetch_add(&fs->hot.n_asked, 1);
 	if (r == 0)
 		r = ask_once(inode, t, index, route, rpc);
-	/* Over a connection to a daemon that was there before. */
-	if (r < 0 && rpc && ff3_retriable(r) && r != -EAGAIN)
+	/* Over a connection to a daemon that was there before; of one that has just been restarted. */
+	if (r == -ERESTART || (r < 0 && rpc && ff3_retriable(r) && r != -EAGAIN))
 		r = ask_once(inode, t, index, route, rpc);
 	if (r == -EDQUOT) {
 		pthread_mutex_lock(&fs->hot.lock);
@@ -459,7 +484,7 @@ static void ask_for(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t i
 	    now < atomic_load(&route.peer->hot_retry_ns))
 		return;
 	r = ask(inode, t, index, &route);
-	if (r == 0 || r == -EAGAIN || r == -ENOENT)
+	if (r == 0 || r == -EAGAIN || r == -ERESTART || r == -ENOENT)
 		return;
 	atomic_fetch_add(&inode->fs->hot.n_refused, 1);
 	now = ff3_boottime_ns();

@@ -7,6 +7,7 @@
  * closed and ops->closed is called; the memory goes when the last request was replied to. */
 #pragma once
 
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "addr.h"
@@ -157,7 +158,7 @@ struct ff3_server {
 	const struct ff3_server_ops *ops;
 	void *user;
 	struct ff3_listener listeners[3]; /* TCP, a local socket, and the abstract one */
-	uint32_t transports; /* FF3_TRANSPORT_*: for the hello */
+	_Atomic uint32_t transports; /* FF3_TRANSPORT_*: for the hello; targets' threads ask */
 	struct ff3_server_memory {
 		uint8_t *base;
 		size_t size;
