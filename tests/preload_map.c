@@ -328,12 +328,16 @@ static int threads(void)
 		common = mmap(NULL, SIZE, PROT_READ, round & 1 ? MAP_PRIVATE : MAP_SHARED, fd, 0);
 		for (uintptr_t i = 0; i < 16; i++)
 			CHECK(pthread_create(&t[i], NULL, reader, (void *)i) == 0);
+#ifndef __SANITIZE_ADDRESS__ /* whose malloc waits for ever in a child if another thread was in it */
 		pid_t child = fork();
 		if (child == 0)
 			_exit(reader(NULL) ? 1 : 0);
+#endif
 		for (int i = 0; i < 16; i++)
 			pthread_join(t[i], NULL);
+#ifndef __SANITIZE_ADDRESS__
 		CHECK(in_child(child) == 0);
+#endif
 		munmap(common, SIZE);
 	}
 	return 0;
