@@ -358,12 +358,11 @@ static int finish(struct main_state *m)
 
 	sd_notify(0, "STOPPING=1");
 	ff3_httpd_free(m->httpd);
-	ff3_server_free(d->listener);
 	for (size_t i = 0; i < d->n_targets; i++) {
 		e = chunkd_target_stop(d->targets[i]);
 		r = r ? r : e;
 	}
-	ff3_server_free(m->listener); /* whose connections ask it, wherever they are served */
+	ff3_server_free(d->listener); /* whose connections ask it, wherever they are served */
 	chunkd_register_stop(d);
 	for (size_t i = 0; i < d->n_targets; i++)
 		chunkd_target_free(d->targets[i]);
