@@ -266,6 +266,8 @@
 	C(posix_spawn, EMULATED, "A program below a prefix is executed from memory.")               \
 	C(posix_spawnp, EMULATED, "A program below a prefix is executed from memory.")              \
 	C(posix_spawn_file_actions_addopen, SERVED, "")                                            \
+	C(posix_spawn_file_actions_addchdir_np, SERVED, "The directory is looked up now.")         \
+	C(posix_spawn_file_actions_addfchdir_np, SERVED, "")                                       \
 	C(posix_spawn_file_actions_destroy, SERVED, "")                                            \
 	C(system, SERVED, "")                                                                      \
 	C(popen, SERVED, "")                                                                       \

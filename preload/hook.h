@@ -132,6 +132,12 @@ bool where_is_ours(int dirfd, const char *path);
 /* hook_cwd.c: the virtual working directory's inode, or 0. */
 uint64_t cwd_inode(void);
 void cwd_init(void);
+/* A descriptor of what the kernel is to have for a directory of ours, by its path or, without one, descriptor:
+ * for a child that posix_spawn makes. */
+int cwd_for_child(const char *path, int fd, uint64_t *ret_ino);
+/* The program that a child executes after the actions (hook_spawn.c); buf is PATH_MAX. NULL: as it is, and
+ * none of ours. */
+const char *spawn_path(const posix_spawn_file_actions_t *actions, const char *path, char *buf);
 void cwd_after_fork(void);
 /* The absolute path, as users see it, of a directory inode. */
 int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size);

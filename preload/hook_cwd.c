@@ -78,12 +78,12 @@ int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size)
 
 /* --- chdir --------------------------------------------------------------------------------- */
 
-/* Moves the kernel's working directory out of the way. */
-static int park(uint64_t ino)
+/* A directory for the kernel to be in, which is to be removed as soon as it is used. */
+static int make_parking(uint64_t ino, char path[128])
 {
 	static const char *const bases[] = { "/dev/shm", "/tmp", "/var/tmp", "/run" };
 	static _Atomic unsigned counter;
-	char name[64], path[128];
+	char name[64];
 	int r = -EACCES;
 
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++)
@@ -91,16 +91,39 @@ static int park(uint64_t ino)
 			unsigned unique = (unsigned)RAW(getpid) << 10 ^ counter++;
 
 			placeholder_cwd_name(ino, unique, name);
-			snprintf(path, sizeof path, "%s/%s", bases[i], name);
+			snprintf(path, 128, "%s/%s", bases[i], name);
 			r = (int)RAW(mkdirat, AT_FDCWD, path, 0700);
 			if (r == -EEXIST)
 				continue;
 			if (r < 0)
 				break;
-			r = (int)RAW(chdir, path);
-			RAW(unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 			return r;
 		}
+	return r;
+}
+
+/* Moves the kernel's working directory out of the way. */
+static int park(uint64_t ino)
+{
+	char path[128];
+	int r = make_parking(ino, path);
+
+	if (r < 0)
+		return r;
+	r = (int)RAW(chdir, path);
+	RAW(unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
+	return r;
+}
+
+static int open_parking(uint64_t ino)
+{
+	char path[128];
+	int r = make_parking(ino, path);
+
+	if (r < 0)
+		return r;
+	r = raw_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	RAW(unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
 	return r;
 }
 
@@ -186,20 +209,16 @@ int hook_chdir(const char *path)
 	return (int)hook_result(r < 0 ? r : enter(&t));
 }
 
-int hook_fchdir(int fd)
+/* 0: fd is not ours; 1; negative errno. */
+static int target_of(int fd, struct target *t)
 {
 	_cleanup_ofd_ struct ofd *o = NULL;
 	struct ff3fs_attr a;
-	struct target t;
 	struct ff3fs *fs;
 	int r = fdtab_get(fd, &o);
 
-	if (LIKELY(r == 0)) {
-		r = REAL(fchdir)(fd);
-		if (r == 0 && init_active() && cwd_inode())
-			now_at(0);
-		return r;
-	}
+	if (LIKELY(r == 0))
+		return 0;
 	if (r > 0)
 		r = stat_ofd(o, &a);
 	if (r >= 0)
@@ -207,11 +226,37 @@ int hook_fchdir(int fd)
 	if (r >= 0)
 		r = CALL(access, fs, o->ino, "", X_OK, 0);
 	if (r < 0)
-		return (int)hook_result(r);
-	t.ino = o->ino;
-	if (!mount_over_prefix(fs, o->ino, t.native))
-		t.native[0] = '\0';
-	return (int)hook_result(enter(&t));
+		return r;
+	t->ino = o->ino;
+	if (!mount_over_prefix(fs, o->ino, t->native))
+		t->native[0] = '\0';
+	return 1;
+}
+
+int hook_fchdir(int fd)
+{
+	struct target t;
+	int r = target_of(fd, &t);
+
+	if (LIKELY(r == 0)) {
+		r = REAL(fchdir)(fd);
+		if (r == 0 && init_active() && cwd_inode())
+			now_at(0);
+		return r;
+	}
+	return (int)hook_result(r < 0 ? r : enter(&t));
+}
+
+int cwd_for_child(const char *path, int fd, uint64_t *ret_ino)
+{
+	struct target t;
+	int r = path ? find_target((void *)(uintptr_t)path, &t) : target_of(fd, &t);
+
+	if (r < 0 || (!path && r == 0))
+		return r < 0 ? r : -EBADF;
+	*ret_ino = t.ino;
+	r = t.native[0] ? raw_open(t.native, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
+	return r < 0 && t.ino ? open_parking(t.ino) : r;
 }
 
 /* --- getcwd -------------------------------------------------------------------------------- */

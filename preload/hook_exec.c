@@ -454,10 +454,14 @@ static int spawn_ours(pid_t *pid, const char *path, const posix_spawn_file_actio
 int hook_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 		     const posix_spawnattr_t *attr, char *const argv[], char *const envp[])
 {
+	char buf[PATH_MAX];
+	const char *ours;
+
 	flush_everything();
-	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
+	ours = spawn_path(actions, path, buf);
+	if (LIKELY(!ours || !where_is_ours(AT_FDCWD, ours)))
 		return REAL(posix_spawn)(pid, path, actions, attr, argv, envp);
-	return spawn_ours(pid, path, actions, attr, argv, envp, 0);
+	return spawn_ours(pid, ours, actions, attr, argv, envp, 0);
 }
 
 int hook_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
@@ -468,61 +472,9 @@ int hook_posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actio
 	flush_everything();
 	if (UNLIKELY(search_is_ours(file) && find_in_path(file, path)))
 		return hook_posix_spawn(pid, path, actions, attr, argv, envp);
+	if (strchr(file, '/'))
+		return hook_posix_spawn(pid, file, actions, attr, argv, envp);
 	return REAL(posix_spawnp)(pid, file, actions, attr, argv, envp);
-}
-
-/* What is to be opened in the child is opened here and now, and copied there; the descriptor lives as
- * long as the actions. */
-struct action_fd {
-	struct action_fd *next;
-	const posix_spawn_file_actions_t *actions;
-	int fd;
-};
-
-static struct action_fd *action_fds;
-static pthread_mutex_t action_mutex = PTHREAD_MUTEX_INITIALIZER;
-
-int hook_posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd,
-					  const char *path, int flags, mode_t mode)
-{
-	struct action_fd *a;
-	int opened, high;
-
-	if (LIKELY(!where_is_ours(AT_FDCWD, path)))
-		return REAL(posix_spawn_file_actions_addopen)(actions, fd, path, flags, mode);
-	opened = hook_open(path, flags | O_CLOEXEC, mode);
-	if (opened < 0)
-		return errno;
-	high = hook_fcntl(opened, F_DUPFD_CLOEXEC, 256);
-	hook_close(opened);
-	a = high < 0 ? NULL : malloc(sizeof *a);
-	if (!a) {
-		hook_close(high);
-		return ENOMEM;
-	}
-	pthread_mutex_lock(&action_mutex);
-	*a = (struct action_fd){ action_fds, actions, high };
-	action_fds = a;
-	pthread_mutex_unlock(&action_mutex);
-	return posix_spawn_file_actions_adddup2(actions, high, fd);
-}
-
-int hook_posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
-{
-	struct action_fd **p = &action_fds, *a;
-
-	pthread_mutex_lock(&action_mutex);
-	while ((a = *p)) {
-		if (a->actions != actions) {
-			p = &a->next;
-			continue;
-		}
-		*p = a->next;
-		hook_close(a->fd);
-		free(a);
-	}
-	pthread_mutex_unlock(&action_mutex);
-	return REAL(posix_spawn_file_actions_destroy)(actions);
 }
 
 int hook_system(const char *command)

@@ -405,13 +405,21 @@ struct __kernel_timespec;
 	H(L, int, posix_spawnp,                                                                    \
 	  (pid_t * pid, const char *file, const posix_spawn_file_actions_t *actions,               \
 	   const posix_spawnattr_t *attr, char *const argv[], char *const envp[]))                 \
-	H(L, int, posix_spawn_file_actions_addopen,                                                \
-	  (posix_spawn_file_actions_t * actions, int fd, const char *path, int flags, mode_t mode)) \
-	H(L, int, posix_spawn_file_actions_destroy, (posix_spawn_file_actions_t * actions))        \
 	H(L, int, system, (const char *command))                                                   \
 	H(L, FILE *, popen, (const char *command, const char *mode))                               \
 	H(E, void, _exit, (int status))                                                            \
 	H(L, void, _Exit, (int status))
+
+#define HOOKS_spawn(H, A)                                                                          \
+	H(L, int, posix_spawn_file_actions_addopen,                                                \
+	  (posix_spawn_file_actions_t * actions, int fd, const char *path, int flags, mode_t mode)) \
+	H(L, int, posix_spawn_file_actions_addchdir_np,                                            \
+	  (posix_spawn_file_actions_t * actions, const char *path))                                \
+	A(posix_spawn_file_actions_addchdir, posix_spawn_file_actions_addchdir_np)                 \
+	H(L, int, posix_spawn_file_actions_addfchdir_np,                                           \
+	  (posix_spawn_file_actions_t * actions, int fd))                                          \
+	A(posix_spawn_file_actions_addfchdir, posix_spawn_file_actions_addfchdir_np)               \
+	H(L, int, posix_spawn_file_actions_destroy, (posix_spawn_file_actions_t * actions))
 
 /* libaio's functions, which return negative errors and leave errno alone. io_cancel passes: reads and
  * writes cannot be cancelled, and the kernel says so. */
@@ -541,6 +549,7 @@ struct __kernel_timespec;
 	HOOKS_socket(H, A)                                                                         \
 	HOOKS_cwd(H, A)                                                                            \
 	HOOKS_exec(H, A)                                                                           \
+	HOOKS_spawn(H, A)                                                                          \
 	HOOKS_user(H, A)                                                                           \
 	HOOKS_aio(H, A)                                                                            \
 	HOOKS_fork(H, A)                                                                           \

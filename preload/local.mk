@@ -35,6 +35,7 @@ preload_sources = \
 	%D%/hook_rw.c \
 	%D%/hook_socket.c \
 	%D%/hook_space.c \
+	%D%/hook_spawn.c \
 	%D%/hook_stat.c \
 	%D%/hook_stdio.c \
 	%D%/hook_sync.c \

@@ -144,6 +144,70 @@ CASE(procs_spawn)
 	R(posix_spawn_file_actions_destroy(&actions));
 }
 
+/* The child says where it is, and what it finds there. */
+CASE(procs_spawn_in)
+{
+	char *const here[] = { "sh", "-c", "p=$(pwd); echo ${p##*_in}; cat f; echo new >made", NULL };
+	posix_spawn_file_actions_t actions;
+	int (*unsuffixed)(posix_spawn_file_actions_t *, const char *) =
+		dlsym(RTLD_DEFAULT, "posix_spawn_file_actions_addchdir");
+	int (*unsuffixed_fd)(posix_spawn_file_actions_t *, int) =
+		dlsym(RTLD_DEFAULT, "posix_spawn_file_actions_addfchdir");
+	int fd;
+
+	make("file", "");
+	R(mkdir(P("d"), 0755));
+	R(mkdir(P("d/e"), 0755));
+	make("d/f", "in d\n");
+	make("d/e/f", "in e\n");
+	R(symlink("d/e", P("link")));
+	program("d/prog", "#!/bin/sh\np=$(pwd)\necho ${p##*_in}\ncat f\n", 0755);
+	fflush(stdout);
+	for (int way = 0; way < 9; way++) {
+		say("way %d", way);
+		R(posix_spawn_file_actions_init(&actions));
+		fd = -1;
+		if (way == 0)
+			R(posix_spawn_file_actions_addchdir_np(&actions, P("d")));
+		if (way == 1)
+			R(posix_spawn_file_actions_addchdir_np(&actions, P("link")));
+		if (way == 2 || way == 3) {
+			R((fd = open(P("d"), O_RDONLY | O_DIRECTORY)) >= 0);
+			R(posix_spawn_file_actions_addfchdir_np(&actions, fd));
+		}
+		if (way == 3) { /* from there, and a file of there */
+			R(posix_spawn_file_actions_addopen(&actions, 9, "out", O_WRONLY | O_CREAT, 0644));
+			R(posix_spawn_file_actions_addchdir_np(&actions, "e"));
+		}
+		if (way == 4)
+			R(posix_spawn_file_actions_addchdir_np(&actions, P("none")));
+		if (way == 5)
+			R(posix_spawn_file_actions_addchdir_np(&actions, P("file")));
+		if (way == 6) { /* and out again */
+			R(posix_spawn_file_actions_addchdir_np(&actions, P("d")));
+			R(posix_spawn_file_actions_addchdir_np(&actions, "/usr"));
+		}
+		if (way == 7) {
+			R((unsuffixed ? unsuffixed : posix_spawn_file_actions_addchdir_np)(&actions, P("d")));
+			spawned(posix_spawn(&pid, "./prog", &actions, NULL, here, environ));
+			spawned(posix_spawnp(&pid, "./prog", &actions, NULL, here, environ));
+			spawned(posix_spawn(&pid, "./none", &actions, NULL, here, environ));
+		}
+		if (way == 8) {
+			R((fd = open("/usr", O_RDONLY | O_DIRECTORY)) >= 0);
+			R((unsuffixed_fd ? unsuffixed_fd :
+					   posix_spawn_file_actions_addfchdir_np)(&actions, fd));
+		}
+		spawned(posix_spawnp(&pid, "sh", &actions, NULL, here, environ));
+		R(posix_spawn_file_actions_destroy(&actions));
+		if (fd >= 0)
+			R(close(fd));
+	}
+	facts("d/out");
+	facts("d/made");
+	facts("d/e/made");
+}
+
 CASE(procs_popen)
 {
 	char line[64] = "", command[PATH_MAX + 64];
