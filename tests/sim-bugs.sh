@@ -2,7 +2,7 @@
 # The tests of the group's rules prove themselves: each line below plants one mistake into a copy of
 # metad/replica*.c, and the told histories (unit-metad-replica.c) or the simulator must find it.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
-requires "${CC:-gcc}" pkg-config
+requires ${CC:-gcc} pkg-config
 check=$(pkg-config --cflags --libs check) || skip "no check library"
 schedules=${SCHEDULES:-10000}
 compile() { ${CC:-gcc} -std=gnu11 -O1 -w -D_GNU_SOURCE "$@"; }
