@@ -14,6 +14,7 @@
 	C(df, "show capacity and use")                                                             \
 	C(run, "run a program with the shim")                                                      \
 	C(check, "tell whether the shim can serve a program")                                      \
+	C(doctor, "look at what a job on this host would get")                                     \
 	C(bench, "measure how fast the cluster is")                                               \
 	C(dev, "run a local cluster for development")
 

@@ -18,6 +18,7 @@ ff3fs_SOURCES = \
 	%D%/notify_filter.c %D%/notify_path.c \
 	%D%/cmd_df.c %D%/cmd_layout.c %D%/cmd_ls.c %D%/cmd_mkdir.c %D%/cmd_mv.c %D%/cmd_rm.c \
 	%D%/cmd_check.c %D%/cmd_run.c %D%/cmd_stat.c %D%/program.c %D%/program.h \
+	%D%/cmd_doctor.c %D%/doctor.h %D%/doctor_host.c %D%/doctor_shim.c %D%/doctor_cluster.c \
 	%D%/bench.c %D%/bench.h %D%/bench_files.c %D%/bench_io.c %D%/bench_measure.c \
 	common/base/pattern.h \
 	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_http.c %D%/dev_process.c
@@ -65,7 +66,7 @@ uninstall-hook:
 
 check_PROGRAMS += tests/unit-tools
 TESTS += tests/unit-tools tests/lint-options.sh tests/e2e-dev.sh tests/e2e-tools.sh tests/e2e-put-get.sh \
-	tests/e2e-admin.sh tests/e2e-completion.sh tests/e2e-mount.sh tests/e2e-notify.sh
+	tests/e2e-admin.sh tests/e2e-completion.sh tests/e2e-doctor.sh tests/e2e-mount.sh tests/e2e-notify.sh
 tests_unit_tools_SOURCES = \
 	tests/unit-tools.c $(ff3fs_shared_sources) \
 	%D%/pool.c %D%/pool.h %D%/progress.c %D%/progress.h

@@ -2,6 +2,7 @@
  * beside it or on PATH. */
 #include "cli.h"
 #include "commands.h"
+#include "doctor.h"
 #include "where.h"
 
 static const struct {
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
 		{ "--help", print_help },	{ "-h", print_help },
 		{ "help", print_help },		{ "--version", print_version },
 		{ "-V", print_version },	{ "version", print_version },
+		{ DOCTOR_SHIM_CHILD, doctor_shim_child },
 		{ "--commands", print_commands }, { "--long-options", print_own_options },
 	};
 

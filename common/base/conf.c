@@ -4,6 +4,7 @@
 #include "conf.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 
@@ -94,21 +95,27 @@ static int parse_flag(const char *s, bool *ret)
 	return -EINVAL;
 }
 
-static int set_key(struct ff3_conf *conf, const struct key *k, const char *value)
+/* A copy that lives as long as conf. */
+static const char *keep(struct ff3_conf *conf, const char *text)
+{
+	struct string *s = malloc(sizeof *s + strlen(text) + 1);
+
+	if (!s)
+		return NULL;
+	strcpy(s->text, text);
+	s->next = conf->strings;
+	conf->strings = s;
+	return s->text;
+}
+
+static int parse_value(struct ff3_conf *conf, const struct key *k, const char *value)
 {
 	void *field = (char *)conf + k->offset;
-	struct string *s;
 
 	switch (k->type) {
 	case TYPE_str:
-		s = malloc(sizeof *s + strlen(value) + 1);
-		if (!s)
-			return -ENOMEM;
-		strcpy(s->text, value);
-		s->next = conf->strings;
-		conf->strings = s;
-		*(ff3_conf_str *)field = s->text;
-		return 0;
+		*(ff3_conf_str *)field = keep(conf, value);
+		return *(ff3_conf_str *)field ? 0 : -ENOMEM;
 	case TYPE_size:
 	case TYPE_num:
 		return ff3_parse_size(value, field);
@@ -120,6 +127,19 @@ static int set_key(struct ff3_conf *conf, const struct key *k, const char *value
 		return ff3_links_parse(value, field);
 	}
 	return -EINVAL;
+}
+
+/* origin: where value was found; NULL: it is the default. */
+static int set_key(struct ff3_conf *conf, const struct key *k, const char *value, const char *origin)
+{
+	struct ff3_conf_value *v = (struct ff3_conf_value *)conf->values + (k - keys);
+	int r = parse_value(conf, k, value);
+
+	if (r < 0)
+		return r;
+	*v = (struct ff3_conf_value){ .section = k->section, .key = k->name, .text = keep(conf, value),
+				      .origin = origin ? keep(conf, origin) : NULL };
+	return v->text && (v->origin || !origin) ? 0 : -ENOMEM;
 }
 
 static const char *type_text(enum conf_type type)
@@ -185,7 +205,7 @@ static bool section_exists(const char *section)
 
 /* One `key = value` of a file. The error has no place in it yet. */
 static int set_by_name(struct ff3_conf *conf, const char *section, const char *name,
-		       const char *value)
+		       const char *value, const char *origin)
 {
 	const char *near;
 	int r;
@@ -193,7 +213,7 @@ static int set_by_name(struct ff3_conf *conf, const char *section, const char *n
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
 			continue;
-		r = set_key(conf, &keys[i], value);
+		r = set_key(conf, &keys[i], value, origin);
 		return r < 0 ? set_error(conf, r, "[%s] %s = %s: expected %s", section, name, value,
 					 type_text(keys[i].type)) :
 			       0;
@@ -230,7 +250,7 @@ static void cut_comment(char *line)
 }
 
 /* section: room for its name; a line may change it. */
-static int parse_line(struct ff3_conf *conf, char *line, char section[64])
+static int parse_line(struct ff3_conf *conf, char *line, char section[64], const char *origin)
 {
 	char *end, *value;
 
@@ -252,18 +272,19 @@ static int parse_line(struct ff3_conf *conf, char *line, char section[64])
 	if (!value)
 		return set_error(conf, -EINVAL, "not a 'key = value' line");
 	*value++ = '\0';
-	return set_by_name(conf, section, trim(line), trim(value));
+	return set_by_name(conf, section, trim(line), trim(value), origin);
 }
 
 static int parse_file(struct ff3_conf *conf, FILE *f, const char *file)
 {
 	_cleanup_free_ char *line = NULL;
-	char section[64] = "", why[sizeof conf->error];
+	char section[64] = "", why[sizeof conf->error], origin[PATH_MAX + 16];
 	size_t size = 0;
 	int r;
 
 	for (unsigned number = 1; getline(&line, &size, f) >= 0; number++) {
-		r = parse_line(conf, line, section);
+		snprintf(origin, sizeof origin, "%s:%u", file, number);
+		r = parse_line(conf, line, section, origin);
 		if (r < 0) {
 			memcpy(why, conf->error, sizeof why);
 			return set_error(conf, r, "%s:%u: %.400s", file, number, why);
@@ -295,15 +316,15 @@ static int load_file(struct ff3_conf *conf, const char *file, bool must_exist)
 static int load_environment(struct ff3_conf *conf)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		char name[64];
+		char origin[96] = "environment: ", *name = origin + strlen(origin);
 		const char *value;
 
-		snprintf(name, sizeof name, "FF3FS_%s_%s", keys[i].section, keys[i].name);
+		snprintf(name, 64, "FF3FS_%s_%s", keys[i].section, keys[i].name);
 		for (char *p = name; *p; p++)
 			if (*p >= 'a' && *p <= 'z')
 				*p = (char)(*p - 'a' + 'A');
 		value = getenv(name);
-		if (value && set_key(conf, &keys[i], value) < 0)
+		if (value && set_key(conf, &keys[i], value, origin) < 0)
 			return set_error(conf, -EINVAL, "environment: %s=%s: expected %s", name, value,
 					 type_text(keys[i].type));
 	}
@@ -332,9 +353,11 @@ int ff3_conf_load(struct ff3_conf *conf, const char *file)
 	const char *prefix = getenv("FF3FS_PREFIX");
 	int r;
 
-	*conf = (struct ff3_conf){ 0 };
+	*conf = (struct ff3_conf){ .values = calloc(ARRAY_SIZE(keys), sizeof(struct ff3_conf_value)) };
+	if (!conf->values)
+		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		r = set_key(conf, &keys[i], keys[i].def);
+		r = set_key(conf, &keys[i], keys[i].def, NULL);
 		if (r < 0)
 			return set_error(conf, r, "default of %s: %s", keys[i].name, strerror(-r));
 	}
@@ -345,7 +368,7 @@ int ff3_conf_load(struct ff3_conf *conf, const char *file)
 	if (r >= 0 && prefix && *prefix)
 		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 			if (keys[i].offset == offsetof(struct ff3_conf, client.prefix))
-				r = set_key(conf, &keys[i], prefix);
+				r = set_key(conf, &keys[i], prefix, "environment: FF3FS_PREFIX");
 	if (r < 0)
 		ff3_conf_done(conf);
 	return r;
@@ -358,6 +381,14 @@ void ff3_conf_done(struct ff3_conf *conf)
 		free(s);
 	}
 	conf->strings = NULL;
+	free(TAKE_PTR(conf->values));
+}
+
+void ff3_conf_each(const struct ff3_conf *conf, void (*fn)(const struct ff3_conf_value *v, void *arg),
+		   void *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		fn((const struct ff3_conf_value *)conf->values + i, arg);
 }
 
 void ff3_conf_print(FILE *out)

@@ -24,6 +24,14 @@ struct ff3_conf {
 	FF3_CONF_SECTIONS(FF3_CONF_SECTION)
 	char error[512]; /* of a failed load: "FILE:LINE: unknown key 'lisen' (did you mean 'listen'?)" */
 	void *strings;   /* conf.c's */
+	void *values;	 /* conf.c's: each key's text, and where it was */
+};
+
+/* A key of a loaded configuration. */
+struct ff3_conf_value {
+	const char *section, *key;
+	const char *text;   /* as it was written */
+	const char *origin; /* "FILE:LINE" or "environment: NAME"; NULL: it is the default */
 };
 
 /* file: NULL looks at $FF3FS_CONF, ~/.config/ff3fs/ff3fs.conf, /etc/ff3fs/ff3fs.conf (each may be
@@ -32,6 +40,9 @@ struct ff3_conf {
 int ff3_conf_load(struct ff3_conf *conf, const char *file);
 /* After a successful load; harmless after a failed one. */
 void ff3_conf_done(struct ff3_conf *conf);
+/* Calls fn with every key. */
+void ff3_conf_each(const struct ff3_conf *conf, void (*fn)(const struct ff3_conf_value *v, void *arg),
+		   void *arg);
 /* Writes every key with its default and meaning, as a commented INI file. */
 void ff3_conf_print(FILE *out);
 

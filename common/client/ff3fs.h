@@ -299,6 +299,41 @@ struct ff3fs_hot_stats {
 };
 void ff3fs_hot_stats(const struct ff3fs *fs, struct ff3fs_hot_stats *ret);
 
+/* --- How daemons are reached ---------------------------------------------------------------- */
+
+/* One way to a daemon, in the order of client.transports. */
+struct ff3fs_link {
+	const char *name;	     /* "shm", "verbs", "tcp", "unix" */
+	unsigned connections;	     /* now */
+	uint64_t requests;	     /* sent by it */
+	uint64_t connects, failures; /* attempts that worked, and that did not */
+	int error;		     /* of the last attempt: a negative errno; 0: none, or it worked */
+	const char *why;	     /* the error in words, or NULL */
+};
+
+struct ff3fs_daemon {
+	const char *kind;    /* "metad", "chunkd" */
+	const char *address; /* lives as long as fs */
+	uint64_t target;     /* of a chunkd: the directory that it serves */
+	unsigned n_links;
+	struct ff3fs_link links[8];
+};
+
+/* The daemons that fs has to do with: metad, then what serves chunks as far as metad has told. Fills
+ * ret with at most max; returns how many there are. */
+size_t ff3fs_daemons(struct ff3fs *fs, struct ff3fs_daemon *ret, size_t max);
+/* Asks metad, once, who serves chunks. */
+int ff3fs_find_daemons(struct ff3fs *fs);
+/* Asks daemon number i n times, and fills in the shortest time that it took to answer. link: by that and
+ * nothing else, on a connection made for it; NULL: as any call would. Nothing is repeated; an answer is
+ * waited for for timeout_ms at most. A failure is explained by ff3fs_last_error. */
+int ff3fs_ping(struct ff3fs *fs, size_t i, const char *link, unsigned n, unsigned timeout_ms,
+	       uint64_t *ret_ns);
+
+/* The RDMA devices of this machine, a line for each port: state, addresses, what is wrong with it. Returns how
+ * many are usable; negative: there is none, and text says why. */
+int ff3fs_describe_rdma(char *text, size_t size);
+
 /* --- Directories --------------------------------------------------------------------------- */
 
 /* with_attr: entries carry attributes, in the same round trips. */

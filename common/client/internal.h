@@ -12,6 +12,7 @@
  *   hot.c  hot_map.c        reads of chunks that daemons of this host expose (hot.h)
  *   write_behind.c  read_ahead.c  flusher.c
  *   lock.c                  locks between hosts
+ *   daemons.c               what is told of the daemons
  *   file.c names.c attrs.c dir.c batch.c fork.c    the calls of ff3fs.h
  *
  * It is long because all files of the folder share it.
