@@ -176,9 +176,9 @@ static int get_metrics(void *ctx, const struct ff3_http_request *request, FILE *
 }
 
 static const struct ff3_http_route routes[] = {
-	{ "GET", "/healthz", get_health, NULL },    { "GET", "/readyz", get_ready, NULL },
-	{ "GET", "/metrics", NULL, get_metrics },   { "GET", "/v1/status", get_status, NULL },
-	{ "GET", "/v1/targets", get_targets, NULL },
+	{ "GET", "/healthz", get_health, NULL, NULL },    { "GET", "/readyz", get_ready, NULL, NULL },
+	{ "GET", "/metrics", NULL, get_metrics, NULL },   { "GET", "/v1/status", get_status, NULL, NULL },
+	{ "GET", "/v1/targets", get_targets, NULL, NULL },
 };
 
 int chunkd_admin_start(struct chunkd_daemon *d, struct ff3_httpd **ret)

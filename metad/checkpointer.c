@@ -9,6 +9,8 @@
  * log up to there are free. Segments are made here too: writing 16 MiB of zeros takes its time.
  *
  * Threads: run() on the worker, the rest on the loop's. */
+#include <stdatomic.h>
+
 #include "../common/base/log.h"
 #include "db_checkpoint.h"
 #include "metad.h"
@@ -30,6 +32,8 @@ struct metad_checkpointer {
 	uint64_t last_ns;
 	bool checkpoint_wanted;
 	uint64_t left;
+	uint64_t base; /* pages that are in the database's file, but stay in SQLite's log */
+	atomic_uint held;
 	int result;
 	uint64_t count;
 
@@ -47,8 +51,22 @@ static void run(struct metad_job *job)
 	c->result = metad_db_checkpoint_run(c->connection, &c->left);
 }
 
+/* While somebody holds a state, SQLite's log cannot begin anew: then only what was added counts. */
+static bool is_long(const struct metad_checkpointer *c)
+{
+	uint64_t pages = metad_db_wal_pages(c->m->db);
+
+	return pages - (pages >= c->base ? c->base : 0) >= WAL_PAGES_MAX;
+}
+
+void metad_checkpointer_hold(struct metad *m, int n)
+{
+	atomic_fetch_add(&m->checkpointer->held, (unsigned)n);
+}
+
 static void start(struct metad_checkpointer *c)
 {
+	c->base = atomic_load(&c->held) ? metad_db_wal_pages(c->m->db) : 0;
 	c->running = true;
 	c->checkpoint_wanted = false;
 	c->seq = metad_db_committed_seq(c->m->db);
@@ -65,7 +83,7 @@ static void done(struct metad_job *job)
 	c->safe_seq = c->seq;
 	c->last_ns = ff3_boottime_ns();
 	metad_log_release(m->log, c->safe_seq);
-	if (!c->second && metad_db_wal_pages(m->db) >= WAL_PAGES_MAX) {
+	if (!c->second && c->base == 0 && is_long(c)) {
 		c->second = true;
 		/* Still running: the commit asks whether a checkpoint is due, and must be told no. */
 		metad_pipeline_commit(m);
@@ -148,7 +166,7 @@ void metad_checkpointer_poll(struct metad *m)
 
 	full = metad_log_used(m->log, &n_segments) / METAD_SEGMENT_SIZE >= LOG_SEGMENTS_MAX;
 	if (!c->running && applied > c->safe_seq &&
-	    (full || c->checkpoint_wanted || metad_db_wal_pages(m->db) >= WAL_PAGES_MAX ||
+	    (full || c->checkpoint_wanted || is_long(c) ||
 	     ff3_boottime_ns() - c->last_ns >= DIRTY_MAX_NS))
 		start(c);
 	if (ff3_boottime_ns() >= c->no_segment_until_ns &&

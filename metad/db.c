@@ -175,14 +175,9 @@ static int on_wal_commit(void *arg, sqlite3 *sql, const char *name, int n_pages)
 	return SQLITE_OK;
 }
 
-static int get_meta(struct metad_db *db)
+void db_read_meta(sqlite3_stmt *s, struct metad_meta *ret)
 {
-	sqlite3_stmt *s = db_stmt(db, STMT_get_meta);
-	int r = db_step(db, s);
-
-	if (r <= 0)
-		return r < 0 ? r : -EBADMSG;
-	db->meta = (struct metad_meta){
+	*ret = (struct metad_meta){
 		.cluster = column_u64(s, 1),
 		.log_key = column_u64(s, 2),
 		.epoch = column_u64(s, 3),
@@ -194,6 +189,16 @@ static int get_meta(struct metad_db *db)
 		.next_chain = column_u64(s, 9),
 		.routing_version = column_u64(s, 10),
 	};
+}
+
+static int get_meta(struct metad_db *db)
+{
+	sqlite3_stmt *s = db_stmt(db, STMT_get_meta);
+	int r = db_step(db, s);
+
+	if (r <= 0)
+		return r < 0 ? r : -EBADMSG;
+	db_read_meta(s, &db->meta);
 	db->committed_seq = db->meta.applied_seq;
 	sqlite3_reset(s);
 	return 0;

@@ -10,14 +10,17 @@
 	"ino, mode, uid, gid, nlink, size, generation, atime, mtime, ctime, btime, parent, "       \
 	"name_hash, chunk_size, stripe, seed, truncs"
 
+#define METAD_GET_META                                                                             \
+	"SELECT format, cluster, log_key, epoch, applied_seq, applied_hash, time, next_ino, "      \
+	"n_inodes, next_chain, routing_version FROM meta"
+
 #define REMOVAL_COLUMNS "root, uid, began, ended, names, dirs, pending, waiting"
 
 #define METAD_STATEMENTS(S)                                                                        \
 	S(begin_read, "BEGIN")                                                                     \
 	S(begin_write, "BEGIN IMMEDIATE")                                                          \
 	S(commit, "COMMIT")                                                                        \
-	S(get_meta, "SELECT format, cluster, log_key, epoch, applied_seq, applied_hash, time, "    \
-		    "next_ino, n_inodes, next_chain, routing_version FROM meta")                   \
+	S(get_meta, METAD_GET_META)                                                                \
 	S(put_meta, "UPDATE meta SET epoch = ?, applied_seq = ?, applied_hash = ?, time = ?, "     \
 		    "next_ino = ?, n_inodes = ?, next_chain = ?, routing_version = ?")             \
 	S(get_inode, "SELECT " INODE_COLUMNS " FROM inodes WHERE ino = ?")                         \
@@ -121,6 +124,14 @@ int db_keep(struct metad_db *db, const void *p, size_t len, struct ff3_blob *ret
 
 int db_flush_dirty(struct metad_db *db);
 int db_load_stripes(struct metad_db *db);
+
+/* A row of METAD_GET_META. */
+void db_read_meta(sqlite3_stmt *s, struct metad_meta *ret);
+
+struct metad_db_snapshot { /* db_snapshot.h */
+	sqlite3 *sql;
+	struct metad_meta meta;
+};
 
 static inline void bind_u64(sqlite3_stmt *s, int i, uint64_t v)
 {

@@ -4,7 +4,7 @@ libff3metad_la_SOURCES = \
 	%D%/apply.c %D%/apply.h %D%/apply_common.c \
 	%D%/cache.c %D%/cache.h \
 	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
-	%D%/db_inode.c %D%/db_queue.c %D%/db_xattr.c \
+	%D%/db_inode.c %D%/db_queue.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
 	%D%/inode.c %D%/inode.h \
 	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_recover.c \
 	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c \
@@ -19,13 +19,13 @@ libff3metad_la_LIBADD = libff3base.la $(SQLITE_LIBS)
 sbin_PROGRAMS += ff3fs-metad
 ff3fs_metad_SOURCES = \
 	%D%/main.c %D%/metad.h \
-	%D%/admin.h %D%/admin_lists.c %D%/metad_admin.c \
+	%D%/admin.h %D%/admin_lists.c %D%/backup_admin.c %D%/metad_admin.c \
 	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_trees.c %D%/cleaner_truncate.c \
 	%D%/file.c %D%/file.h %D%/file_wait.c \
-	%D%/lock.c %D%/pipeline.c %D%/routes.c %D%/session.c \
+	%D%/lock.c %D%/pipeline.c %D%/restored.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
 	%D%/worker.c %D%/worker.h
 ff3fs_metad_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
@@ -56,7 +56,7 @@ check_PROGRAMS += tests/metad_drive
 tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
-	tests/e2e-metad-posix.sh tests/e2e-names.sh
+	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-names.sh
 check_PROGRAMS += tests/names_drive
 tests_names_drive_SOURCES = tests/names_drive.c
 tests_names_drive_LDADD = libff3fs.la libff3base.la -lpthread

@@ -20,6 +20,8 @@ struct metad_log;
 int metad_log_open(const char *dir, uint64_t key, uint64_t segment_size, struct metad_log **ret);
 void metad_log_close(struct metad_log *log);
 
+/* Before the replay: the database comes from a backup, without its log. */
+void metad_log_may_be_absent(struct metad_log *log);
 /* Calls fn for every record after after_seq, in order; after_hash is that of record after_seq.
  * fn's negative result ends the replay. -EBADMSG: the log is damaged in its middle (explained in
  * the daemon's log): nothing may be started on it. A tail that was never acknowledged is left out.

@@ -34,6 +34,7 @@ struct metad_log {
 	uint64_t first_hash; /* of the record before the batch in the making */
 	struct batch making, cut, done; /* being filled; being written; durable */
 	bool making_segment; /* wants_segment was answered with true */
+	bool may_be_absent; /* the database comes from a backup */
 };
 
 int log_open_segment(const char *dir, unsigned slot, bool create, int *ret_fd);

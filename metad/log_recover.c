@@ -179,6 +179,11 @@ static void close_after_reading(struct metad_log *log)
 		ff3_closep(&log->segments[i].read_fd);
 }
 
+void metad_log_may_be_absent(struct metad_log *log)
+{
+	log->may_be_absent = true;
+}
+
 static int replay_all(struct replay *rp)
 {
 	struct segment *order[MAX_SEGMENTS];
@@ -186,7 +191,7 @@ static int replay_all(struct replay *rp)
 	uint64_t had = rp->seq;
 	int r = 0;
 
-	if (n == 0 && had > 0) {
+	if (n == 0 && had > 0 && !rp->log->may_be_absent) {
 		ff3_error("%s: the database has applied %" PRIu64 " operations, but there is no log",
 			  rp->log->dir, had);
 		return -ENODATA;

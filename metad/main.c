@@ -153,7 +153,11 @@ static int recover(struct main_state *s)
 	struct metad *m = &s->m;
 	const struct metad_meta *meta = metad_db_meta(m->db);
 	uint64_t began = ff3_boottime_ns();
-	int r = metad_log_replay(m->log, meta->applied_seq, meta->applied_hash, replay_record, s);
+	int r;
+
+	if (metad_is_restored(m))
+		metad_log_may_be_absent(m->log);
+	r = metad_log_replay(m->log, meta->applied_seq, meta->applied_hash, replay_record, s);
 
 	if (s->n_replayed > 0 && metad_db_error(m->db) == 0 && metad_db_commit(m->db) < 0)
 		return metad_db_error(m->db);
@@ -254,7 +258,7 @@ static int start_parts(struct main_state *s)
 	if (r >= 0)
 		r = metad_caps_new(m);
 	if (r >= 0)
-		r = metad_pipeline_add_own(m, METAD_OP_start, NULL, 0, NULL);
+		r = metad_log_start(m);
 	metad_db_read_end(m->db);
 	return r < 0 ? ff3_log_errno(r, "cannot start") : 0;
 }

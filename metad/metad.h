@@ -231,6 +231,8 @@ void metad_checkpointer_poll(struct metad *m);
 /* Blocks until everything applied is in the database file, synced. */
 int metad_checkpointer_run_now(struct metad *m);
 uint64_t metad_checkpointer_count(const struct metad *m);
+/* n 1: somebody reads one state of the database for long (db_snapshot.h); -1: no more. Any thread. */
+void metad_checkpointer_hold(struct metad *m, int n);
 
 /* --- serve*.c ------------------------------------------------------------------------------ */
 
@@ -252,6 +254,13 @@ void metad_reply_status(struct metad *m, struct ff3_request *r, int status);
 FF3_OPS(METAD_SERVE_DECLARE)
 /* lock.c: nobody holds a lock, nor can come back with one. */
 bool metad_locks_none(struct metad *m);
+
+/* --- restored.c ---------------------------------------------------------------------------- */
+
+/* Its directory was made from a backup, and no record was written since. */
+bool metad_is_restored(const struct metad *m);
+/* The record that a start begins with; m->next_ino goes up if the database was restored. */
+int metad_log_start(struct metad *m);
 
 /* --- metad_admin.c ------------------------------------------------------------------------- */
 

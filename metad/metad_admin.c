@@ -1,5 +1,5 @@
 /* Purpose: the HTTP endpoint: /healthz /readyz /metrics /v1/status /v1/nodes /v1/targets /v1/chains
- * /v1/removals /v1/layouts/PATH (the lists are in admin_lists.c); httpd.h has the documents.
+ * /v1/removals /v1/layouts/PATH (the lists are in admin_lists.c) /v1/metad/backup (backup_admin.c); httpd.h has the documents.
  *
  * Threads: handlers run on the HTTP server's thread; each takes its snapshot by a call into the
  * loop, which copies what it needs, and formats it afterwards. */
@@ -176,15 +176,19 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 }
 
 static const struct ff3_http_route routes[] = {
-	{ "GET", "/healthz", on_healthz, NULL },
-	{ "GET", "/readyz", on_readyz, NULL },
-	{ "GET", "/metrics", NULL, on_metrics },
-	{ "GET", "/v1/status", on_status, NULL },
-	{ "GET", "/v1/nodes", metad_admin_nodes, NULL },
-	{ "GET", "/v1/targets", metad_admin_targets, NULL },
-	{ "GET", "/v1/chains", metad_admin_chains, NULL },
-	{ "GET", "/v1/removals", metad_admin_removals, NULL },
-	{ "GET", "/v1/layouts/{path}", metad_admin_layout, NULL },
+	{ "GET", "/healthz", on_healthz, NULL, NULL },
+	{ "GET", "/readyz", on_readyz, NULL, NULL },
+	{ "GET", "/metrics", NULL, on_metrics, NULL },
+	{ "GET", "/v1/status", on_status, NULL, NULL },
+	{ "GET", "/v1/nodes", metad_admin_nodes, NULL, NULL },
+	{ "GET", "/v1/targets", metad_admin_targets, NULL, NULL },
+	{ "GET", "/v1/chains", metad_admin_chains, NULL, NULL },
+	{ "GET", "/v1/removals", metad_admin_removals, NULL, NULL },
+	{ "GET", "/v1/metad/backup", metad_admin_backup_status, NULL, NULL },
+	{ "POST", "/v1/metad/backup", metad_admin_backup_begin, NULL, NULL },
+	{ "DELETE", "/v1/metad/backup", metad_admin_backup_drop, NULL, NULL },
+	{ "GET", "/v1/metad/backup/data", .file = metad_admin_backup_data },
+	{ "GET", "/v1/layouts/{path}", metad_admin_layout, NULL, NULL },
 };
 
 int metad_admin_new(struct metad *m, struct metad_admin **ret)
@@ -195,9 +199,12 @@ int metad_admin_new(struct metad *m, struct metad_admin **ret)
 	if (!admin)
 		return -ENOMEM;
 	admin->m = m;
-	r = ff3_httpd_new(m->conf->metad.admin, routes, ARRAY_SIZE(routes), admin, &admin->httpd);
+	r = metad_backup_new(m, &admin->backup);
+	if (r >= 0)
+		r = ff3_httpd_new(m->conf->metad.admin, routes, ARRAY_SIZE(routes), admin,
+				  &admin->httpd);
 	if (r < 0) {
-		free(admin);
+		metad_admin_free(admin);
 		return r;
 	}
 	*ret = admin;
@@ -209,6 +216,7 @@ void metad_admin_free(struct metad_admin *admin)
 	if (!admin)
 		return;
 	ff3_httpd_free(admin->httpd);
+	metad_backup_free(admin->backup);
 	free(admin);
 }
 

@@ -36,11 +36,11 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 }
 
 static const struct ff3_http_route routes[] = {
-	{ "GET", "/v1/status", on_status, NULL },
-	{ "GET", "/v1/layouts/{path}", on_layout, NULL },
-	{ "POST", "/v1/nodes", on_post, NULL },
-	{ "GET", "/v1/nodes", on_status, NULL },
-	{ "GET", "/metrics", NULL, on_metrics },
+	{ "GET", "/v1/status", on_status, NULL, NULL },
+	{ "GET", "/v1/layouts/{path}", on_layout, NULL, NULL },
+	{ "POST", "/v1/nodes", on_post, NULL, NULL },
+	{ "GET", "/v1/nodes", on_status, NULL, NULL },
+	{ "GET", "/metrics", NULL, on_metrics, NULL },
 };
 
 static struct ff3_httpd *httpd;

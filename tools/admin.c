@@ -1,5 +1,6 @@
-/* Purpose: ff3fs-admin status|nodes|layout: the cluster's state, as metad's admin endpoint tells
- * it. It uses nothing else, so whatever it shows is there for other programs too. */
+/* Purpose: ff3fs-admin: the cluster's state, as metad's admin endpoint tells it, and what an
+ * administrator does with metad (admin_metad.c). It uses nothing else, so whatever it shows is there for
+ * other programs too. */
 #include "admin.h"
 
 #include "../common/base/conf.h"
@@ -24,13 +25,13 @@ static int on_option(int key, char *arg, struct argp_state *state)
 
 static const struct cli_command command = {
 	.name = "ff3fs-admin",
-	.args = "status\nnodes\nlayout PATH",
-	.doc = "Show the state of an ff3fs cluster.",
+	.args = "status\nnodes\nlayout PATH\nmetad backup FILE\nmetad restore FILE DIR",
+	.doc = "Show and administer an ff3fs cluster.",
 	.common = CLI_JSON | CLI_QUIET | CLI_BYTES | CLI_CONF,
 	.options = options,
 	.option = on_option,
 	.min_args = 1,
-	.max_args = 2,
+	.max_args = 4,
 };
 
 /* --- Fields ----------------------------------------------------------------------------------- */
@@ -231,23 +232,94 @@ static int layout(const char *prefixes, const char *arg)
 	return CLI_OK;
 }
 
+static int show_layout(const struct ff3_conf *conf, char **args)
+{
+	return layout(conf->client.prefix, args[0]);
+}
+
+static int show_status(const struct ff3_conf *conf, char **args)
+{
+	return status();
+}
+
+static int show_nodes(const struct ff3_conf *conf, char **args)
+{
+	return nodes();
+}
+
+static int metad_backup(const struct ff3_conf *conf, char **args)
+{
+	return admin_backup(address, args[0]);
+}
+
+static int metad_restore(const struct ff3_conf *conf, char **args)
+{
+	return admin_restore(args[0], args[1]);
+}
+
+/* What the first words are, and what comes after them. */
+static const struct {
+	const char *word, *word2;
+	const char *const *args;
+	int (*fn)(const struct ff3_conf *conf, char **args);
+} actions[] = {
+	{ "status", NULL, (const char *const[]){ NULL }, show_status },
+	{ "nodes", NULL, (const char *const[]){ NULL }, show_nodes },
+	{ "layout", NULL, (const char *const[]){ "a path", NULL }, show_layout },
+	{ "metad", "backup", (const char *const[]){ "a file", NULL }, metad_backup },
+	{ "metad", "restore", (const char *const[]){ "a file", "a directory", NULL }, metad_restore },
+};
+
+static int run_action(size_t i, const struct ff3_conf *conf)
+{
+	int skip = actions[i].word2 ? 2 : 1, n = 0;
+
+	for (; actions[i].args[n]; n++)
+		if (skip + n >= cli.n_args) {
+			cli_message("%s: %s is missing", cli.args[skip - 1], actions[i].args[n]);
+			return CLI_USAGE;
+		}
+	if (cli.n_args > skip + n) {
+		cli_message("%s: unexpected argument '%s'", cli.args[skip - 1], cli.args[skip + n]);
+		return CLI_USAGE;
+	}
+	return actions[i].fn(conf, cli.args + skip);
+}
+
+/* The words that word may be, or that may follow it. */
+static void tell_words(const char *after, const char *word)
+{
+	char list[256] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+		const char *w = after ? actions[i].word2 : actions[i].word;
+
+		if (after && strcmp(actions[i].word, after) != 0)
+			continue;
+		if (!after && i > 0 && strcmp(actions[i - 1].word, w) == 0)
+			continue;
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", w);
+	}
+	if (after)
+		cli_message("%s %s: unknown; it is one of %s", after, word, list);
+	else
+		cli_message("%s: unknown; it is one of %s", word, list);
+}
+
 static int run(const struct ff3_conf *conf)
 {
-	const char *what = cli.args[0];
-	bool takes_path = strcmp(what, "layout") == 0;
+	const char *word = cli.args[0], *word2 = cli.n_args > 1 ? cli.args[1] : "";
+	bool known = false;
 
-	if (takes_path && cli.n_args < 2)
-		cli_message("layout: a path is missing");
-	else if (!takes_path && cli.n_args > 1)
-		cli_message("%s: unexpected argument '%s'", what, cli.args[1]);
-	else if (takes_path)
-		return layout(conf->client.prefix, cli.args[1]);
-	else if (strcmp(what, "status") == 0)
-		return status();
-	else if (strcmp(what, "nodes") == 0)
-		return nodes();
-	else
-		cli_message("%s: unknown; it is one of status, nodes, layout", what);
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+		if (strcmp(actions[i].word, word) != 0)
+			continue;
+		known = true;
+		if (!actions[i].word2 || strcmp(actions[i].word2, word2) == 0)
+			return run_action(i, conf);
+	}
+	tell_words(known ? word : NULL, known ? word2 : word);
 	return CLI_USAGE;
 }
 

@@ -6,3 +6,12 @@
 /* GET http://address/path. 0 and the document; otherwise an exit code of cli.h, its message
  * printed. */
 int admin_get(const char *address, const char *path, json_t **ret);
+/* POST, with body (taken) if it is not NULL. */
+int admin_post(const char *address, const char *path, json_t *body, json_t **ret);
+/* GET of bytes: each piece goes to fn, which ends the transfer by a result other than 0. */
+int admin_fetch(const char *address, const char *path,
+		int (*fn)(void *arg, const char *p, size_t len), void *arg);
+
+/* admin_metad.c: exit codes, too. */
+int admin_backup(const char *address, const char *path);
+int admin_restore(const char *file, const char *dir);

@@ -1,4 +1,4 @@
-/* Purpose: one GET of the admin endpoint through libcurl, and its problem documents as messages
+/* Purpose: requests to the admin endpoint through libcurl, and its problem documents as messages
  * and exit codes. Threads: one. */
 #include "admin.h"
 
@@ -82,57 +82,118 @@ static int report(const char *address, long status, const json_t *problem)
 	return status_exit(status);
 }
 
-static CURLcode perform(const char *url, struct answer *a, long *ret_status, char *error)
+struct exchange {
+	const char *address, *path, *method;
+	char *body; /* or NULL */
+	struct answer answer; /* unless fn takes it */
+	int (*fn)(void *arg, const char *p, size_t len);
+	void *arg;
+	CURL *curl;
+	long status;
+	char error[CURL_ERROR_SIZE];
+};
+
+/* Pieces of an answer that is no problem. */
+static size_t on_piece(char *data, size_t size, size_t n, void *arg)
 {
-	CURL *curl = curl_easy_init();
+	struct exchange *x = arg;
+
+	curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
+	if (!x->fn || x->status >= 300)
+		return on_data(data, size, n, &x->answer);
+	return x->fn(x->arg, data, size * n) == 0 ? size * n : 0;
+}
+
+static CURLcode perform(struct exchange *x, const char *url)
+{
+	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	CURLcode code;
 
-	if (!curl)
+	x->curl = curl_easy_init();
+	if (!x->curl || !headers)
 		return CURLE_OUT_OF_MEMORY;
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
+	curl_easy_setopt(x->curl, CURLOPT_URL, url);
+	curl_easy_setopt(x->curl, CURLOPT_PROTOCOLS_STR, "http");
 	/* It is a daemon of ours on this machine or network: no proxy in between. */
-	curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, TOTAL_MS);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, a);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
-	code = curl_easy_perform(curl);
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, ret_status);
-	curl_easy_cleanup(curl);
+	curl_easy_setopt(x->curl, CURLOPT_NOPROXY, "*");
+	curl_easy_setopt(x->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	if (x->fn) { /* however long it takes, as long as something comes */
+		curl_easy_setopt(x->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(x->curl, CURLOPT_LOW_SPEED_TIME, TOTAL_MS / 1000);
+	} else {
+		curl_easy_setopt(x->curl, CURLOPT_TIMEOUT_MS, TOTAL_MS);
+	}
+	if (strcmp(x->method, "GET") != 0) {
+		curl_easy_setopt(x->curl, CURLOPT_CUSTOMREQUEST, x->method);
+		curl_easy_setopt(x->curl, CURLOPT_POSTFIELDS, x->body ? x->body : "");
+		curl_easy_setopt(x->curl, CURLOPT_HTTPHEADER, headers);
+	}
+	curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, on_piece);
+	curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+	curl_easy_setopt(x->curl, CURLOPT_ERRORBUFFER, x->error);
+	code = curl_easy_perform(x->curl);
+	curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &x->status);
+	curl_easy_cleanup(x->curl);
+	curl_slist_free_all(headers);
 	return code;
 }
 
-int admin_get(const char *address, const char *path, json_t **ret)
+/* 0 and, if ret is not NULL, the document. */
+static int exchange(struct exchange *x, json_t **ret)
 {
 	_cleanup_free_ char *url = NULL;
-	char error[CURL_ERROR_SIZE] = "";
-	struct answer a = { 0 };
-	long status = 0;
 	json_t *doc;
 	CURLcode code;
+	int r;
 
-	if (asprintf(&url, "http://%s%s", address, path) < 0)
-		return cli_local_error(address, -ENOMEM);
-	code = perform(url, &a, &status, error);
+	if (asprintf(&url, "http://%s%s", x->address, x->path) < 0)
+		return cli_local_error(x->address, -ENOMEM);
+	code = perform(x, url);
 	if (code != CURLE_OK) {
-		free(a.text);
-		cli_message("cannot ask %s: %s", address, *error ? error : curl_easy_strerror(code));
+		free(x->answer.text);
+		if (code == CURLE_WRITE_ERROR && x->fn)
+			return CLI_FAILURE; /* told by fn's owner */
+		cli_message("cannot ask %s: %s", x->address, *x->error ? x->error : curl_easy_strerror(code));
 		if (curl_exit(code) == CLI_UNAVAILABLE)
 			cli_note("hint: is metad running there? the address is --admin, FF3FS_ADMIN "
 				 "or metad.admin in ff3fs.conf");
 		return curl_exit(code);
 	}
-	doc = a.text ? json_loads(a.text, 0, NULL) : NULL;
-	free(a.text);
-	if (status >= 200 && status < 300 && doc) {
+	if (x->fn && x->status < 300)
+		return CLI_OK;
+	doc = x->answer.text ? json_loads(x->answer.text, 0, NULL) : NULL;
+	free(x->answer.text);
+	if (x->status >= 200 && x->status < 300 && doc) {
 		*ret = doc;
 		return CLI_OK;
 	}
-	if (status >= 200 && status < 300)
-		cli_message("%s does not answer with JSON; is it an admin address?", address);
-	status = doc || status >= 300 ? report(address, status, doc) : CLI_FAILURE;
+	if (x->status >= 200 && x->status < 300)
+		cli_message("%s does not answer with JSON; is it an admin address?", x->address);
+	r = doc || x->status >= 300 ? report(x->address, x->status, doc) : CLI_FAILURE;
 	json_decref(doc);
-	return (int)status;
+	return r;
+}
+
+int admin_get(const char *address, const char *path, json_t **ret)
+{
+	struct exchange x = { .address = address, .path = path, .method = "GET" };
+
+	return exchange(&x, ret);
+}
+
+int admin_post(const char *address, const char *path, json_t *body, json_t **ret)
+{
+	_cleanup_free_ char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	struct exchange x = { .address = address, .path = path, .method = "POST", .body = text };
+
+	json_decref(body);
+	return exchange(&x, ret);
+}
+
+int admin_fetch(const char *address, const char *path,
+		int (*fn)(void *arg, const char *p, size_t len), void *arg)
+{
+	struct exchange x = { .address = address, .path = path, .method = "GET", .fn = fn, .arg = arg };
+
+	return exchange(&x, NULL);
 }

@@ -112,11 +112,15 @@ _ff3fs()
 		mapfile -t COMPREPLY < <(compgen -W "$daemons" -- "$cur")
 		;;
 	admin)
-		if [[ " ${COMP_WORDS[*]:1:COMP_CWORD-1} " == *' layout '* ]]; then
-			_ff3fs_remote
-		else
-			mapfile -t COMPREPLY < <(compgen -W 'status nodes layout' -- "$cur")
-		fi
+		case " ${COMP_WORDS[*]:1:COMP_CWORD-1} " in
+		*' layout '*) _ff3fs_remote ;;
+		*' backup '* | *' restore '*)
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			compopt -o filenames 2>/dev/null
+			;;
+		*' metad '*) mapfile -t COMPREPLY < <(compgen -W 'backup restore' -- "$cur") ;;
+		*) mapfile -t COMPREPLY < <(compgen -W 'status nodes layout metad' -- "$cur") ;;
+		esac
 		;;
 	layout)
 		if ((COMP_CWORD == 2)); then

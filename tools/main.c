@@ -20,7 +20,7 @@ static const struct {
 } programs[] = {
 	{ "put", "copy files and directories to ff3fs" },
 	{ "get", "copy files and directories from ff3fs" },
-	{ "admin", "show the cluster's state" },
+	{ "admin", "show and administer the cluster" },
 #ifdef WITH_MOUNT
 	{ "mount", "mount ff3fs by FUSE" },
 #endif

@@ -188,6 +188,30 @@ static enum MHD_Result run_text(struct ff3_httpd *h, const struct ff3_http_route
 	return queue(connection, status, "text/plain; version=0.0.4; charset=utf-8", text, len, NULL);
 }
 
+static enum MHD_Result run_file(struct ff3_httpd *h, const struct ff3_http_route *route,
+				const struct ff3_http_request *request)
+{
+	struct MHD_Connection *connection = request->connection;
+	struct MHD_Response *response;
+	json_t *doc = NULL;
+	uint64_t size = 0;
+	enum MHD_Result r;
+	int fd = -1, status = route->file(h->ctx, request, &fd, &size, &doc);
+
+	if (status != MHD_HTTP_OK)
+		return queue_json(connection, status, doc, NULL);
+	response = MHD_create_response_from_fd64(size, fd);
+	if (!response) {
+		close(fd);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/octet-stream");
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	r = MHD_queue_response(connection, MHD_HTTP_OK, response);
+	MHD_destroy_response(response);
+	return r;
+}
+
 /* --- Routes --------------------------------------------------------------------------------- */
 
 static bool match(const char *pattern, const char *path, const char **ret_rest)
@@ -238,6 +262,8 @@ static enum MHD_Result dispatch(struct ff3_httpd *h, struct ff3_http_request *re
 			continue;
 		if (route->text)
 			return run_text(h, route, request);
+		if (route->file)
+			return run_file(h, route, request);
 		status = route->json(h->ctx, request, &doc);
 		return queue_json(connection, status, doc, NULL);
 	}

@@ -25,6 +25,12 @@
  *   GET /v1/removals         metad: trees being removed, and the last ones that were: {"removal",
  *                            "uid", "began", "ended" (null: it goes on), "names", "directories",
  *                            "pending", "waiting"}
+ *   POST /v1/metad/backup    metad: begins a backup: 202, or 409 while there is one
+ *   GET /v1/metad/backup     {"state": "idle" | "running" | "ready" | "failed", "done", "total",
+ *                            "backup": {"cluster", "epoch", "seq", "time", "inodes", "size"} (ready),
+ *                            "error" (failed)}
+ *   DELETE /v1/metad/backup  ends or drops it
+ *   GET /v1/metad/backup/data  the file, once (backup_file.h)
  *   GET /v1/layouts/{path}   metad: {"path", "chunk_size", "stripe", "seed", "own",
  *                            "pinned", "chains": [n...]}; 404 where there is nothing */
 #pragma once
@@ -51,7 +57,11 @@ typedef int ff3_http_json_fn(void *ctx, const struct ff3_http_request *request, 
 /* Answers with text/plain written to out; the HTTP status. */
 typedef int ff3_http_text_fn(void *ctx, const struct ff3_http_request *request, FILE *out);
 
-/* One of json and text is set. pattern is a whole path, "/v1/status", or ends in "{path}", which
+/* Answers with the first size bytes of a file, whose descriptor is then closed: 200; or with a problem. */
+typedef int ff3_http_file_fn(void *ctx, const struct ff3_http_request *request, int *ret_fd,
+			     uint64_t *ret_size, json_t **ret);
+
+/* One of json, text and file is set. pattern is a whole path, "/v1/status", or ends in "{path}", which
  * matches any rest, the empty one included: "/v1/layouts/{path}". The first that matches wins.
  * A GET route answers HEAD too. */
 struct ff3_http_route {
@@ -59,6 +69,7 @@ struct ff3_http_route {
 	const char *pattern;
 	ff3_http_json_fn *json;
 	ff3_http_text_fn *text;
+	ff3_http_file_fn *file;
 };
 
 /* Serves routes (kept, not copied) on address, "127.0.0.1:9733", "localhost:0" or "[::1]:0".

@@ -1,5 +1,6 @@
 noinst_LTLIBRARIES += libff3admin.la
 libff3admin_la_SOURCES = \
+	%D%/backup_file.c %D%/backup_file.h \
 	%D%/httpd.c %D%/httpd.h \
 	%D%/link_counters.c %D%/link_counters.h \
 	%D%/json_bytes.c %D%/json_bytes.h \
