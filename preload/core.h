@@ -40,6 +40,7 @@
 	C(int, grow, (struct ff3fs_file *, off_t))                                                 \
 	C(int, ftruncate, (struct ff3fs_file *, off_t))                                            \
 	C(int, fstat, (struct ff3fs_file *, struct ff3fs_attr *))                                  \
+	C(dev_t, device, (struct ff3fs *))                                                         \
 	C(int, batch_new, (struct ff3fs *, unsigned, struct ff3fs_batch **))                       \
 	C(int, batch_read,                                                                         \
 	  (struct ff3fs_batch *, struct ff3fs_file *, void *, size_t, off_t, void *))              \

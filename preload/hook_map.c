@@ -331,6 +331,8 @@ void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
 	    (!map_region_meets(a, MAX(ROUND_UP(old_len, MAP_PAGE), MAP_PAGE)) &&
 	     !((flags & MREMAP_FIXED) && map_region_meets((uintptr_t)to, len))) ||
 	    !map_enter()) {
+		if (UNLIKELY(len > old_len && map_private_is_part(a)))
+			return hook_result(-ENOMEM), memory_forget(), MAP_FAILED;
 		m = REAL(mremap)(addr, old_len, len, flags, to);
 	} else {
 		m = remap_ours(a, ROUND_UP(old_len, MAP_PAGE), ROUND_UP(len, MAP_PAGE), flags, to);

@@ -16,7 +16,7 @@ int stat_ofd(struct ofd *o, struct ff3fs_attr *ret)
 
 void stat_fill(const struct ff3fs_attr *a, struct stat *st)
 {
-	ff3_attr_to_stat(a, st);
+	ff3_attr_to_stat(a, CALL(device, core_loaded()), st);
 }
 
 static int give_stat(struct stat *user, const struct ff3fs_attr *a)
@@ -118,7 +118,7 @@ static int give_statx(struct statx *user, const struct ff3fs_attr *a)
 {
 	struct statx stx;
 
-	ff3_attr_to_statx(a, &stx);
+	ff3_attr_to_statx(a, CALL(device, core_loaded()), &stx);
 	return memory_copy_out(user, &stx, sizeof stx) ? 0 : -EFAULT;
 }
 

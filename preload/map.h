@@ -199,6 +199,8 @@ void map_private_forget(struct map_private *p, off_t at, size_t n);
 
 /* --- map_private.c ------------------------------------------------------------------------- */
 
+/* Was what is mapped at addr read here at once, without all that follows in the file? */
+bool map_private_is_part(uintptr_t addr);
 int map_fill_memfd(struct ff3fs_file *file, off_t offset, size_t data);
 long map_private_new(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset,
 		     size_t data);

@@ -3,6 +3,9 @@
  * touched (map_fault.c): a private mapping of an empty memfd, so that the end of the file is where it
  * should be, and pages given back (MADV_DONTNEED) are loaded again.
  *
+ * What was read whole has not what the mapping could grow by (mremap): it does not grow, unless it reaches the
+ * end of the file. Its memfd's name tells, for these mappings are not noted here.
+ *
  * Both are the file as it was read, page by page; nobody's later writes show.
  *
  * Threads: inside map_enter, but for the references. */
@@ -13,6 +16,8 @@
 #include "hook.h"
 #include "map.h"
 #include "raw.h"
+
+#define PART "ff3fs-map-part"
 
 static bool is_error(long r)
 {
@@ -36,9 +41,9 @@ static ssize_t load(struct ff3fs_file *file, char *to, size_t n, off_t offset)
 	return (ssize_t)done;
 }
 
-int map_fill_memfd(struct ff3fs_file *file, off_t offset, size_t data)
+static int fill_memfd(const char *name, struct ff3fs_file *file, off_t offset, size_t data)
 {
-	int fd = (int)RAW(memfd_create, "ff3fs-map", MFD_CLOEXEC);
+	int fd = (int)RAW(memfd_create, name, MFD_CLOEXEC);
 	ssize_t r;
 	long m;
 
@@ -63,17 +68,65 @@ int map_fill_memfd(struct ff3fs_file *file, off_t offset, size_t data)
 	return fd;
 }
 
+int map_fill_memfd(struct ff3fs_file *file, off_t offset, size_t data)
+{
+	return fill_memfd("ff3fs-map", file, offset, data);
+}
+
+static atomic_bool any_part;
+
 static long map_whole(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset,
 		      size_t data)
 {
-	int fd = map_fill_memfd(o->file, offset, data);
+	struct ff3fs_attr a;
+	bool part = CALL(fstat, o->file, &a) == 0 && a.size > (uint64_t)offset + data;
+	int fd = fill_memfd(part ? PART : "ff3fs-map", o->file, offset, data);
 	long m;
+
+	if (part)
+		any_part = true;
 
 	if (fd < 0)
 		return fd;
 	m = RAW(mmap, addr, len, prot, flags, fd, 0);
 	raw_close(fd);
 	return m;
+}
+
+/* begin-end perms offset dev inode path */
+static bool line_is_part(const char *line, uintptr_t addr, bool *ret)
+{
+	char *p;
+	uintptr_t begin = strtoul(line, &p, 16), end = strtoul(p + 1, &p, 16);
+
+	if (addr < begin || addr >= end)
+		return false;
+	*ret = strstr(p, "/memfd:" PART) != NULL;
+	return true;
+}
+
+bool map_private_is_part(uintptr_t addr)
+{
+	char buf[4096], *line, *end;
+	size_t have = 0;
+	bool part = false, found = false;
+	long n;
+	int fd = any_part ? raw_open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1;
+
+	while (fd >= 0 && !found && have < sizeof buf - 1 &&
+	       (n = RAW(read, fd, buf + have, sizeof buf - 1 - have)) > 0) {
+		have += (size_t)n;
+		buf[have] = '\0';
+		for (line = buf; !found && (end = strchr(line, '\n')); line = end + 1) {
+			*end = '\0';
+			found = line_is_part(line, addr, &part);
+		}
+		have = strlen(line);
+		memmove(buf, line, have);
+	}
+	if (fd >= 0)
+		raw_close(fd);
+	return part;
 }
 
 /* --- Loaded when touched ------------------------------------------------------------------- */

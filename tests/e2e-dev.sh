@@ -54,6 +54,14 @@ if [ -n "$shim" ] && [ -z "$sanitizer_runtime" ]; then
 		ff3fs run -- cmp /devtest/data "$tmp/data"
 	) || die 'ff3fs run'
 	say 'ok: the shim by its plain name, and ff3fs run'
+	# Files of two clusters are two, even if their numbers are equal.
+	ff3fs dev up --dir "$dir.other" --chunkd 1 --prefix /devtest >/dev/null || die 'a second cluster'
+	cleanup_fn 'ff3fs dev down --dir "$dir.other" >/dev/null 2>&1'
+	this=$(eval "$environment" && ff3fs run -- stat -c %d:%i /devtest)
+	other=$(eval "$(ff3fs dev env --dir "$dir.other")" && ff3fs run -- stat -c %d:%i /devtest)
+	equal 'the numbers of their roots' "${this#*:}" "${other#*:}"
+	[ "${this%:*}" != "${other%:*}" ] || die "two clusters are one device: $this"
+	say "ok: two clusters are two devices: $this $other"
 fi
 
 fails 'up again' 0 ff3fs dev up --json --dir "$dir"

@@ -24,6 +24,7 @@ for max in 1G 64K; do
 	say "ok: $(wc -l <"$tmp/got") calls, whole up to $max"
 	nothing_mapped calls
 	check "forked readers, whole up to $max" on timeout 60 "$map" forks "$prefix/m"
+	check "a private mapping of a part, whole up to $max" on "$map" grow "$prefix/m"
 	check "threads, whole up to $max" on timeout 60 "$map" threads "$prefix/m"
 	nothing_mapped 'forks and threads'
 	check "two processes talk, whole up to $max" on timeout 60 "$map" talk "$prefix/m"

@@ -144,8 +144,7 @@ void ends(void)
 	long n = 0, r;
 
 	CHECK(setup(1, &ctx) == 0);
-	request(0, IOCB_CMD_PREAD, fd, back, 1, 0);
-	while ((r = submit(ctx, 1, list)) == 1 && n < 1 << 20)
+	while (request(0, IOCB_CMD_PREAD, fd, back + n, 1, 0), (r = submit(ctx, 1, list)) == 1 && n < 1 << 20)
 		n++;
 	CHECK(r == -EAGAIN && n >= 1);
 	CHECK(getevents(ctx, n, N, events, NULL) == (n < N ? n : -EINVAL) || n > N);

@@ -303,6 +303,35 @@ static int forks(void)
 	return 0;
 }
 
+/* --- grow ---------------------------------------------------------------------------------- */
+
+/* A private mapping of a part of the file grows, and shows what follows; or it does not, and stays. */
+static int grow(void)
+{
+	const size_t part = 1 << 16, most = SIZE & ~4095ul;
+	int fd = make("g", SIZE);
+	char *m = mmap(NULL, part, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0), *n;
+	char *all = mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	CHECK(m != MAP_FAILED && all != MAP_FAILED);
+	m[5] = 's';
+	n = mremap(m, part, most, MREMAP_MAYMOVE);
+	if (n == MAP_FAILED) {
+		CHECK(errno == ENOMEM);
+		CHECK(m[5] == 's' && is_file(m + 4096, 4096, part - 4096));
+		CHECK(mremap(m, part, part / 2, 0) == m && m[5] == 's');
+		CHECK(munmap(m, part / 2) == 0);
+	} else {
+		CHECK(n[5] == 's' && is_file(n + 4096, 4096, most - 4096));
+		CHECK(munmap(n, most) == 0);
+	}
+	/* That of all of a file may reach beyond its end. */
+	n = mremap(all, SIZE, 2 * SIZE, MREMAP_MAYMOVE);
+	CHECK(n != MAP_FAILED && is_file(n, 0, SIZE));
+	CHECK(strcmp(touch(n + 2 * SIZE - 4096, 0), "SIGBUS") == 0);
+	return 0;
+}
+
 /* --- threads ------------------------------------------------------------------------------- */
 
 static char *common;
@@ -543,6 +572,8 @@ int main(int argc, char **argv)
 		return calls();
 	if (!strcmp(what, "forks"))
 		return forks();
+	if (!strcmp(what, "grow"))
+		return grow();
 	if (!strcmp(what, "threads"))
 		return threads();
 	if (!strcmp(what, "talk"))

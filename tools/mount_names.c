@@ -16,7 +16,7 @@
 
 void mount_stat(const struct ff3fs_attr *a, struct stat *ret)
 {
-	ff3_attr_to_stat(a, ret);
+	ff3_attr_to_stat(a, 0, ret);
 }
 
 void mount_entry(const struct ff3fs_attr *a, struct fuse_entry_param *ret)

@@ -107,7 +107,7 @@ static long give_stat(struct notify_call *c, const struct ff3fs_attr *a, int fla
 	struct stat st;
 
 	if (!c->native)
-		ff3_attr_to_stat(a, &st);
+		ff3_attr_to_stat(a, ff3fs_device(notify.fs), &st);
 	else if (fstatat(AT_FDCWD, c->native, &st, flags & AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	return notify_put(c->n, to, &st, sizeof st);
@@ -118,7 +118,7 @@ static long give_statx(struct notify_call *c, const struct ff3fs_attr *a, int fl
 	struct statx stx;
 
 	if (!c->native)
-		ff3_attr_to_statx(a, &stx);
+		ff3_attr_to_statx(a, ff3fs_device(notify.fs), &stx);
 	else if (statx(AT_FDCWD, c->native, flags & AT_SYMLINK_NOFOLLOW, (unsigned)arg(c, 3), &stx) < 0)
 		return -errno;
 	return notify_put(c->n, to, &stx, sizeof stx);

@@ -12,16 +12,22 @@
 /* Buffered readers (Python's open) take st_blksize as the size of one read: small, so that a
  * random access does not fetch much more than was asked for. */
 #define FF3_ST_BLKSIZE 32768
-/* The device that our files are on (on a mount: the kernel's number). */
-#define FF3_ST_DEV 0xff3f5ul
+/* The device that our files are on (on a mount: the kernel's number): of its minor number's 20 bits, those of a
+ * cluster. */
+#define FF3_ST_MAJOR 0xff3u
 #define FF3_SUPER_MAGIC 0x33334646 /* "FF33" */
 /* The unit of statfs. */
 #define FF3_FRAGMENT 4096u
 
-static inline void ff3_attr_to_stat(const struct ff3fs_attr *a, struct stat *ret)
+static inline dev_t ff3_device_of(uint64_t cluster)
+{
+	return makedev(FF3_ST_MAJOR, (unsigned)((cluster * 0x9e3779b97f4a7c15ull) >> 44));
+}
+
+static inline void ff3_attr_to_stat(const struct ff3fs_attr *a, dev_t device, struct stat *ret)
 {
 	*ret = (struct stat){
-		.st_dev = FF3_ST_DEV,
+		.st_dev = device,
 		.st_ino = a->ino,
 		.st_mode = a->mode,
 		.st_nlink = a->nlink,
@@ -41,7 +47,7 @@ static inline struct statx_timestamp ff3_statx_time(struct timespec t)
 	return (struct statx_timestamp){ .tv_sec = t.tv_sec, .tv_nsec = (uint32_t)t.tv_nsec };
 }
 
-static inline void ff3_attr_to_statx(const struct ff3fs_attr *a, struct statx *ret)
+static inline void ff3_attr_to_statx(const struct ff3fs_attr *a, dev_t device, struct statx *ret)
 {
 	*ret = (struct statx){
 		.stx_mask = STATX_BASIC_STATS | STATX_BTIME,
@@ -57,8 +63,8 @@ static inline void ff3_attr_to_statx(const struct ff3fs_attr *a, struct statx *r
 		.stx_mtime = ff3_statx_time(a->mtime),
 		.stx_ctime = ff3_statx_time(a->ctime),
 		.stx_btime = ff3_statx_time(a->btime),
-		.stx_dev_major = major(FF3_ST_DEV),
-		.stx_dev_minor = minor(FF3_ST_DEV),
+		.stx_dev_major = major(device),
+		.stx_dev_minor = minor(device),
 	};
 }
 

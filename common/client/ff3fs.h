@@ -114,6 +114,8 @@ int ff3fs_user_changed(struct ff3fs *fs);
 int ff3fs_forked(void);
 /* Colon-separated absolute path prefixes from the configuration. */
 const char *ff3fs_prefix(const struct ff3fs *fs);
+/* What stat says the files are on: another number for another cluster. Known when metad has answered. */
+dev_t ff3fs_device(struct ff3fs *fs);
 /* Where the configuration says that the file system is mounted, or "". */
 const char *ff3fs_mount_dir(const struct ff3fs *fs);
 /* Where the calling thread's last -FF3FS_REDIRECT led: absolute, or relative to the directory

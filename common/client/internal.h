@@ -265,6 +265,7 @@ struct ff3fs {
 	_Atomic uint64_t session;
 
 	struct ff3_meta meta;
+	_Atomic uint64_t device; /* 0: not known yet */
 	/* Raised when metad restarted and in a forked child: registrations of older epochs are void. */
 	_Atomic uint64_t meta_epoch;
 	_Atomic bool sweep_due;

@@ -11,6 +11,7 @@
  * lease after the restart. So reads send a ping four times a lease, and look for the answer later.
  *
  * Threads: any. Fork: a child starts with new numbers in a new session. */
+#include "attr_stat.h"
 #include "internal.h"
 
 #define PING_TICK_NS (100 * FF3_NSEC_PER_MSEC)
@@ -32,6 +33,19 @@ struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags)
 static struct timespec time_to_public(const struct ff3_time *t)
 {
 	return (struct timespec){ .tv_sec = (time_t)t->sec, .tv_nsec = (long)t->nsec };
+}
+
+EXPORT dev_t ff3fs_device(struct ff3fs *fs)
+{
+	uint64_t device = atomic_load_explicit(&fs->device, memory_order_relaxed), cluster;
+
+	if (UNLIKELY(device == 0)) {
+		cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+		device = ff3_device_of(cluster);
+		if (cluster != 0)
+			atomic_store_explicit(&fs->device, device, memory_order_relaxed);
+	}
+	return device;
 }
 
 void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret)
