@@ -10,12 +10,16 @@ struct routes {
 	struct metad *m;
 	struct ff3_rep_routes p;
 	uint8_t *buf;
+	int result;
 };
 
 static void take_routes(void *arg)
 {
 	struct routes *t = arg;
 
+	t->result = metad_group_serves(t->m) ? 0 : FF3_E_NOT_PRIMARY;
+	if (t->result < 0)
+		return;
 	metad_routes_encode(t->m, &t->p, t->buf, FF3_BODY_MAX);
 }
 
@@ -25,6 +29,8 @@ static int get_routes(struct metad_admin *admin, struct routes *t, json_t **ret)
 
 	*t = (struct routes){ .m = admin->m, .buf = malloc(FF3_BODY_MAX) };
 	r = t->buf ? ff3_loop_call(admin->m->loop, take_routes, t, ADMIN_TIMEOUT_MS) : -ENOMEM;
+	if (r >= 0 && t->result < 0)
+		return metad_admin_not_primary(admin, ret);
 	return r < 0 ? ff3_http_problem_errno(ret, r, "routes") : 0;
 }
 
@@ -214,7 +220,8 @@ static void take_layout(void *arg)
 	struct metad *m = l->m;
 	struct ff3_layout layout;
 
-	l->result = metad_walk_object(m->db, &root, &at, &m->walk);
+	l->result = metad_group_serves(m) ? metad_walk_object(m->db, &root, &at, &m->walk) :
+					    FF3_E_NOT_PRIMARY;
 	if (l->result < 0)
 		return;
 	l->inode = m->walk.inode;
@@ -242,6 +249,8 @@ int metad_admin_layout(void *ctx, const struct ff3_http_request *request, json_t
 	int r = ff3_loop_call(admin->m->loop, take_layout, &l, ADMIN_TIMEOUT_MS);
 	json_t *chains;
 
+	if (r >= 0 && l.result == FF3_E_NOT_PRIMARY)
+		return metad_admin_not_primary(admin, ret);
 	if (r < 0 || l.result < 0)
 		return ff3_http_problem_errno(ret, r < 0 ? r : l.result, request->rest);
 	chains = json_array();

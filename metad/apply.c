@@ -286,7 +286,7 @@ static int run(struct metad_apply *a)
 
 	if (op < FF3_OP_MAX && wire_ops[op].run)
 		return wire_ops[op].run(a);
-	if (op >= METAD_OP_start && op < METAD_OP_END)
+	if (op >= METAD_OP_start && op < METAD_OP_END && log_ops[op - METAD_OP_start])
 		return log_ops[op - METAD_OP_start](a);
 	ff3_error("log record %" PRIu64 " has the unknown operation %u: it was written by a newer "
 		  "version",
@@ -311,6 +311,7 @@ int metad_apply(struct metad_apply *a, const struct metad_record *rec, uint64_t 
 		return r;
 	meta->applied_seq = rec->seq;
 	meta->applied_hash = hash;
+	meta->digest = metad_hash(meta->digest ^ hash, a->reply, a->reply_len) + (uint64_t)a->status;
 	meta->epoch = rec->epoch;
 	meta->time = MAX(meta->time, (uint64_t)rec->time);
 	return metad_db_error(a->db);

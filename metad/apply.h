@@ -24,6 +24,11 @@ struct metad_effects {
 /* Names that one record takes out of a tree that is being removed, at most. */
 #define METAD_TREE_STEP 128u
 
+/* The payload of METAD_OP_members. */
+#define METAD_MEMBERS_WORDS (3u * REPLICA_MEMBERS_MAX)
+void metad_members_encode(const struct replica_config *config, uint64_t ret[METAD_MEMBERS_WORDS]);
+int metad_members_decode(struct ff3_blob payload, struct replica_config *ret);
+
 struct metad_result_session; /* apply.c's */
 
 struct metad_apply {

@@ -13,10 +13,11 @@
 
 #include "../common/base/log.h"
 #include "db_checkpoint.h"
+#include "group.h"
 #include "metad.h"
 
 #define WAL_PAGES_MAX 8192u /* 32 MiB begin a checkpoint */
-#define LOG_SEGMENTS_MAX 4u /* in use, begin one too */
+#define LOG_SEGMENTS_MAX 4u /* not in the database yet, begin one too */
 #define DIRTY_MAX_NS (30 * FF3_NSEC_PER_SEC)
 #define SEGMENT_RETRY_NS (5 * FF3_NSEC_PER_SEC)
 
@@ -82,7 +83,7 @@ static void done(struct metad_job *job)
 		metad_die(c->result, "cannot checkpoint the database");
 	c->safe_seq = c->seq;
 	c->last_ns = ff3_boottime_ns();
-	metad_log_release(m->log, c->safe_seq);
+	metad_group_safe(m, c->safe_seq);
 	if (!c->second && c->base == 0 && is_long(c)) {
 		c->second = true;
 		/* Still running: the commit asks whether a checkpoint is due, and must be told no. */
@@ -161,10 +162,9 @@ void metad_checkpointer_poll(struct metad *m)
 {
 	struct metad_checkpointer *c = m->checkpointer;
 	uint64_t applied = metad_db_committed_seq(m->db);
-	unsigned n_segments;
 	bool full;
 
-	full = metad_log_used(m->log, &n_segments) / METAD_SEGMENT_SIZE >= LOG_SEGMENTS_MAX;
+	full = metad_log_n_above(m->log, c->safe_seq) >= LOG_SEGMENTS_MAX;
 	if (!c->running && applied > c->safe_seq &&
 	    (full || c->checkpoint_wanted || is_long(c) ||
 	     ff3_boottime_ns() - c->last_ns >= DIRTY_MAX_NS))

@@ -159,6 +159,8 @@ int metad_db_commit(struct metad_db *db)
 	if (r >= 0)
 		r = put_meta(db);
 	if (r >= 0)
+		r = db_put_digest(db);
+	if (r >= 0)
 		r = db_run(db, db->stmt[STMT_commit]);
 	if (r < 0)
 		return r;
@@ -335,12 +337,16 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 	else if (r > 0)
 		r = upgrade(db);
 	if (r >= 0)
+		r = execute(db, db_member_sql);
+	if (r >= 0)
 		r = prepare_all(db);
 	if (r >= 0)
 		r = get_meta(db);
 	if (r < 0)
 		return r;
-	r = db_load_stripes(db);
+	r = db_load_digest(db);
+	if (r >= 0)
+		r = db_load_stripes(db);
 	metad_db_read_end(db);
 	return r;
 }

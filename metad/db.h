@@ -11,6 +11,7 @@
 #pragma once
 
 #include "inode.h"
+#include "replica.h"
 
 struct metad_db;
 
@@ -27,6 +28,7 @@ struct metad_meta {
 	uint64_t n_inodes;
 	uint64_t next_chain;
 	uint64_t routing_version;
+	uint64_t digest; /* of all operations that were applied and of their results */
 };
 
 /* dir: made if it does not exist. memory: half of it is for pages, a
@@ -162,6 +164,12 @@ int metad_db_note_removal(struct metad_db *db, uint64_t root, const struct metad
 int metad_db_get_removal(struct metad_db *db, uint64_t root, struct metad_removal *ret);
 int metad_db_each_removal(struct metad_db *db, uint64_t after,
 			  int (*fn)(void *arg, const struct metad_removal *removal), void *arg);
+
+/* db_member.c: the members of the metadata group; *ret_former: how many are not any more. */
+int metad_db_get_members(struct metad_db *db, struct replica_config *ret, uint32_t *ret_former);
+/* 1: id is a member, or was. */
+int metad_db_was_member(struct metad_db *db, uint64_t id);
+int metad_db_put_members(struct metad_db *db, const struct replica_config *config);
 
 struct metad_stored_result {
 	int status;

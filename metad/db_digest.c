@@ -37,6 +37,8 @@ int metad_db_digest(struct metad_db *db, uint64_t *ret)
 		"SELECT * FROM nodes ORDER BY node",
 		"SELECT * FROM targets ORDER BY target",
 		"SELECT * FROM chains ORDER BY chain",
+		"SELECT * FROM members ORDER BY id",
+		"SELECT * FROM digest",
 	};
 	uint64_t h = 0;
 

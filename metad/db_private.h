@@ -77,6 +77,12 @@
 	S(del_truncation, "DELETE FROM truncations WHERE ino = ?")                                 \
 	S(each_truncation, "SELECT ino, size, old_size FROM truncations WHERE ino > ? "            \
 			   "ORDER BY ino")                                                         \
+	S(each_member, "SELECT id, log_id, voter, witness, gone FROM members ORDER BY id")         \
+	S(get_member, "SELECT gone FROM members WHERE id = ?")                                     \
+	S(members_gone, "UPDATE members SET gone = 1")                                             \
+	S(put_member, "INSERT OR REPLACE INTO members VALUES (?,?,?,?,0)")                         \
+	S(get_digest, "SELECT value FROM digest")                                                  \
+	S(put_digest, "UPDATE digest SET value = ?")                                               \
 	S(get_result, "SELECT status, reply FROM results WHERE session = ? AND seq = ?")           \
 	S(add_result, "INSERT INTO results VALUES (?,?,?,?,?)")                                    \
 	S(prune_results, "DELETE FROM results WHERE session = ? AND seq < ?")                      \
@@ -124,6 +130,10 @@ int db_keep(struct metad_db *db, const void *p, size_t len, struct ff3_blob *ret
 
 int db_flush_dirty(struct metad_db *db);
 int db_load_stripes(struct metad_db *db);
+/* db_member.c */
+extern const char db_member_sql[];
+int db_load_digest(struct metad_db *db);
+int db_put_digest(struct metad_db *db);
 
 /* A row of METAD_GET_META. */
 void db_read_meta(sqlite3_stmt *s, struct metad_meta *ret);

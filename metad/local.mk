@@ -4,9 +4,9 @@ libff3metad_la_SOURCES = \
 	%D%/apply.c %D%/apply.h %D%/apply_common.c \
 	%D%/cache.c %D%/cache.h \
 	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
-	%D%/db_inode.c %D%/db_queue.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
+	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
 	%D%/inode.c %D%/inode.h \
-	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_recover.c \
+	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_read.c %D%/log_recover.c \
 	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c \
 	%D%/op_setattr.c %D%/op_tree.c %D%/op_xattr.c \
 	%D%/path.c %D%/path.h \
@@ -19,12 +19,17 @@ libff3metad_la_LIBADD = libff3base.la $(SQLITE_LIBS)
 sbin_PROGRAMS += ff3fs-metad
 ff3fs_metad_SOURCES = \
 	%D%/main.c %D%/metad.h \
-	%D%/admin.h %D%/admin_lists.c %D%/backup_admin.c %D%/metad_admin.c \
+	%D%/admin.h %D%/admin_lists.c %D%/admin_members.c %D%/backup_admin.c %D%/metad_admin.c \
 	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_trees.c %D%/cleaner_truncate.c \
 	%D%/file.c %D%/file.h %D%/file_wait.c \
+	%D%/group.c %D%/group.h %D%/group_priv.h %D%/group_admit.c %D%/group_conf.c %D%/group_copy.c \
+	%D%/group_disk.c %D%/group_install.c %D%/group_link.c %D%/group_role.c %D%/group_view.c \
+	%D%/group_wire.c \
+	$(REPLICA_SOURCES) \
+	%D%/vote.c %D%/vote.h \
 	%D%/lock.c %D%/pipeline.c %D%/restored.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
 	%D%/worker.c %D%/worker.h

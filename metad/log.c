@@ -1,4 +1,5 @@
-/* Purpose: the log's files and the batches being built and written. Recovery: log_recover.c.
+/* Purpose: the log's files and the batches being built and written. Recovery: log_recover.c; reading
+ * back: log_read.c.
  *
  * Format: files log-000, log-001, … in metad.dir, segment_size bytes each, written with zeros when
  * they are made and used again and again, so that a write never allocates and one O_DSYNC write
@@ -6,6 +7,8 @@
  * boundary and padded to one; record.c has the bytes. A batch never crosses into another segment.
  * The first batch of a segment is written together with the segment's header. What follows the
  * last batch is zeros or what an earlier use of the file left, which bears an older segment number.
+ * Every start begins a new segment, and so does cutting off records that were written already: what a
+ * segment holds replaces what older ones have from its first record on.
  *
  * Each batch tells the last sequence number that was durable when it was written. When nothing is
  * to be logged any more, an empty batch is written that tells it: then a damaged last batch can be
@@ -132,7 +135,9 @@ int metad_log_open(const char *dir, uint64_t key, uint64_t segment_size, struct 
 	log->dir = strdup(dir);
 	log->key = key;
 	log->segment_size = segment_size;
-	if (log->dir && batch_init(&log->making) && batch_init(&log->cut) && batch_init(&log->done))
+	if (log->dir && batch_init(&log->making) && batch_init(&log->cut))
+		r = log_read_init(log);
+	if (r >= 0)
 		r = open_existing(log);
 	if (r < 0) {
 		metad_log_close(log);
@@ -146,12 +151,14 @@ void metad_log_close(struct metad_log *log)
 {
 	if (!log)
 		return;
-	for (unsigned i = 0; i < MAX_SEGMENTS; i++)
-		if (log->segments[i].fd >= 0)
-			close(log->segments[i].fd);
+	for (unsigned i = 0; i < MAX_SEGMENTS; i++) {
+		log_close(&log->segments[i].fd);
+		log_close(&log->segments[i].read_fd);
+		free(log->segments[i].places);
+	}
 	batch_done(&log->making);
 	batch_done(&log->cut);
-	batch_done(&log->done);
+	log_read_done(log);
 	free(log->dir);
 	free(log);
 }
@@ -170,40 +177,71 @@ static unsigned remove_segment(struct metad_log *log, unsigned slot)
 	return 1;
 }
 
-int metad_log_begin(struct metad_log *log, uint64_t epoch, uint64_t last_seq, uint64_t last_hash)
+/* Files that are not needed go, and two can be written to at once. */
+static int tidy_files(struct metad_log *log)
 {
-	unsigned n_files = 0;
+	unsigned n_files = 0, n_free = 0;
+	int r;
 
-	log->epoch = epoch;
-	log->last_seq = log->durable_seq = last_seq;
-	log->last_hash = log->first_hash = last_hash;
-	log->current = NULL;
 	for (unsigned i = 0; i < MAX_SEGMENTS; i++) {
-		struct segment *s = &log->segments[i];
-
-		log->next_number = MAX(log->next_number, s->number);
-		s->number = 0;
-		n_files += s->fd >= 0;
+		n_files += log->segments[i].fd >= 0;
+		n_free += log->segments[i].fd >= 0 && log->segments[i].number == 0;
 	}
-	log->next_number++;
-	for (unsigned i = MAX_SEGMENTS; i-- > 0 && n_files > KEEP_SEGMENTS;)
-		n_files -= remove_segment(log, i);
-	for (unsigned i = 0; i < MAX_SEGMENTS && n_files < 2; i++) {
-		int r;
-
+	for (unsigned i = MAX_SEGMENTS; i-- > 0 && n_files > KEEP_SEGMENTS && n_free > 1;)
+		if (log->segments[i].number == 0 && remove_segment(log, i)) {
+			n_files--;
+			n_free--;
+		}
+	for (unsigned i = 0; i < MAX_SEGMENTS && (n_files < 2 || n_free < 1); i++) {
 		if (log->segments[i].fd >= 0)
 			continue;
 		r = metad_log_make_segment(log->dir, i, log->segment_size, &log->segments[i].fd);
 		if (r < 0)
 			return r;
 		n_files++;
+		n_free++;
 	}
 	return 0;
 }
 
-static uint8_t *batch_start(const struct batch *b)
+int metad_log_begin(struct metad_log *log, uint64_t last_seq, uint64_t last_hash)
 {
-	return b->room + METAD_LOG_BLOCK;
+	log->last_seq = log->durable_seq = last_seq;
+	log->last_hash = log->first_hash = last_hash;
+	log->current = NULL;
+	log_places_cut(log, last_seq);
+	for (unsigned i = 0; i < MAX_SEGMENTS; i++) {
+		struct segment *s = &log->segments[i];
+
+		log->next_number = MAX(log->next_number, s->number);
+		if (s->n_places == 0)
+			log_segment_free(log, s);
+	}
+	log->next_number++;
+	log_first_update(log);
+	return tidy_files(log);
+}
+
+void metad_log_set_epoch(struct metad_log *log, uint64_t epoch)
+{
+	log->epoch = epoch;
+}
+
+/* The encoded record of size bytes at the end of the batch in the making is its last. */
+static void add(struct metad_log *log, uint64_t seq, size_t size)
+{
+	struct batch *b = &log->making;
+	const uint8_t *record = batch_start(b) + b->len;
+
+	if (b->n == 0) {
+		b->first_seq = seq;
+		log->first_hash = log->last_hash;
+	}
+	log->last_hash = metad_record_hash(record, size);
+	log->last_seq = seq;
+	log_recent_add(log, seq, record, size);
+	b->len += size;
+	b->n++;
 }
 
 int metad_log_append(struct metad_log *log, struct metad_record *r)
@@ -217,15 +255,66 @@ int metad_log_append(struct metad_log *log, struct metad_record *r)
 	r->epoch = log->epoch;
 	r->prev_hash = log->last_hash;
 	metad_record_encode(batch_start(b) + b->len, r);
-	if (b->n == 0) {
-		b->first_seq = r->seq;
-		log->first_hash = log->last_hash;
-	}
-	log->last_hash = metad_record_hash(batch_start(b) + b->len, size);
-	log->last_seq = r->seq;
-	b->len += size;
-	b->n++;
+	add(log, r->seq, size);
 	return 0;
+}
+
+int metad_log_append_encoded(struct metad_log *log, const void *buf, size_t size)
+{
+	struct batch *b = &log->making;
+	struct metad_record r;
+	size_t own;
+
+	if (metad_record_decode(buf, size, &r, &own) < 0 || own != size ||
+	    r.seq != log->last_seq + 1 || r.prev_hash != log->last_hash)
+		return -EBADMSG;
+	if (b->len + size > METAD_BATCH_MAX)
+		return -EAGAIN;
+	memcpy(batch_start(b) + b->len, buf, size);
+	log->epoch = MAX(log->epoch, r.epoch);
+	add(log, r.seq, size);
+	return 0;
+}
+
+size_t metad_log_room(const struct metad_log *log)
+{
+	return METAD_BATCH_MAX - log->making.len;
+}
+
+/* The records of the batch in the making up to seq stay. */
+static void shorten_making(struct metad_log *log, uint64_t seq)
+{
+	struct batch *b = &log->making;
+	size_t at = METAD_BATCH_HEADER;
+	uint32_t n = 0;
+
+	while (n < b->n && b->first_seq + n <= seq) {
+		struct metad_record r;
+		size_t size;
+
+		if (metad_record_decode(batch_start(b) + at, b->len - at, &r, &size) < 0)
+			break;
+		at += size;
+		n++;
+	}
+	b->len = at;
+	b->n = n;
+}
+
+void metad_log_truncate(struct metad_log *log, uint64_t seq, uint64_t hash)
+{
+	bool written = log->making.n == 0 || log->making.first_seq > seq + 1;
+
+	shorten_making(log, seq);
+	if (written) {
+		log->current = NULL;
+		log_places_cut(log, seq);
+		log->reading_number = 0;
+	}
+	log->last_seq = seq;
+	log->last_hash = hash;
+	log->durable_seq = MIN(log->durable_seq, seq);
+	log->cut.last_seq = MIN(log->cut.last_seq, seq);
 }
 
 uint32_t metad_log_n_pending(const struct metad_log *log)
@@ -238,9 +327,19 @@ uint64_t metad_log_last_seq(const struct metad_log *log)
 	return log->last_seq;
 }
 
+uint64_t metad_log_last_hash(const struct metad_log *log)
+{
+	return log->last_hash;
+}
+
 uint64_t metad_log_durable_seq(const struct metad_log *log)
 {
 	return log->durable_seq;
+}
+
+uint64_t metad_log_first_seq(const struct metad_log *log)
+{
+	return log->first_seq;
 }
 
 /* Makes a free segment the current one. */
@@ -251,7 +350,8 @@ static int take_segment(struct metad_log *log, uint64_t first_seq)
 
 		if (s->fd < 0 || s->number != 0)
 			continue;
-		*s = (struct segment){ s->fd, -1, log->next_number++, first_seq - 1 };
+		s->number = log->next_number++;
+		s->last_seq = first_seq - 1;
 		log->current = s;
 		log->offset = 0;
 		return 0;
@@ -294,8 +394,15 @@ int metad_log_cut(struct metad_log *log, struct metad_log_write *ret)
 		*ret = (struct metad_log_write){ log->current->fd, b->room,
 						 padded + METAD_LOG_BLOCK, 0 };
 	}
+	if (b->n > 0) {
+		r = log_place_add(log->current, first_seq, b->n,
+				  log->offset == 0 ? METAD_LOG_BLOCK : log->offset);
+		if (r < 0)
+			return r;
+	}
 	log->offset += ret->len;
 	log->current->last_seq = log->last_seq;
+	b->last_seq = log->last_seq;
 	spare = log->cut;
 	log->cut = *b;
 	log->making = (struct batch){ .room = spare.room, .len = METAD_BATCH_HEADER };
@@ -304,28 +411,10 @@ int metad_log_cut(struct metad_log *log, struct metad_log_write *ret)
 
 void metad_log_written(struct metad_log *log)
 {
-	struct batch spare = log->done;
-
 	if (log->cut.n > 0)
-		log->durable_seq = log->cut.first_seq + log->cut.n - 1;
-	log->done = log->cut;
-	log->cut = (struct batch){ .room = spare.room, .len = METAD_BATCH_HEADER };
-}
-
-int metad_log_next(struct metad_log *log, size_t *pos, struct metad_record *ret, uint64_t *ret_hash)
-{
-	const struct batch *b = &log->done;
-	size_t at = MAX(*pos, (size_t)METAD_BATCH_HEADER), size;
-	int r;
-
-	if (at >= b->len)
-		return 0;
-	r = metad_record_decode(batch_start(b) + at, b->len - at, ret, &size);
-	if (r < 0)
-		return r;
-	*ret_hash = metad_record_hash(batch_start(b) + at, size);
-	*pos = at + size;
-	return 1;
+		log->durable_seq = MAX(log->durable_seq, log->cut.last_seq);
+	log->cut.len = METAD_BATCH_HEADER;
+	log->cut.n = 0;
 }
 
 void metad_log_release(struct metad_log *log, uint64_t seq)
@@ -334,8 +423,9 @@ void metad_log_release(struct metad_log *log, uint64_t seq)
 		struct segment *s = &log->segments[i];
 
 		if (s->number != 0 && s != log->current && s->last_seq <= seq)
-			s->number = 0;
+			log_segment_free(log, s);
 	}
+	log_first_update(log);
 }
 
 bool metad_log_wants_segment(struct metad_log *log, unsigned *ret_slot)
@@ -360,7 +450,7 @@ bool metad_log_wants_segment(struct metad_log *log, unsigned *ret_slot)
 void metad_log_add_segment(struct metad_log *log, unsigned slot, int fd)
 {
 	log->making_segment = false;
-	log->segments[slot] = (struct segment){ .fd = fd, .read_fd = -1 };
+	log->segments[slot].fd = fd;
 }
 
 uint64_t metad_log_used(const struct metad_log *log, unsigned *ret_n_segments)
@@ -374,4 +464,13 @@ uint64_t metad_log_used(const struct metad_log *log, unsigned *ret_n_segments)
 			used += &log->segments[i] == log->current ? log->offset : log->segment_size;
 	}
 	return used;
+}
+
+unsigned metad_log_n_above(const struct metad_log *log, uint64_t seq)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < MAX_SEGMENTS; i++)
+		n += log->segments[i].number != 0 && log->segments[i].last_seq > seq;
+	return n;
 }

@@ -1,9 +1,10 @@
-/* metad's log: segments on disk, batches in the making, recovery, recycling.
+/* metad's log: segments on disk, batches in the making, recovery, reading back, recycling.
  *
- * Use: open, replay, begin; then for ever: append records to the batch in the making, cut it,
- * write what cut answered to the file at that offset, and when the write is durable, walk the
- * batch's records and apply them. At most one batch is being written at a time, while the one
- * before is applied and the next one filled.
+ * Use: open, recover, begin; then for ever: append records to the batch in the making, cut it, and
+ * write what cut answered to the file at that offset. At most one batch is being written at a time,
+ * while the next one is filled. Any record can be read back as long as its segment was not released;
+ * the newest ones are in memory. What was appended may be cut off again (truncate): where that is on
+ * disk already, a new segment begins, which overrides at recovery what came behind.
  *
  * Threads: one owner, except metad_log_make_segment, which any thread may call. */
 #pragma once
@@ -20,27 +21,43 @@ struct metad_log;
 int metad_log_open(const char *dir, uint64_t key, uint64_t segment_size, struct metad_log **ret);
 void metad_log_close(struct metad_log *log);
 
-/* Before the replay: the database comes from a backup, without its log. */
-void metad_log_may_be_absent(struct metad_log *log);
-/* Calls fn for every record after after_seq, in order; after_hash is that of record after_seq.
- * fn's negative result ends the replay. -EBADMSG: the log is damaged in its middle (explained in
- * the daemon's log): nothing may be started on it. A tail that was never acknowledged is left out.
- * The files are not changed. */
-int metad_log_replay(struct metad_log *log, uint64_t after_seq, uint64_t after_hash,
-		     int (*fn)(void *arg, const struct metad_record *r, uint64_t hash), void *arg);
+/* What recovery found: the log is whole from first_seq to last_seq. */
+struct metad_log_found {
+	uint64_t first_seq; /* above last_seq: the log is empty */
+	uint64_t last_seq, last_hash;
+	uint64_t lost_seq;  /* records up to here were durable once and are not there; 0: none */
+	bool foreign;	    /* there was a log that the database does not belong to; it was left out */
+	bool absent;	    /* there was none at all */
+};
+/* Reads what is there behind the base that is safe elsewhere: in the database, where everything up to
+ * base_seq was applied. Calls fn for every record, in order; one with a number that was told before
+ * replaces what was told from there on. fn's negative result ends the recovery. A tail
+ * that was never acknowledged is left out. The files are not changed. */
+int metad_log_recover(struct metad_log *log, uint64_t base_seq, uint64_t base_hash,
+		      int (*fn)(void *arg, const struct metad_record *r, uint64_t hash), void *arg,
+		      struct metad_log_found *ret);
+/* After recover: the next record gets last_seq + 1; segments without anything up to there are free. */
+int metad_log_begin(struct metad_log *log, uint64_t last_seq, uint64_t last_hash);
 
-/* The next record gets last_seq + 1. Everything up to last_seq must be safe in the database: older
- * segments become free. */
-int metad_log_begin(struct metad_log *log, uint64_t epoch, uint64_t last_seq, uint64_t last_hash);
-
+/* What records made here bear. */
+void metad_log_set_epoch(struct metad_log *log, uint64_t epoch);
 /* Adds a record to the batch in the making; fills in r's seq, epoch, prev_hash. -EAGAIN: the batch is
  * full. */
 int metad_log_append(struct metad_log *log, struct metad_record *r);
+/* Adds a record that another member made. -EBADMSG: it is not the one that follows. */
+int metad_log_append_encoded(struct metad_log *log, const void *buf, size_t size);
+/* Bytes that the batch in the making can take. */
+size_t metad_log_room(const struct metad_log *log);
 /* Records in the batch in the making. */
 uint32_t metad_log_n_pending(const struct metad_log *log);
-/* The last sequence number given out, and the last known durable. */
+/* The last sequence number given out and its record's hash; the last known durable; the first that can
+ * be read. */
 uint64_t metad_log_last_seq(const struct metad_log *log);
+uint64_t metad_log_last_hash(const struct metad_log *log);
 uint64_t metad_log_durable_seq(const struct metad_log *log);
+uint64_t metad_log_first_seq(const struct metad_log *log);
+/* The record seq becomes the last one. hash: its hash. */
+void metad_log_truncate(struct metad_log *log, uint64_t seq, uint64_t hash);
 
 struct metad_log_write {
 	int fd;
@@ -55,9 +72,15 @@ struct metad_log_write {
 int metad_log_cut(struct metad_log *log, struct metad_log_write *ret);
 /* The write that cut answered is durable; the next batch may be cut. */
 void metad_log_written(struct metad_log *log);
-/* The records of the batch that was last written, until the next one is. *pos begins as 0. 1; 0 at
- * the end. */
-int metad_log_next(struct metad_log *log, size_t *pos, struct metad_record *ret, uint64_t *ret_hash);
+
+/* The bytes of record seq, valid until the next call of anything here. -ENOENT: it is not in the log;
+ * -EBADMSG: it cannot be read. */
+int metad_log_get(struct metad_log *log, uint64_t seq, const void **ret, size_t *ret_size);
+/* The same, decoded. */
+int metad_log_get_record(struct metad_log *log, uint64_t seq, struct metad_record *ret,
+			 uint64_t *ret_hash);
+/* What is in memory is not wanted any more. */
+void metad_log_forget(struct metad_log *log);
 
 /* Segments that hold only records up to seq become free. */
 void metad_log_release(struct metad_log *log, uint64_t seq);
@@ -69,3 +92,5 @@ int metad_log_make_segment(const char *dir, unsigned slot, uint64_t segment_size
 void metad_log_add_segment(struct metad_log *log, unsigned slot, int fd);
 /* Bytes of segments in use, and segments in all. */
 uint64_t metad_log_used(const struct metad_log *log, unsigned *ret_n_segments);
+/* Segments in use with records above seq. */
+unsigned metad_log_n_above(const struct metad_log *log, uint64_t seq);

@@ -1,7 +1,7 @@
-/* ff3fs-metad: start, recovery, signals, end.
+/* ff3fs-metad: start, signals, end.
  *
- * Start: lock the directory; open the database; replay the log; checkpoint, so that the old log
- * is not needed any more; begin a new epoch; serve. End: log the sizes that are held in memory, wait
+ * Start: lock the directory; see what is there (group_disk.c); begin, and alone: serve, else follow
+ * (group.h). End: log the sizes that are held in memory, wait
  * for the log, checkpoint.
  *
  * Threads: main's loop serves; workers checkpoint and call chunk daemons; the HTTP server has its own.
@@ -17,9 +17,8 @@
 #include <systemd/sd-daemon.h>
 
 #include "../common/base/log.h"
+#include "group.h"
 #include "metad.h"
-
-#define REPLAY_BATCH 1000u /* records in one transaction */
 
 /* The C library looks for this name. */
 EXPORT const char *argp_program_version = "ff3fs-metad " PACKAGE_VERSION;
@@ -27,12 +26,13 @@ static const char doc[] = "Keeps the names and the layouts of an ff3fs cluster.\
 			  "Everything else is configured in ff3fs.conf, section [metad], or by "
 			  "environment variables FF3FS_METAD_*. See ff3fs-metad(8).";
 
-enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT };
+enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT, OPT_FORM };
 
 static const struct argp_option options[] = {
 	{ "conf", OPT_CONF, "FILE", 0, "read this configuration file", 0 },
 	{ "ready-fd", OPT_READY_FD, "N", 0, "write a line to descriptor N when serving", 0 },
 	{ "exit-with-parent", OPT_EXIT_WITH_PARENT, NULL, 0, "end when the parent process ends", 0 },
+	{ "form", OPT_FORM, NULL, 0, "make a new cluster, of this first member of a group", 0 },
 	{ "verbose", 'v', NULL, 0, "log more", 0 },
 	{ 0 },
 };
@@ -40,19 +40,19 @@ static const struct argp_option options[] = {
 struct arguments {
 	const char *conf;
 	int ready_fd;
-	bool exit_with_parent, verbose;
+	bool exit_with_parent, form, verbose;
 };
 
 struct main_state {
 	struct metad m;
 	struct ff3_conf conf;
 	struct arguments args;
+	char **argv;
 	struct metad_admin *admin;
 	struct ff3_io signal_io;
 	struct ff3_timer stop_timer;
 	int signal_fd;
 	int lock_fd;
-	uint32_t n_replayed;
 };
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
@@ -71,6 +71,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_EXIT_WITH_PARENT:
 		a->exit_with_parent = true;
+		return 0;
+	case OPT_FORM:
+		a->form = true;
 		return 0;
 	case 'v':
 		a->verbose = true;
@@ -134,41 +137,6 @@ static int check_conf(const struct ff3_conf *conf)
 	return 0;
 }
 
-static int replay_record(void *arg, const struct metad_record *rec, uint64_t hash)
-{
-	struct main_state *s = arg;
-	int r = 0;
-
-	if (s->n_replayed % REPLAY_BATCH == 0) {
-		r = s->n_replayed > 0 ? metad_db_commit(s->m.db) : 0;
-		if (r >= 0)
-			r = metad_db_begin(s->m.db);
-	}
-	s->n_replayed++;
-	return r < 0 ? r : metad_apply(s->m.apply, rec, hash);
-}
-
-static int recover(struct main_state *s)
-{
-	struct metad *m = &s->m;
-	const struct metad_meta *meta = metad_db_meta(m->db);
-	uint64_t began = ff3_boottime_ns();
-	int r;
-
-	if (metad_is_restored(m))
-		metad_log_may_be_absent(m->log);
-	r = metad_log_replay(m->log, meta->applied_seq, meta->applied_hash, replay_record, s);
-
-	if (s->n_replayed > 0 && metad_db_error(m->db) == 0 && metad_db_commit(m->db) < 0)
-		return metad_db_error(m->db);
-	if (r < 0)
-		return ff3_log_errno(r, "cannot recover from the log in %s", s->conf.metad.dir);
-	if (s->n_replayed > 0)
-		ff3_info("replayed %u operations in %" PRIu64 " ms", s->n_replayed,
-			 (uint64_t)((ff3_boottime_ns() - began) / FF3_NSEC_PER_MSEC));
-	return 0;
-}
-
 static void no_locks_path(const struct metad *m, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/no-locks", m->conf->metad.dir);
@@ -212,61 +180,16 @@ static void leave_no_locks(struct metad *m)
 static int open_state(struct main_state *s)
 {
 	struct metad *m = &s->m;
-	const struct ff3_conf *conf = &s->conf;
-	int r;
+	int r = metad_group_open(m, s->argv, s->args.form);
 
-	r = metad_db_open(conf->metad.dir, conf->metad.memory, (uint32_t)conf->metad.chunk_size,
-			  (uint32_t)conf->metad.stripe, &m->db);
-	if (r < 0)
-		return ff3_log_errno(r, "cannot open the database in %s", conf->metad.dir);
-	m->fresh = metad_db_meta(m->db)->applied_seq == 0;
-	r = metad_apply_new(m->db, &m->apply);
-	if (r >= 0)
-		r = metad_log_open(conf->metad.dir, metad_db_meta(m->db)->log_key,
-				   METAD_SEGMENT_SIZE, &m->log);
-	if (r < 0)
-		return ff3_log_errno(r, "cannot open the log in %s", conf->metad.dir);
-	r = recover(s);
-	if (r < 0)
-		return r;
-	m->fresh = m->fresh && s->n_replayed == 0;
-	return take_no_locks(m);
-}
-
-static int start_parts(struct main_state *s)
-{
-	struct metad *m = &s->m;
-	const struct metad_meta *meta = metad_db_meta(m->db);
-	int r = metad_checkpointer_new(m);
-
-	if (r >= 0)
-		r = metad_checkpointer_run_now(m);
-	m->epoch = meta->epoch + 1;
-	if (r >= 0)
-		r = metad_log_begin(m->log, m->epoch, meta->applied_seq, meta->applied_hash);
-	m->next_ino = meta->next_ino;
-	if (r >= 0)
-		r = metad_sessions_new(m);
-	if (r >= 0)
-		r = metad_files_new(m);
-	if (r >= 0)
-		r = metad_pipeline_new(m);
-	if (r >= 0)
-		r = metad_routes_new(m);
-	if (r >= 0)
-		r = metad_cleaner_new(m);
-	if (r >= 0)
-		r = metad_caps_new(m);
-	if (r >= 0)
-		r = metad_log_start(m);
-	metad_db_read_end(m->db);
-	return r < 0 ? ff3_log_errno(r, "cannot start") : 0;
+	/* Of locks that another one granted, nothing is known here. */
+	return r < 0 || !metad_group_is_alone(m) ? r : take_no_locks(m);
 }
 
 static int start_serving(struct main_state *s)
 {
 	struct metad *m = &s->m;
-	const char *listen = s->conf.metad.listen, *colon = strrchr(listen, ':');
+	const char *listen = metad_group_listen(m), *colon = strrchr(listen, ':');
 	uint16_t port;
 	int r = metad_serve_start(m, &port);
 
@@ -288,8 +211,12 @@ static void tell_ready(struct main_state *s)
 {
 	const char *admin = metad_admin_address(s->admin);
 
-	ff3_info("serving on %s, HTTP on %s, cluster %016" PRIx64, s->m.listen, admin,
-		 metad_db_meta(s->m.db)->cluster);
+	if (s->m.db)
+		ff3_info("%s on %s, HTTP on %s, cluster %016" PRIx64,
+			 metad_group_serves(&s->m) ? "serving" : "following", s->m.listen, admin,
+			 metad_db_meta(s->m.db)->cluster);
+	else
+		ff3_info("following on %s, HTTP on %s", s->m.listen, admin);
 	if (s->args.ready_fd >= 0) {
 		dprintf(s->args.ready_fd, "READY listen=%s admin=%s\n", s->m.listen, admin);
 		close(s->args.ready_fd);
@@ -299,19 +226,28 @@ static void tell_ready(struct main_state *s)
 
 /* --- End ----------------------------------------------------------------------------------------- */
 
+/* What was begun for clients. */
+static bool is_done(struct metad *m)
+{
+	if (!metad_group_serves(m))
+		return true;
+	if (metad_pipeline_idle(m) && metad_files_dirty(m))
+		metad_files_flush(m, UINT64_MAX);
+	metad_pipeline_kick(m);
+	return metad_pipeline_idle(m) && !metad_files_dirty(m);
+}
+
 static void on_stop_timer(struct ff3_timer *t)
 {
 	struct main_state *s = CONTAINER_OF(t, struct main_state, stop_timer);
 	struct metad *m = &s->m;
 
-	if (metad_pipeline_idle(m) && metad_files_dirty(m))
-		metad_files_flush(m, UINT64_MAX);
-	metad_pipeline_kick(m);
-	if (!metad_pipeline_idle(m) || metad_files_dirty(m)) {
+	if (!is_done(m) || metad_group_leave(m)) {
 		ff3_loop_timer_arm(m->loop, &s->stop_timer, FF3_NSEC_PER_MSEC);
 		return;
 	}
-	metad_pipeline_commit(m);
+	if (m->pipeline && m->db)
+		metad_pipeline_commit(m);
 	ff3_loop_stop(m->loop);
 }
 
@@ -349,7 +285,7 @@ static int watch_signals(struct main_state *s)
 static int finish(struct main_state *s)
 {
 	struct metad *m = &s->m;
-	bool no_locks = m->files && m->sessions && metad_locks_none(m);
+	bool no_locks = m->files && m->sessions && metad_group_is_alone(m) && metad_locks_none(m);
 	int r = m->checkpointer && m->pipeline && metad_db_error(m->db) == 0 ?
 			metad_checkpointer_run_now(m) :
 			0;
@@ -364,6 +300,8 @@ static int finish(struct main_state *s)
 	if (m->files && m->sessions)
 		metad_sessions_free(m);
 	metad_files_free(m);
+	if (m->group)
+		metad_group_free(m);
 	metad_checkpointer_free(m);
 	metad_log_close(m->log);
 	metad_apply_free(m->apply);
@@ -401,9 +339,9 @@ static int serve(struct main_state *s)
 	if (r >= 0)
 		r = open_state(s);
 	if (r >= 0)
-		r = start_parts(s);
-	if (r >= 0)
 		r = start_serving(s);
+	if (r >= 0)
+		r = metad_group_start(m);
 	if (r < 0)
 		return r;
 	s->signal_io.fn = on_signal;
@@ -422,6 +360,7 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &s.args);
+	s.argv = argv;
 	ff3_log_open("ff3fs-metad", s.args.verbose ? FF3_LOG_DEBUG : FF3_LOG_INFO);
 	if (s.args.exit_with_parent) {
 		pid_t parent = getppid();

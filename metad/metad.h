@@ -17,6 +17,7 @@ struct metad_sessions; /* session.c */
 struct metad_files;    /* file.h */
 struct metad_checkpointer;
 struct metad_caps; /* caps.c */
+struct metad_group; /* group.h */
 
 struct metad {
 	const struct ff3_conf *conf;
@@ -41,6 +42,7 @@ struct metad {
 	struct metad_cleaner *cleaner;
 	struct metad_checkpointer *checkpointer;
 	struct metad_caps *caps;
+	struct metad_group *group;
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
 	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */
@@ -58,6 +60,7 @@ struct metad_conn {
 	uint64_t session_id;
 	struct metad_cred cred;
 	uint32_t role;
+	uint64_t member, log_id; /* role MEMBER */
 	uint32_t groups[];
 };
 
@@ -85,11 +88,23 @@ int metad_pipeline_add(struct metad *m, struct metad_record *rec,
 /* An operation of metad's own. */
 int metad_pipeline_add_own(struct metad *m, enum metad_log_op op, const void *payload, size_t len,
 			   metad_applied_fn *applied);
-/* Cuts a batch if there is something to log and the log is free. */
+/* A record of the group's own: neither to be proposed nor answered. */
+int metad_pipeline_append(struct metad *m, struct metad_record *rec);
+/* Does what can be done if there is something to log. */
 void metad_pipeline_kick(struct metad *m);
+/* Proposes what was added, and cuts a batch if there is one and the log is free. */
+void metad_pipeline_advance(struct metad *m);
+bool metad_pipeline_all_proposed(const struct metad *m);
+/* Before the loop runs: writes the batch in the making. */
+int metad_pipeline_write_now(struct metad *m);
+/* Up to seq may be applied; and applies some of it. */
+void metad_pipeline_set_commit(struct metad *m, uint64_t seq);
+uint64_t metad_pipeline_commit_seq(const struct metad *m);
+void metad_pipeline_apply(struct metad *m);
+bool metad_pipeline_is_paused(const struct metad *m);
 /* Commits what was applied to the database, which otherwise happens within 20 ms. */
 void metad_pipeline_commit(struct metad *m);
-/* Nothing is logged, written or waiting to be applied. */
+/* Nothing is being written, and nobody waits for something to be applied. */
 bool metad_pipeline_idle(const struct metad *m);
 /* While paused nothing is applied. */
 void metad_pipeline_pause(struct metad *m, bool pause);
@@ -259,8 +274,9 @@ bool metad_locks_none(struct metad *m);
 
 /* Its directory was made from a backup, and no record was written since. */
 bool metad_is_restored(const struct metad *m);
-/* The record that a start begins with; m->next_ino goes up if the database was restored. */
-int metad_log_start(struct metad *m);
+/* What the first record has to have as its inode number; 0: nothing. And when that was applied. */
+uint64_t metad_restored_ino(struct metad *m);
+void metad_restored_done(const struct metad *m);
 
 /* --- metad_admin.c ------------------------------------------------------------------------- */
 

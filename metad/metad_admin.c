@@ -19,6 +19,7 @@ struct status {
 	uint64_t removals, removals_waiting;
 	unsigned segments;
 	bool degraded;
+	struct metad_group_view group;
 };
 
 static int count_removal(void *arg, const struct metad_removal *removal)
@@ -35,16 +36,24 @@ static void take_status(void *arg)
 	struct status *s = arg;
 	struct metad *m = s->m;
 
-	s->meta = *metad_db_meta(m->db);
-	s->pipeline = *metad_pipeline_stats(m);
+	if (m->log) {
+		s->pipeline = *metad_pipeline_stats(m);
+		s->log_used = metad_log_used(m->log, &s->segments);
+	}
+	if (m->db) {
+		s->meta = *metad_db_meta(m->db);
+		s->wal_pages = metad_db_wal_pages(m->db);
+		s->checkpoints = metad_checkpointer_count(m);
+	}
+	metad_group_view(m, &s->group);
+	s->degraded = s->group.replica.primary == 0;
+	if (!metad_group_serves(m))
+		return;
 	s->cleaner = *metad_cleaner_stats(m);
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
 	s->degraded = metad_routes_degraded(m);
-	s->log_used = metad_log_used(m->log, &s->segments);
-	s->wal_pages = metad_db_wal_pages(m->db);
-	s->checkpoints = metad_checkpointer_count(m);
 	(void)metad_db_each_removal(m->db, 0, count_removal, s);
 }
 
@@ -68,6 +77,9 @@ static int on_readyz(void *ctx, const struct ff3_http_request *request, json_t *
 	if (r < 0)
 		return ff3_http_problem(ret, 503, "ETIMEDOUT", "look at the daemon's log",
 					"the daemon does not answer");
+	if (!s.group.serving && s.group.replica.primary == 0)
+		return ff3_http_problem(ret, 503, "NOT_PRIMARY", "wait for an election",
+					"this member serves nobody, and knows no primary");
 	*ret = json_pack("{s:s}", "status", "ready");
 	return 200;
 }
@@ -113,6 +125,12 @@ static int on_status(void *ctx, const struct ff3_http_request *request, json_t *
 	set(doc, "epoch", s.meta.epoch);
 	set(doc, "applied_seq", s.meta.applied_seq);
 	set(doc, "log_bytes", s.log_used);
+	json_object_set_new(doc, "role", json_string(metad_admin_role(&s.group)));
+	json_object_set_new(doc, "primary", json_string(s.group.primary));
+	if (s.group.copy_size > 0) {
+		set(doc, "copied", s.group.copied);
+		set(doc, "copy_size", s.group.copy_size);
+	}
 	json_object_set_new(doc, "links", ff3_link_counters_json(ff3_server_counters(admin->m->server)));
 	*ret = doc;
 	return 200;
@@ -189,6 +207,10 @@ static const struct ff3_http_route routes[] = {
 	{ "DELETE", "/v1/metad/backup", metad_admin_backup_drop, NULL, NULL },
 	{ "GET", "/v1/metad/backup/data", .file = metad_admin_backup_data },
 	{ "GET", "/v1/layouts/{path}", metad_admin_layout, NULL, NULL },
+	{ "GET", "/v1/metad/members", metad_admin_members, NULL, NULL },
+	{ "POST", "/v1/metad/members/{path}", metad_admin_member, NULL, NULL },
+	{ "POST", "/v1/metad/hand-over{path}", metad_admin_hand_over, NULL, NULL },
+	{ "POST", "/v1/metad/promote", metad_admin_promote, NULL, NULL },
 };
 
 int metad_admin_new(struct metad *m, struct metad_admin **ret)

@@ -1,10 +1,52 @@
 /* Purpose: operations that metad logs for itself: a new epoch, and what was cleaned up.
  * Threads: the owner of the database. */
+#include <endian.h>
+
 #include "apply.h"
 
 int apply_log_start(struct metad_apply *a)
 {
 	return 0;
+}
+
+void metad_members_encode(const struct replica_config *config, uint64_t ret[METAD_MEMBERS_WORDS])
+{
+	for (uint32_t i = 0; i < config->n; i++) {
+		const struct replica_member *m = &config->member[i];
+
+		ret[3 * i] = htole64(m->id);
+		ret[3 * i + 1] = htole64(m->log_id);
+		ret[3 * i + 2] = htole64(m->voter | (uint64_t)m->witness << 1);
+	}
+}
+
+int metad_members_decode(struct ff3_blob payload, struct replica_config *ret)
+{
+	struct ff3_dec d = ff3_dec_blob(payload);
+
+	*ret = (struct replica_config){ 0 };
+	while (ff3_dec_more(&d)) {
+		struct replica_member *m = &ret->member[ret->n];
+		uint64_t bits;
+
+		if (ret->n == REPLICA_MEMBERS_MAX)
+			return -EBADMSG;
+		ff3_get_u64(&d, &m->id);
+		ff3_get_u64(&d, &m->log_id);
+		ff3_get_u64(&d, &bits);
+		m->voter = bits & 1;
+		m->witness = bits >> 1 & 1;
+		ret->n++;
+	}
+	return d.bad ? -EBADMSG : 0;
+}
+
+int apply_log_members(struct metad_apply *a)
+{
+	struct replica_config config;
+	int r = metad_members_decode(a->rec->payload, &config);
+
+	return r < 0 ? r : metad_db_put_members(a->db, &config);
 }
 
 /* Orphans that no session has open: their chunks become garbage, their rows go. */

@@ -19,7 +19,8 @@
 	L(1029, expire_sessions) /* u64 session ids: stored results go */                      \
 	L(1030, target_state)    /* u64 target, u64 state pairs */                            \
 	L(1031, note_sessions)   /* u64 session ids: they may hold locks */ \
-	L(1032, take_down)       /* u64: so many names at most leave removed trees */
+	L(1032, take_down)       /* u64: so many names at most leave removed trees */ \
+	L(1040, members)         /* the metadata group's, each u64 id, log, bits: 1 voter, 2 witness */
 
 #define METAD_LOG_OP_ENUM(number, name) METAD_OP_##name = number,
 enum metad_log_op { METAD_LOG_OPS(METAD_LOG_OP_ENUM) METAD_OP_END };

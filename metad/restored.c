@@ -1,4 +1,4 @@
-/* Purpose: the first record of a start, and what follows from a directory that ff3fs-admin has made from
+/* Purpose: what follows from a directory that ff3fs-admin has made from
  * a backup. The chunk daemons hold chunks of inodes that were made after the backup: their numbers must
  * not be given away again. So numbers go on far above, which that record makes durable.
  *
@@ -25,7 +25,20 @@ bool metad_is_restored(const struct metad *m)
 	return is_restored(m, &dir);
 }
 
-static void on_started(struct metad *m, struct metad_mutation *mutation)
+uint64_t metad_restored_ino(struct metad *m)
+{
+	uint64_t next_ino;
+
+	if (!m->db || !metad_is_restored(m))
+		return 0;
+	next_ino = metad_db_meta(m->db)->next_ino + GAP;
+	ff3_notice("serving from a backup: inode numbers go on at %" PRIu64
+		   "; ff3fs-admin fsck tells what it does not have",
+		   next_ino);
+	return next_ino - 1;
+}
+
+void metad_restored_done(const struct metad *m)
 {
 	_cleanup_close_ int dir = -1;
 
@@ -34,20 +47,4 @@ static void on_started(struct metad *m, struct metad_mutation *mutation)
 	/* Another gap at the next start does no harm. */
 	if (unlinkat(dir, FF3_RESTORED_NAME, 0) < 0 || fsync(dir) < 0)
 		ff3_log_errno(-errno, "cannot remove %s/%s", m->conf->metad.dir, FF3_RESTORED_NAME);
-}
-
-int metad_log_start(struct metad *m)
-{
-	struct metad_record rec = { .op = METAD_OP_start };
-	struct metad_mutation mutation = { .applied = on_started };
-	_cleanup_close_ int dir = -1;
-
-	if (is_restored(m, &dir)) {
-		m->next_ino += GAP;
-		rec.ino = m->next_ino - 1;
-		ff3_notice("serving from a backup: inode numbers go on at %" PRIu64
-			   "; ff3fs-admin fsck tells what it does not have",
-			   m->next_ino);
-	}
-	return metad_pipeline_add(m, &rec, &mutation);
 }

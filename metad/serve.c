@@ -5,6 +5,7 @@
  *
  * Threads: the loop's. */
 #include "../common/base/log.h"
+#include "group.h"
 #include "metad.h"
 
 #define SOFTWARE "ff3fs-metad " PACKAGE_VERSION
@@ -37,11 +38,16 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *q,
 		    struct ff3_rep_hello *p, void **conn_user, struct ff3_server **move_to)
 {
 	struct metad *m = ff3_server_user(server);
-	uint64_t cluster = metad_db_meta(m->db)->cluster;
 	uint32_t n_groups = q->groups.len / 4;
 	struct metad_conn *conn;
+	uint64_t cluster;
 	int r;
 
+	if (q->role == FF3_ROLE_MEMBER)
+		return metad_group_hello(m, q, p, conn_user);
+	if (!metad_group_serves(m))
+		return FF3_E_NOT_PRIMARY;
+	cluster = metad_db_meta(m->db)->cluster;
 	if (q->cluster != 0 && q->cluster != cluster)
 		return FF3_E_CLUSTER;
 	if (q->session == 0 || n_groups > FF3_GROUPS_MAX)
@@ -65,6 +71,7 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *q,
 		.lease_ms = (uint32_t)m->conf->metad.lease,
 		.software = FF3_STR(SOFTWARE),
 		.epoch = m->epoch,
+		.member = metad_group_is_alone(m) ? 0 : m->conf->metad.member,
 	};
 	*conn_user = conn;
 	return 0;
@@ -75,19 +82,39 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *c, void *conn_
 	struct metad *m = ff3_server_user(server);
 	struct metad_conn *conn = conn_user;
 
-	metad_files_conn_closed(m, conn);
-	metad_session_leave(m, conn->session);
+	if (conn->role != FF3_ROLE_MEMBER) {
+		metad_files_conn_closed(m, conn);
+		metad_session_leave(m, conn->session);
+	}
 	free(conn);
 }
 
-/* No operation of metad has a payload. */
+static bool is_member(const struct ff3_request *r)
+{
+	const struct metad_conn *conn = ff3_conn_user(r->conn);
+
+	return conn->role == FF3_ROLE_MEMBER;
+}
+
+/* Only members send payloads. */
 static int on_payload(struct ff3_server *server, struct ff3_request *r)
 {
-	return -EPROTO;
+	return is_member(r) ? metad_group_payload(ff3_server_user(server), r) : -EPROTO;
 }
 
 static void on_payload_abort(struct ff3_server *server, struct ff3_request *r)
 {
+	free(r->payload);
+}
+
+static size_t on_refusal(struct ff3_server *server, int status, void *body, size_t size)
+{
+	return status == FF3_E_NOT_PRIMARY ? metad_group_refusal(ff3_server_user(server), body, size) : 0;
+}
+
+static bool may_reply(struct ff3_server *server)
+{
+	return metad_group_may_answer(ff3_server_user(server));
 }
 
 void metad_serve_request(struct metad *m, struct ff3_request *r)
@@ -109,26 +136,34 @@ void metad_serve_request(struct metad *m, struct ff3_request *r)
 
 static void on_request(struct ff3_server *server, struct ff3_request *r)
 {
-	metad_serve_request(ff3_server_user(server), r);
+	if (is_member(r))
+		metad_group_request(ff3_server_user(server), r);
+	else
+		metad_serve_request(ff3_server_user(server), r);
 }
 
 static void on_idle(void *arg)
 {
 	struct metad *m = arg;
 
-	metad_db_read_end(m->db);
-	metad_pipeline_kick(m);
+	if (m->db)
+		metad_db_read_end(m->db);
+	if (m->log)
+		metad_pipeline_kick(m);
 }
 
 static void on_tick(struct ff3_timer *t)
 {
 	struct metad *m = CONTAINER_OF(t, struct metad, tick);
 
-	metad_sessions_tick(m);
-	metad_files_flush(m, ff3_boottime_ns() - FF3_NSEC_PER_SEC);
-	metad_cleaner_tick(m);
-	metad_caps_tick(m);
-	metad_checkpointer_poll(m);
+	if (metad_group_serves(m)) {
+		metad_sessions_tick(m);
+		metad_files_flush(m, ff3_boottime_ns() - FF3_NSEC_PER_SEC);
+		metad_cleaner_tick(m);
+		metad_caps_tick(m);
+	}
+	if (m->checkpointer)
+		metad_checkpointer_poll(m);
 	ff3_loop_timer_arm(m->loop, &m->tick, FF3_NSEC_PER_SEC);
 }
 
@@ -139,15 +174,17 @@ int metad_serve_start(struct metad *m, uint16_t *ret_port)
 		.payload = on_payload,
 		.payload_abort = on_payload_abort,
 		.request = on_request,
+		.refusal = on_refusal,
+		.may_reply = may_reply,
 		.closed = on_closed,
 	};
 	int r = ff3_server_new(m->loop, &ops, m, &m->server);
 
 	if (r < 0)
 		return ff3_log_errno(r, "cannot make the server");
-	r = ff3_server_listen(m->server, m->conf->metad.listen, ret_port);
+	r = ff3_server_listen(m->server, metad_group_listen(m), ret_port);
 	if (r < 0)
-		return ff3_log_errno(r, "cannot listen on %s", m->conf->metad.listen);
+		return ff3_log_errno(r, "cannot listen on %s", metad_group_listen(m));
 	ff3_loop_set_idle(m->loop, on_idle, m);
 	m->tick.fn = on_tick;
 	ff3_loop_timer_arm(m->loop, &m->tick, FF3_NSEC_PER_SEC);

@@ -33,6 +33,17 @@ void serve_attach(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	ff3_request_fail(r, -EPROTO); /* the server's as well */
 }
 
+/* Members' connections are not served as clients' are (serve.c). */
+#define SERVE_MEMBERS_ONLY(op)                                                                     \
+	void serve_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r,           \
+			const struct ff3_req_##op *q)                                              \
+	{                                                                                          \
+		metad_reply_status(m, r, -EPERM);                                                  \
+	}
+SERVE_MEMBERS_ONLY(member)
+SERVE_MEMBERS_ONLY(member_copy)
+SERVE_MEMBERS_ONLY(member_copied)
+
 void serve_ping(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		const struct ff3_req_ping *q)
 {

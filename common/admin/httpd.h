@@ -32,7 +32,14 @@
  *   DELETE /v1/metad/backup  ends or drops it
  *   GET /v1/metad/backup/data  the file, once (backup_file.h)
  *   GET /v1/layouts/{path}   metad: {"path", "chunk_size", "stripe", "seed", "own",
- *                            "pinned", "chains": [n...]}; 404 where there is nothing */
+ *                            "pinned", "chains": [n...]}; 404 where there is nothing
+ *   GET /v1/metad/members    metad: {"id", "address", "state": "voter" | "learner" | "replaced" |
+ *                            "outside", "witness", "primary", "connected", "log_id", "match_seq",
+ *                            "heard_ms"}, beside the list "role", "member", "primary" (its address),
+ *                            "epoch", "last_seq", "durable_seq", "commit_seq", "applied_seq",
+ *                            "damaged"; a checkpoint under way: "copied", "copy_size"
+ *   POST /v1/metad/members/ID/admit, …/ID/remove, /v1/metad/hand-over[/ID], /v1/metad/promote
+ *                            metad: {"status": "ok", "id"}; 409 with "primary" from who is not it */
 #pragma once
 
 #include <jansson.h>

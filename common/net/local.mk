@@ -11,7 +11,8 @@ noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
 	%D%/loop.c %D%/loop.h %D%/loop_priv.h \
 	%D%/cap.c %D%/cap.h \
-	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/reply.c %D%/stall.c
+	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/reply.c %D%/stall.c \
+	%D%/out.c %D%/out.h
 libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS) $(NETTLE_CFLAGS)
 libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS) $(NETTLE_LIBS)
 

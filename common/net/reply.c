@@ -162,8 +162,26 @@ void ff3_conn_send_stream(struct ff3_conn *conn)
 	}
 }
 
+/* A greeted connection's; a hello is answered by anybody. */
+static bool is_withheld(const struct ff3_conn *conn)
+{
+	const struct ff3_server *server = conn->server;
+
+	return conn->out_first && conn->greeted && server && server->ops->may_reply &&
+	       !server->ops->may_reply(conn->server);
+}
+
+void ff3_server_reply_withheld(struct ff3_server *server)
+{
+	for (struct ff3_conn *conn = server->conns; conn; conn = conn->next)
+		if (conn->out_first)
+			ff3_conn_queue_end(conn);
+}
+
 void ff3_conn_send(struct ff3_conn *conn)
 {
+	if (is_withheld(conn))
+		return;
 	if (conn->carrier) {
 		conn->carrier->send(conn);
 		return;

@@ -53,6 +53,9 @@ struct ff3_server_ops {
 	/* A payload that was begun will never be complete: the connection died. */
 	void (*payload_abort)(struct ff3_server *server, struct ff3_request *r);
 	void (*request)(struct ff3_server *server, struct ff3_request *r);
+	/* Right before replies leave: whether they may. Else they stay until ff3_server_reply_withheld.
+	 * Optional: always. */
+	bool (*may_reply)(struct ff3_server *server);
 	/* The connection is gone; its unanswered requests must still be replied to (into nothing)
 	 * so that they are freed. Called once per connection whose hello was accepted. */
 	void (*closed)(struct ff3_server *server, struct ff3_conn *conn, void *conn_user);
@@ -93,6 +96,8 @@ void ff3_server_register_memory(struct ff3_server *server, void *base, size_t si
 void *ff3_conn_user(const struct ff3_conn *conn);
 /* Call when memory for payloads is free again: connections that waited ask ops->payload again. */
 void ff3_server_resume(struct ff3_server *server);
+/* Call when replies may leave that ops->may_reply kept back. */
+void ff3_server_reply_withheld(struct ff3_server *server);
 /* Since when the longest of them has waited (CLOCK_BOOTTIME); UINT64_MAX: none waits. */
 uint64_t ff3_server_no_room_since(const struct ff3_server *server);
 /* For a daemon that has somebody waiting for memory, to be called every now and then as long as that

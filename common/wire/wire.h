@@ -109,6 +109,12 @@ enum {
 	FF3_LOCK_RECLAIM = 2, /* was granted before metad restarted */
 };
 
+enum {
+	FF3_MEMBER_PRE = 1,
+	FF3_MEMBER_TRANSFER = 2,
+	FF3_MEMBER_GRANTED = 4,
+};
+
 struct ff3_str {
 	const char *p; /* not NUL-terminated */
 	uint32_t len;

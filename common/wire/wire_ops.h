@@ -156,6 +156,9 @@
 	OP(46, removal, metad, READ)                                                               \
 	OP(48, register_node, metad, MUTATE)                                                       \
 	OP(49, heartbeat, metad, SESSION)                                                          \
+	OP(50, member, metad, SESSION)                                                             \
+	OP(51, member_copy, metad, SESSION)                                                        \
+	OP(52, member_copied, metad, SESSION)                                                      \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
 	OP(65, chunk_write, chunkd, DATA)                                                          \
 	OP(66, chunk_sync, chunkd, DATA)                                                           \
@@ -451,6 +454,47 @@
 #define FF3_REP_heartbeat(F)                                                                       \
 	F(u64, version)                                                                            \
 	F(blob, keys) /* cap_key */
+
+/* Between members of metad's group, one-way: what the agreement on the log needs. kind and what each
+ * field means: enum replica_message_kind and struct replica_message of metad/replica.h. The payload:
+ * n_entries records of the log, as they are in its files. */
+#define FF3_REQ_member(F)                                                                          \
+	F(u64, to)                                                                                 \
+	F(u32, kind)                                                                               \
+	F(u32, flags) /* FF3_MEMBER_* */                                                           \
+	F(u64, epoch)                                                                              \
+	F(u64, last_seq)                                                                           \
+	F(u64, last_epoch)                                                                         \
+	F(u64, prev_seq)                                                                           \
+	F(u64, prev_epoch)                                                                         \
+	F(u64, commit_seq)                                                                         \
+	F(u64, match_seq)                                                                          \
+	F(u64, round)                                                                              \
+	F(u64, check_seq)                                                                          \
+	F(u64, check_hash)                                                                         \
+	F(u32, n_entries)
+#define FF3_REP_member(F)
+
+/* One-way: a piece of a copy of the database for a member that lacks more than the log has; the payload
+ * is its bytes from offset on. For a witness there are none: what it needs is all here. */
+#define FF3_REQ_member_copy(F)                                                                     \
+	F(u64, copy) /* chosen for each copy */                                                    \
+	F(u64, size) /* of all of it */                                                            \
+	F(u64, offset)                                                                             \
+	F(u32, crc) /* CRC32C of the payload */                                                    \
+	F(u64, cluster)                                                                            \
+	F(u64, log_key)                                                                            \
+	F(u64, seq)   /* the last operation in it */                                               \
+	F(u64, epoch) /* of which it was, */                                                       \
+	F(u64, hash)                                                                               \
+	F(blob, members) /* u64 id, log, bits of each (1: voter, 2: witness) */
+#define FF3_REP_member_copy(F)
+
+/* One-way, the answer: so many bytes are here and safe; all of them: the member starts anew with it. */
+#define FF3_REQ_member_copied(F)                                                                   \
+	F(u64, copy)                                                                               \
+	F(u64, offset)
+#define FF3_REP_member_copied(F)
 
 /* Bytes [offset, offset + length) of chunk {ino, index}. The payload is what exists of them;
  * it ends early where the chunk ends. crcs has one u32 CRC32C for each piece that the chunk's
