@@ -3,6 +3,7 @@
 
 #include "../common/admin/metrics.h"
 #include "../common/base/conf.h"
+#include "../common/net/rpc_group.h"
 #include "../common/net/server.h"
 #include "caps.h"
 #include "store.h"
@@ -18,6 +19,7 @@ struct chunkd_conn {
 	struct chunkd_daemon *daemon;
 	uint64_t session;
 	uint32_t role;
+	uint64_t epoch; /* metad's; others: 0 */
 };
 
 struct chunkd_daemon {
@@ -25,6 +27,7 @@ struct chunkd_daemon {
 	uint64_t node;
 	uint64_t instance; /* new at every start */
 	uint64_t cluster;  /* valid once registered */
+	struct ff3_rpc_known known; /* of metad: whoever has a lower epoch is the primary no more */
 	atomic_bool registered;
 	char address[300], admin[300]; /* host:port, as told to metad */
 	uint64_t started_ns;	       /* CLOCK_BOOTTIME */
@@ -61,6 +64,18 @@ struct chunkd_store *chunkd_target_store(struct chunkd_target *target);
 struct ff3_server *chunkd_target_server(struct chunkd_target *target);
 /* Any thread. */
 void chunkd_target_view(const struct chunkd_target *target, struct chunkd_target_view *ret);
+
+/* --- greet.c: who connects ----------------------------------------------------------------------- */
+
+/* A target's answer to hello; *ret_conn: a struct chunkd_conn, to be freed. Any thread. */
+int chunkd_greet(struct chunkd_target *target, struct chunkd_daemon *daemon, const struct ff3_req_hello *hello,
+		 struct ff3_rep_hello *reply, void **ret_conn);
+/* conn is of a metad that was the primary before another one. */
+static inline bool chunkd_is_former(const struct chunkd_conn *conn)
+{
+	return conn->role == FF3_ROLE_METAD &&
+	       conn->epoch < atomic_load_explicit(&conn->daemon->known.epoch, memory_order_acquire);
+}
 
 /* --- serve_expose.c ------------------------------------------------------------------------------ */
 

@@ -24,7 +24,7 @@ ff3fs_chunkd_SOURCES = \
 	%D%/main.c %D%/daemon.h \
 	%D%/chunkd_admin.c \
 	%D%/io_uring.c \
-	%D%/register.c \
+	%D%/greet.c %D%/register.c \
 	%D%/segment.c \
 	%D%/serve.c %D%/serve_expose.c
 ff3fs_chunkd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)

@@ -10,7 +10,6 @@
 #include <signal.h>
 
 #include "../common/base/log.h"
-#include "../common/net/rpc.h"
 #include "daemon.h"
 
 #define HEARTBEAT_NS (2 * FF3_NSEC_PER_SEC)
@@ -24,7 +23,7 @@ struct chunkd_register {
 	void (*on_registered)(void *arg);
 	void (*on_fatal)(void *arg);
 	void *arg;
-	struct ff3_rpc_peer *peer;
+	struct ff3_rpc_group *metad;
 	uint64_t instance; /* of metad, when we registered */
 	uint64_t seq;
 	bool complained;
@@ -67,9 +66,15 @@ static int call(struct chunkd_register *g, uint16_t op, const void *body, size_t
 				  .body_len = len,
 				  .reply = reply,
 				  .reply_size = reply_size };
-	int r = ff3_rpc_call(g->peer, &c, ff3_boottime_ns() + CALL_NS);
+	int r = ff3_rpc_group_call(g->metad, &c, ff3_boottime_ns() + CALL_NS);
+	struct ff3_rpc_peer *peer = ff3_rpc_group_peer(g->metad);
 
 	*ret_len = c.reply_len;
+	if (r == 0 && ff3_rpc_peer_greeting(peer).epoch < atomic_load(&g->daemon->known.epoch)) {
+		/* A later one has called us meanwhile. */
+		ff3_rpc_cut(peer);
+		r = FF3_E_NOT_PRIMARY;
+	}
 	if (r == 0)
 		g->instance = c.instance;
 	return r;
@@ -153,6 +158,17 @@ static bool pause_for(struct chunkd_register *g, uint64_t ns)
 	return !stop;
 }
 
+static void complain(struct chunkd_register *g, int r)
+{
+	char each[400];
+
+	ff3_rpc_group_explain(g->metad, each, sizeof each);
+	if (*each && ff3_rpc_group_is_many(g->metad))
+		ff3_warning("metad at %s; going on trying", each);
+	else
+		ff3_warning("metad at %s: %s; going on trying", g->daemon->conf->chunkd.metad, ff3_strerror(r));
+}
+
 static void note(struct chunkd_register *g, int r)
 {
 	pthread_mutex_lock(&g->mutex);
@@ -161,8 +177,7 @@ static void note(struct chunkd_register *g, int r)
 		g->reached_ns = ff3_boottime_ns();
 	pthread_mutex_unlock(&g->mutex);
 	if (r < 0 && !g->complained)
-		ff3_warning("metad at %s: %s; going on trying", g->daemon->conf->chunkd.metad,
-			    ff3_strerror(r));
+		complain(g, r);
 	else if (r == 0 && g->complained)
 		ff3_notice("metad at %s is back", g->daemon->conf->chunkd.metad);
 	g->complained = r < 0;
@@ -204,7 +219,7 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 {
 	struct chunkd_register *g = calloc(1, sizeof *g);
 	uint64_t cluster = 0;
-	const struct ff3_rpc_options options = { .max_connections = 1 };
+	const struct ff3_rpc_options options = { .max_connections = 1, .known = &d->known };
 	pthread_condattr_t attr;
 	sigset_t all, old;
 	int r;
@@ -220,11 +235,11 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 	g->arg = arg;
 	g->status = -ENOTCONN;
 	g->reached_ns = ff3_boottime_ns();
-	r = ff3_rpc_peer_new(d->conf->chunkd.metad,
-			     &(struct ff3_rpc_identity){ .cluster = cluster,
-							 .session = ff3_random_u64(),
-							 .role = FF3_ROLE_CHUNKD },
-			     &options, &g->peer);
+	r = ff3_rpc_group_new(d->conf->chunkd.metad,
+			      &(struct ff3_rpc_identity){ .cluster = cluster,
+							  .session = ff3_random_u64(),
+							  .role = FF3_ROLE_CHUNKD },
+			      &options, &g->metad);
 	if (r < 0) {
 		free(g);
 		return r;
@@ -241,7 +256,7 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r) {
 		d->registration = NULL;
-		ff3_rpc_peer_free(g->peer);
+		ff3_rpc_group_free(g->metad);
 		free(g);
 	}
 	return -r;
@@ -260,7 +275,7 @@ void chunkd_register_stop(struct chunkd_daemon *d)
 	pthread_join(g->thread, NULL);
 	pthread_cond_destroy(&g->wake);
 	pthread_mutex_destroy(&g->mutex);
-	ff3_rpc_peer_free(g->peer);
+	ff3_rpc_group_free(g->metad);
 	free(g);
 	d->registration = NULL;
 }

@@ -347,10 +347,12 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 {
 	handler *h = r->header.op < FF3_OP_MAX ? handlers[r->header.op] : NULL;
 
-	if (h)
-		h(target_of(server), r);
-	else
+	if (!h)
 		ff3_request_fail(r, -EOPNOTSUPP);
+	else if (UNLIKELY(chunkd_is_former(ff3_conn_user(r->conn))))
+		ff3_request_fail(r, FF3_E_NOT_PRIMARY);
+	else
+		h(target_of(server), r);
 }
 
 static int on_payload(struct ff3_server *server, struct ff3_request *r)
@@ -390,19 +392,10 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 		    struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to)
 {
 	struct chunkd_target *t = target_of(server);
-	struct chunkd_daemon *d = t->daemon;
-	struct chunkd_conn *c = malloc(sizeof *c);
+	int r = chunkd_greet(t, t->daemon, hello, reply, conn_user);
 
-	if (!c)
-		return -ENOMEM;
-	*c = (struct chunkd_conn){ .target = t, .daemon = d, .session = hello->session, .role = hello->role };
-	t->n_conns++;
-	*conn_user = c;
-	*reply = (struct ff3_rep_hello){ .cluster = d->cluster,
-					 .instance = d->instance,
-					 .node = d->node,
-					 .software = FF3_STR("ff3fs-chunkd " PACKAGE_VERSION) };
-	return 0;
+	t->n_conns += r == 0;
+	return r;
 }
 
 static const struct ff3_server_ops server_ops = {

@@ -11,6 +11,7 @@
  *   chunkd_drive ADDRESS TARGET remove INO COUNT                inodes INO and on
  *   chunkd_drive ADDRESS TARGET deaf SIZE COUNT DEPTH INO       asks for chunks, says so and takes none
  *                                                   of them until its input ends
+ *   chunkd_drive ADDRESS TARGET former              a metad that is not the primary any more is refused
  *   chunkd_drive ADDRESS TARGET slowest SIZE COUNT INO          reads COUNT chunks one by one; the
  *                                                   milliseconds of the slowest
  *
@@ -277,6 +278,45 @@ static int check(void)
 	return 0;
 }
 
+/* --- former ------------------------------------------------------------------------------------------ */
+
+static struct ff3_rpc_peer *metad_of(const char *address, uint64_t target, uint64_t epoch)
+{
+	struct ff3_rpc_identity id = { .session = ff3_random_u64(), .role = FF3_ROLE_METAD, .epoch = epoch };
+	struct ff3_rpc_options o = { .max_connections = 1, .target = target };
+	struct ff3_rpc_peer *p;
+
+	if (ff3_rpc_peer_new(address, &id, &o, &p) < 0)
+		errx(1, "memory");
+	return p;
+}
+
+static int revoke_by(struct ff3_rpc_peer *by)
+{
+	struct ff3_req_chunk_revoke req = { .ino = 1, .generation = 1 };
+	uint8_t body[32], reply[32];
+	struct ff3_rpc_call c = { .op = FF3_OP_chunk_revoke, .body = body, .reply = reply, .reply_size = 32 };
+
+	c.body_len = ff3_encode_req_chunk_revoke(body, sizeof body, &req);
+	return ff3_rpc_call(by, &c, ff3_boottime_ns() + 10 * FF3_NSEC_PER_SEC);
+}
+
+static int former(const char *address, uint64_t target)
+{
+	struct ff3_rpc_peer *early = metad_of(address, target, 1000), *later = metad_of(address, target, 1001),
+			    *late = metad_of(address, target, 1000);
+
+	expect("a primary", 0, revoke_by(early));
+	expect("the next one", 0, revoke_by(later));
+	expect("the former one, on its connection", FF3_E_NOT_PRIMARY, revoke_by(early));
+	expect("the former one, connecting", FF3_E_NOT_PRIMARY, revoke_by(late));
+	expect("the primary still", 0, revoke_by(later));
+	ff3_rpc_peer_free(early);
+	ff3_rpc_peer_free(later);
+	ff3_rpc_peer_free(late);
+	return 0;
+}
+
 /* --- load and verify ---------------------------------------------------------------------------------- */
 
 static int load(const char *path, unsigned seed)
@@ -518,6 +558,8 @@ static int run(char **argv)
 		return verify(argv[4]);
 	if (strcmp(what, "remove") == 0)
 		return remove_range(number(argv, 4), number(argv, 5));
+	if (strcmp(what, "former") == 0)
+		return former(argv[1], strtoull(argv[2], NULL, 16));
 	if (strcmp(what, "slowest") == 0)
 		return slowest(number(argv, 4), number(argv, 5), number(argv, 6));
 	depth = strcmp(what, "read") == 0 ? number(argv, 7) : number(argv, 6);

@@ -89,6 +89,19 @@ for round in 1 2 3; do
 	tail -n 1 "$tmp/check.out"
 done
 
+# Whoever was metad's primary before another one commands nothing any more.
+check 'a former primary is refused' "$drive" "${chunkd_addr[1]}" "${targets[0]}" former
+grep -q ok: "$tmp/check.out" || die 'nothing was checked'
+# The metad it registers with is one of them, by now.
+for ((i = 0; i < 200; i++)); do
+	grep -q 'is not the primary' "$tmp/chunkd.1.log" && break
+	read -r -t 0.05 <>"$tmp/started.1"
+done
+[ $i -lt 200 ] || die 'it still believes the metad of before'
+say 'ok: it does not register with it either'
+kill_daemon "${chunkd_pid[1]}" TERM
+FF3FS_CHUNKD_TARGETS=$tmp/a:$tmp/b start_chunkd 1
+
 # It goes on serving without metad.
 kill_daemon "$metad_pid" KILL
 check 'without metad' "$drive" "${chunkd_addr[1]}" "${targets[0]}" check

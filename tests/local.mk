@@ -19,6 +19,7 @@ TESTS += \
 	%D%/e2e-scale.sh \
 	%D%/e2e-torture.sh \
 	%D%/e2e-locks.sh \
+	%D%/e2e-metad-list.sh \
 	%D%/e2e-posix.sh \
 	%D%/fault-start.sh \
 	%D%/fault-errors.sh \

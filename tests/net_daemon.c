@@ -32,17 +32,18 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 		    struct ff3_rep_hello *reply, void **conn_user, struct ff3_server **move_to)
 {
 	struct daemon *d = ff3_server_user(server);
+	uint64_t cluster = d->cluster ? d->cluster : CLUSTER;
 
 	d->hello = *hello;
 	if (d->primary)
 		return FF3_E_NOT_PRIMARY;
-	if (hello->cluster && hello->cluster != CLUSTER)
+	if (hello->cluster && hello->cluster != cluster)
 		return FF3_E_CLUSTER;
 	if (hello->credential.len > 0)
 		return FF3_E_CREDENTIAL;
 	if (d->move && server == d->server)
 		*move_to = d->second;
-	*reply = (struct ff3_rep_hello){ .cluster = CLUSTER, .instance = 5, .lease_ms = 1234,
+	*reply = (struct ff3_rep_hello){ .cluster = cluster, .instance = 5, .lease_ms = 1234,
 					 .software = FF3_STR("unit"), .epoch = d->epoch,
 					 .member = hello->member, .log_id = hello->log_id };
 	*conn_user = d;

@@ -39,6 +39,7 @@ struct daemon {
 	atomic_uint n_local; /* requests over local sockets */
 	atomic_uint n_places; /* requests with a place for their payload */
 	bool no_shm;          /* does not offer it */
+	uint64_t cluster; /* 0: CLUSTER */
 	_Atomic uint64_t epoch; /* in hellos */
 	const char *_Atomic primary; /* refuses hellos and names it; NULL: serves */
 	struct ff3_req_hello hello;  /* the last one; its strings are gone */
@@ -83,5 +84,6 @@ void *work(void *arg);
 TCase *net_calls_case(void);
 TCase *net_faults_case(void);
 TCase *net_life_case(void);
+TCase *net_group_case(void);
 TCase *net_links_case(void);
 TCase *net_shm_case(void);

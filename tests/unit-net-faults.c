@@ -514,10 +514,10 @@ END_TEST
 /* Who does not serve says who does; the answer of a former primary counts for nothing. */
 START_TEST(not_primary)
 {
-	_Atomic uint64_t known = 0;
+	struct ff3_rpc_known known = { 0 };
 	struct ff3_rpc_identity id = { .session = 1, .role = FF3_ROLE_MEMBER, .epoch = 3, .member = 2,
 				       .log_id = 0x1234567890abcdef };
-	struct ff3_rpc_options options = { .epoch = &known };
+	struct ff3_rpc_options options = { .known = &known };
 	struct daemon d = { .epoch = 4, .primary = "host-of-the-primary:9734" };
 	char primary[FF3_RPC_ADDRESS_MAX];
 	struct ff3_rpc_greeting greeting;
@@ -534,7 +534,7 @@ START_TEST(not_primary)
 	ck_assert_uint_eq(d.hello.member, 2);
 	ck_assert_uint_eq(d.hello.log_id, 0x1234567890abcdef);
 	ck_assert_uint_eq(d.hello.epoch, 3);
-	ck_assert_uint_eq(known, 0);
+	ck_assert_uint_eq(known.epoch, 0);
 
 	d.primary = "";
 	ck_assert_int_eq(ping(peer, 1), FF3_E_NOT_PRIMARY);
@@ -548,13 +548,13 @@ START_TEST(not_primary)
 	ck_assert_uint_eq(greeting.epoch, 7);
 	ck_assert_uint_eq(greeting.member, 2);
 	ck_assert_uint_eq(greeting.log_id, 0x1234567890abcdef);
-	ck_assert_uint_eq(known, 7);
+	ck_assert_uint_eq(known.epoch, 7);
 	ff3_rpc_peer_free(peer);
 
 	d.epoch = 6;
 	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &options, &peer), 0);
 	ck_assert_int_eq(ping(peer, 1), FF3_E_NOT_PRIMARY);
-	ck_assert_uint_eq(known, 7);
+	ck_assert_uint_eq(known.epoch, 7);
 	d.epoch = 7;
 	ck_assert_int_eq(ping(peer, 1), 0);
 	ff3_rpc_peer_free(peer);

@@ -14,6 +14,7 @@ static int run_over(const char *link)
 	suite_add_tcase(s, net_calls_case());
 	suite_add_tcase(s, net_faults_case());
 	suite_add_tcase(s, net_life_case());
+	suite_add_tcase(s, net_group_case());
 	suite_add_tcase(s, net_links_case());
 	suite_add_tcase(s, net_shm_case());
 	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);

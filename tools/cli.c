@@ -35,7 +35,7 @@ static const struct {
 	{ CLI_QUIET, { "verbose", 'v', NULL, 0, "say what is being done", 50 } },
 	{ CLI_CLUSTER | CLI_CONF,
 	  { "conf", OPT_CONF, "FILE", 0, "read this configuration file", 51 } },
-	{ CLI_CLUSTER, { "metad", OPT_METAD, "HOST:PORT", 0, "metadata server to use", 51 } },
+	{ CLI_CLUSTER, { "metad", OPT_METAD, "HOST:PORT,…", 0, "metadata servers to use", 51 } },
 	{ CLI_CLUSTER,
 	  { "timeout", OPT_TIMEOUT, "TIME", 0, "how long to retry while a daemon is away", 51 } },
 };

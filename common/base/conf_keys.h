@@ -14,7 +14,7 @@
 
 #define FF3_CONF_KEYS_client(K)                                                                    \
 	K(client, prefix, str, "/ff3fs", "path prefixes that are served, separated by colons")     \
-	K(client, metad, str, "127.0.0.1:9734", "metadata server, host:port")                      \
+	K(client, metad, str, "127.0.0.1:9734", "metadata servers of the cluster, host:port, …")   \
 	K(client, connections, num, "4", "connections to one daemon at most")                      \
 	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
@@ -43,7 +43,7 @@
 	K(chunkd, listen, str, "127.0.0.1:0", "address for clients; port 0: a free one")           \
 	K(chunkd, advertise, str, "", "address to tell clients, if another one than listen")       \
 	K(chunkd, admin, str, "127.0.0.1:0", "address of the HTTP endpoint")                       \
-	K(chunkd, metad, str, "127.0.0.1:9734", "metadata server to register with")                \
+	K(chunkd, metad, str, "127.0.0.1:9734", "metadata servers to register with, host:port, …") \
 	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
 	K(chunkd, hot, size, "256M", "of that, what clients of this host may map; a quarter at most")  \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \

@@ -138,7 +138,7 @@ static void ask_size(struct ff3_inode *inode, struct question *q)
 	q->call.body_len = ff3_encode_req_lookup(q->body, sizeof q->body, &req);
 	q->call.reply = q->reply;
 	q->call.reply_size = sizeof q->reply;
-	q->asked = ff3_rpc_start(inode->fs->meta.rpc, &q->call) == 0;
+	q->asked = ff3_rpc_group_start(inode->fs->meta.group, &q->call) == 0;
 }
 
 static int hear_size(struct ff3_inode *inode, struct question *q)
@@ -147,7 +147,8 @@ static int hear_size(struct ff3_inode *inode, struct question *q)
 	struct ff3_rep_lookup rep;
 
 	if (q->asked) {
-		ff3_rpc_wait(&call, 1, ff3_boottime_ns() + inode->fs->timeout_ns);
+		ff3_rpc_group_wait(inode->fs->meta.group, call,
+				   ff3_boottime_ns() + inode->fs->timeout_ns);
 		if (call->status == 0 &&
 		    ff3_decode_rep_lookup(call->reply, call->reply_len, &rep) == 0 &&
 		    call->instance == atomic_load(&inode->fs->meta.instance)) {

@@ -157,6 +157,8 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 
 	if (now >= retry->deadline_ns)
 		return cause;
+	/* Between a half and all of it, so that those who failed together do not come back together. */
+	pause = pause / 2 + pause * (now * 0x9e3779b97f4a7c15ull >> 54) / 2048;
 	pause = MIN(pause, retry->deadline_ns - now);
 	ts.tv_sec = 0;
 	ts.tv_nsec = (long)pause;
@@ -234,20 +236,10 @@ static void set_identity(struct ff3fs *fs, const struct who *who)
 	};
 }
 
-/* "host:port". */
-static bool is_address(const char *s)
-{
-	const char *colon = strrchr(s, ':');
-
-	return colon && colon > s && colon[1] && strspn(colon + 1, "0123456789") == strlen(colon + 1);
-}
-
 static int client_init(struct ff3fs *fs, const struct who *who)
 {
 	int r;
 
-	if (!is_address(fs->conf.client.metad))
-		return -EINVAL;
 	set_identity(fs, who);
 	fs->timeout_ns = fs->conf.client.timeout * FF3_NSEC_PER_MSEC;
 	fs->meta_epoch = 1;
@@ -280,7 +272,7 @@ static int new_client(const char *conf, const struct who *who, struct ff3fs **re
 		r = client_init(fs, who);
 		if (r == -EINVAL) {
 			snprintf(conf_error, sizeof conf_error,
-				 "[client] metad = %s: expected host:port", fs->conf.client.metad);
+				 "[client] metad = %s: expected host:port, or several", fs->conf.client.metad);
 			ff3_explain("%s", conf_error);
 		}
 	}

@@ -10,14 +10,18 @@ struct daemon {
 	struct ff3_rpc_peer *rpc, *local;
 };
 
-/* Number i: metad, then the peers in the order in which they became known. */
+/* Number i: the metad that serves, then the peers in the order in which they became known. */
 static bool find(struct ff3fs *fs, size_t i, struct daemon *ret)
 {
 	const struct ff3_peer *p;
 	size_t n = 0, at;
 
 	if (i == 0) {
-		*ret = (struct daemon){ "metad", fs->conf.client.metad, 0, fs->meta.rpc, NULL };
+		struct ff3_rpc_peer *rpc = ff3_rpc_group_peer(fs->meta.group);
+		struct ff3_rpc_description d;
+
+		ff3_rpc_peer_describe(rpc, &d);
+		*ret = (struct daemon){ "metad", d.address, 0, rpc, NULL };
 		return true;
 	}
 	pthread_mutex_lock(&fs->peers_lock);
@@ -126,7 +130,7 @@ static int ping_by(struct ff3fs *fs, const struct daemon *d, const char *link, u
 	const char *why;
 	int r = ff3_links_parse(link, &options.links);
 
-	identity.cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+	identity.cluster = ff3_meta_cluster(fs);
 	if (r == 0)
 		r = ff3_rpc_peer_new(d->address, &identity, &options, &rpc);
 	if (r < 0)

@@ -74,7 +74,7 @@ static void ask_ahead(struct ff3fs_dir *d, uint64_t cookie)
 	d->call.reply = d->ahead.buf;
 	d->call.reply_size = d->ahead.size;
 	d->fork_epoch = d->fs->fork_epoch;
-	d->asked = ff3_rpc_start(d->fs->meta.rpc, &d->call) == 0;
+	d->asked = ff3_rpc_group_start(d->fs->meta.group, &d->call) == 0;
 }
 
 static void unask(struct ff3fs_dir *d)
@@ -113,7 +113,7 @@ static int take_ahead(struct ff3fs_dir *d)
 	if (!d->asked || d->fork_epoch != d->fs->fork_epoch)
 		return -EAGAIN;
 	d->asked = false;
-	ff3_rpc_wait(&call, 1, ff3_boottime_ns() + d->fs->timeout_ns);
+	ff3_rpc_group_wait(d->fs->meta.group, call, ff3_boottime_ns() + d->fs->timeout_ns);
 	if (call->status < 0 ||
 	    ff3_decode_rep_readdir(d->ahead.buf, call->reply_len, &d->ahead.rep) < 0)
 		return -EAGAIN;

@@ -46,7 +46,7 @@ static void work(struct ff3fs *fs)
 	uint64_t now = ff3_boottime_ns();
 	size_t n;
 
-	if (atomic_load(&fs->locked))
+	if (atomic_load(&fs->locked) || atomic_exchange(&fs->meta.doubted, false))
 		ff3_meta_ask(fs);
 	fs->flusher.seen_bell = ff3_board_bell();
 	fs->flusher.seen_alarm = ff3_recover_alarm();
@@ -105,7 +105,7 @@ static void sleep_a_tick(struct ff3fs *fs)
 			pthread_cond_wait(&f->wake, &f->lock);
 			return;
 		}
-		ms = MAX(ff3_rpc_peer_lease_ms(fs->meta.rpc) / 4, ms / 4);
+		ms = MAX(ff3_meta_lease_ms(fs) / 4, ms / 4);
 	}
 	if (ms == TICK_MS) { /* and sooner if another process rings */
 		uint32_t bell = f->seen_bell;

@@ -192,7 +192,7 @@ static void client_in_child(struct ff3fs *fs)
 	atomic_store(&fs->flusher.n_gathering, 0);
 	ff3_board_after_fork();
 	atomic_store(&fs->flusher.n_untold, 0);
-	ff3_rpc_after_fork(fs->meta.rpc, session);
+	ff3_rpc_group_after_fork(fs->meta.group, session);
 	for (struct ff3_peer *p = fs->peers; p; p = p->next) {
 		ff3_rpc_after_fork(p->rpc, session);
 		ff3_slow_init(&p->slow);

@@ -34,7 +34,7 @@
 #include "../base/conf.h"
 #include "../base/crc32c.h"
 #include "../base/locks.h"
-#include "../net/rpc.h"
+#include "../net/rpc_group.h"
 #include "ff3fs.h"
 #include "hot_state.h"
 #include "slow.h"
@@ -221,18 +221,21 @@ struct ff3_mutation {
 };
 
 struct ff3_meta {
-	struct ff3_rpc_peer *rpc;
+	struct ff3_rpc_group *group;
 	pthread_mutex_t lock;
 	uint64_t seq;
 	struct ff3_mutation mutations; /* list head; ordered by seq */
 	_Atomic uint64_t instance;     /* of the metad that last answered; 0: none yet */
+	_Atomic uint64_t former;       /* the instance before */
 	_Atomic uint64_t heard_ns;     /* when (CLOCK_MONOTONIC_COARSE); see ff3_meta_keep */
 	struct {
 		pthread_mutex_t lock; /* only tried */
 		struct ff3_rpc_call call;
 		uint8_t body[16], reply[16];
 		bool asked;
+		uint64_t asked_ns;
 	} ping;
+	_Atomic bool doubted; /* a ping is not answered: the flusher is to ask who serves */
 };
 
 struct ff3_flusher {
@@ -368,6 +371,14 @@ int ff3_meta_call(struct ff3fs *fs, struct ff3_meta_call *call);
 struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags);
 void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret);
 void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret);
+static inline uint32_t ff3_meta_lease_ms(const struct ff3fs *fs)
+{
+	return atomic_load_explicit(&ff3_rpc_group_known(fs->meta.group)->lease_ms, memory_order_relaxed);
+}
+static inline uint64_t ff3_meta_cluster(const struct ff3fs *fs)
+{
+	return atomic_load(&ff3_rpc_group_known(fs->meta.group)->cluster);
+}
 int ff3_meta_init(struct ff3fs *fs);
 void ff3_meta_done(struct ff3fs *fs);
 /* From calls that need no metad: asks it now and then, without waiting, whether it is still the one

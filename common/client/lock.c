@@ -100,7 +100,7 @@ EXPORT int ff3fs_lock(struct ff3fs_file *file, const struct ff3fs_lock *lock, in
 			break;
 		/* Metad restarted, and waits for those who held locks: so do we, as for a daemon
 		 * that is away, for a lease at most. */
-		lease_ns = ff3_rpc_peer_lease_ms(file->fs->meta.rpc) * FF3_NSEC_PER_MSEC;
+		lease_ns = ff3_meta_lease_ms(file->fs) * FF3_NSEC_PER_MSEC;
 		retry.deadline_ns = MAX(retry.deadline_ns, begin_ns + lease_ns + FF3_NSEC_PER_SEC);
 		if (ff3_retry_pause(&retry, r) < 0)
 			break;

@@ -40,7 +40,7 @@ EXPORT dev_t ff3fs_device(struct ff3fs *fs)
 	uint64_t device = atomic_load_explicit(&fs->device, memory_order_relaxed), cluster;
 
 	if (UNLIKELY(device == 0)) {
-		cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+		cluster = ff3_meta_cluster(fs);
 		device = ff3_device_of(cluster);
 		if (cluster != 0)
 			atomic_store_explicit(&fs->device, device, memory_order_relaxed);
@@ -89,7 +89,7 @@ int ff3_meta_init(struct ff3fs *fs)
 	pthread_mutex_init(&fs->meta.lock, NULL);
 	pthread_mutex_init(&fs->meta.ping.lock, NULL);
 	fs->meta.mutations.prev = fs->meta.mutations.next = &fs->meta.mutations;
-	return ff3_rpc_peer_new(fs->conf.client.metad, &fs->identity, &options, &fs->meta.rpc);
+	return ff3_rpc_group_new(fs->conf.client.metad, &fs->identity, &options, &fs->meta.group);
 }
 
 void ff3_meta_done(struct ff3fs *fs)
@@ -98,8 +98,8 @@ void ff3_meta_done(struct ff3fs *fs)
 
 	if (fs->meta.ping.asked)
 		ff3_rpc_wait(&call, 1, 1);
-	ff3_rpc_peer_free(fs->meta.rpc);
-	fs->meta.rpc = NULL;
+	ff3_rpc_group_free(fs->meta.group);
+	fs->meta.group = NULL;
 }
 
 static void mutation_begin(struct ff3_meta *meta, struct ff3_mutation *m, struct ff3_tag *tag)
@@ -127,10 +127,12 @@ static void saw_instance(struct ff3fs *fs, uint64_t instance)
 {
 	uint64_t known = atomic_load(&fs->meta.instance);
 
-	if (instance == 0 || instance == known)
+	/* The last answer of the former one may be told after the first of the new one. */
+	if (instance == 0 || instance == known || instance == atomic_load(&fs->meta.former))
 		return;
 	if (!atomic_compare_exchange_strong(&fs->meta.instance, &known, instance) || known == 0)
 		return;
+	atomic_store(&fs->meta.former, known);
 	atomic_fetch_add(&fs->meta_epoch, 1);
 	atomic_store(&fs->sweep_due, true);
 }
@@ -167,8 +169,13 @@ static uint64_t ping(struct ff3fs *fs)
 
 	if (fs->meta.ping.asked) {
 		ff3_rpc_poll(&call, 1);
-		if (!ff3_rpc_is_done(call))
+		if (!ff3_rpc_is_done(call)) {
+			if (ff3_rpc_group_is_many(fs->meta.group) &&
+			    ff3_boottime_ns() - fs->meta.ping.asked_ns > FF3_RPC_PATIENCE_NS &&
+			    !atomic_exchange(&fs->meta.doubted, true))
+				ff3_flusher_kick(fs);
 			return PING_TICK_NS;
+		}
 		fs->meta.ping.asked = false;
 		if (call->status == 0) {
 			heard(fs, call->instance);
@@ -181,8 +188,9 @@ static uint64_t ping(struct ff3fs *fs)
 	call->body_len = ff3_encode_req_ping(fs->meta.ping.body, sizeof fs->meta.ping.body, &req);
 	call->reply = fs->meta.ping.reply;
 	call->reply_size = sizeof fs->meta.ping.reply;
-	call->deadline_ns = ff3_boottime_ns() + PING_TICK_NS;
-	fs->meta.ping.asked = ff3_rpc_start(fs->meta.rpc, call) == 0;
+	fs->meta.ping.asked_ns = ff3_boottime_ns();
+	call->deadline_ns = fs->meta.ping.asked_ns + PING_TICK_NS;
+	fs->meta.ping.asked = ff3_rpc_group_start(fs->meta.group, call) == 0;
 	return PING_TICK_NS;
 }
 
@@ -194,7 +202,7 @@ void ff3_meta_keep(struct ff3fs *fs)
 	/* A lease is never so short. */
 	if (LIKELY(now - last < PING_TICK_NS))
 		return;
-	period = ff3_rpc_peer_lease_ms(fs->meta.rpc) * FF3_NSEC_PER_MSEC / 4;
+	period = ff3_meta_lease_ms(fs) * FF3_NSEC_PER_MSEC / 4;
 	if (LIKELY(now - last < period) || pthread_mutex_trylock(&fs->meta.ping.lock) != 0)
 		return;
 	wait = ping(fs);
@@ -235,7 +243,7 @@ static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *b
 		.reply = call->buf,
 		.reply_size = call->size,
 	};
-	int r = ff3_rpc_call(fs->meta.rpc, &rpc, deadline_ns);
+	int r = ff3_rpc_group_call(fs->meta.group, &rpc, deadline_ns);
 	struct ff3_redirect redirect;
 
 	call->instance = rpc.instance;
@@ -253,6 +261,25 @@ static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *b
 	return call->decode(call->buf, rpc.reply_len, call->rep) < 0 ? FF3_E_VERSION : 0;
 }
 
+static void explain(struct ff3fs *fs, const char *what, int cause)
+{
+	char each[400];
+
+	if (!ff3_rpc_group_is_many(fs->meta.group))
+		snprintf(each, sizeof each, "%s: %s", fs->conf.client.metad, ff3_strerror(cause));
+	else
+		ff3_rpc_group_explain(fs->meta.group, each, sizeof each);
+	ff3_explain("%s at %s", what, *each ? each : fs->conf.client.metad);
+}
+
+static void explain_refusal(struct ff3fs *fs, int cause)
+{
+	if (ff3_rpc_group_is_many(fs->meta.group))
+		explain(fs, "metad refused the connection", cause);
+	else
+		ff3_explain_daemon(ff3_rpc_group_peer(fs->meta.group), "metad", fs->conf.client.metad, cause);
+}
+
 static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, const void *body,
 			      size_t len)
 {
@@ -268,10 +295,9 @@ static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, cons
 			break;
 	}
 	if (ff3_retriable(cause) || ff3_err_class(cause) == FF3_CLASS_REFRESH_ROUTE)
-		ff3_explain("cannot reach metad at %s: %s", fs->conf.client.metad,
-			    ff3_strerror(cause));
+		explain(fs, "cannot reach metad", cause);
 	else if (cause == FF3_E_VERSION || cause == FF3_E_CLUSTER || cause == FF3_E_CREDENTIAL)
-		ff3_explain_daemon(fs->meta.rpc, "metad", fs->conf.client.metad, cause);
+		explain_refusal(fs, cause);
 	if (call->instance != 0 && !ff3_retriable(cause))
 		heard(fs, call->instance);
 	return cause;
@@ -319,5 +345,5 @@ void ff3_meta_release(struct ff3fs *fs, uint64_t ino, uint32_t n)
 	};
 
 	/* If metad is away, it forgets the open with our connection. */
-	ff3_rpc_start(fs->meta.rpc, &call);
+	ff3_rpc_group_start(fs->meta.group, &call);
 }

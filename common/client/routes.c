@@ -51,7 +51,7 @@ static int peer_get(struct ff3fs *fs, uint64_t target, struct ff3_str address,
 	int r;
 
 	/* Addresses come from metad, and its chunk daemons are of its cluster. */
-	identity.cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+	identity.cluster = ff3_meta_cluster(fs);
 	pthread_mutex_lock(&fs->peers_lock);
 	for (p = fs->peers; p; p = p->next)
 		if (p->target == target && strlen(p->address) == address.len &&
@@ -102,7 +102,7 @@ int ff3_peer_local(struct ff3fs *fs, struct ff3_peer *peer, struct ff3_rpc_peer 
 	if (options.links.n == 0)
 		return -EOPNOTSUPP;
 	options.links.n = 1;
-	identity.cluster = ff3_rpc_peer_cluster(fs->meta.rpc);
+	identity.cluster = ff3_meta_cluster(fs);
 	pthread_mutex_lock(&fs->peers_lock);
 	rpc = atomic_load(&peer->local);
 	if (!rpc) {

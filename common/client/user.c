@@ -97,6 +97,6 @@ EXPORT int ff3fs_user_changed(struct ff3fs *fs)
 	int r = who(false, &user);
 
 	if (r == 0)
-		ff3_rpc_peer_set_user(fs->meta.rpc, user);
+		ff3_rpc_group_set_user(fs->meta.group, user);
 	return r;
 }

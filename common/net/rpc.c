@@ -77,44 +77,6 @@ void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
 	free(peer);
 }
 
-uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer)
-{
-	return atomic_load(&peer->instance);
-}
-
-uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer)
-{
-	return atomic_load(&peer->lease_ms);
-}
-
-unsigned ff3_rpc_peer_version(const struct ff3_rpc_peer *peer)
-{
-	return atomic_load(&peer->version);
-}
-
-uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
-{
-	return atomic_load(&peer->cluster);
-}
-
-struct ff3_rpc_greeting ff3_rpc_peer_greeting(struct ff3_rpc_peer *peer)
-{
-	struct ff3_rpc_greeting g;
-
-	pthread_mutex_lock(&peer->lock);
-	g = peer->greeting;
-	pthread_mutex_unlock(&peer->lock);
-	return g;
-}
-
-void ff3_rpc_peer_primary(struct ff3_rpc_peer *peer, char ret[FF3_RPC_ADDRESS_MAX], uint64_t *ret_epoch)
-{
-	pthread_mutex_lock(&peer->lock);
-	memcpy(ret, peer->primary, FF3_RPC_ADDRESS_MAX);
-	*ret_epoch = peer->primary_epoch;
-	pthread_mutex_unlock(&peer->lock);
-}
-
 _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
 
 void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
@@ -243,6 +205,24 @@ void ff3_rpc_forget(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 		conn->rx.call = NULL;
 	if (conn->link->forget)
 		conn->link->forget(conn, call);
+}
+
+void ff3_rpc_cut(struct ff3_rpc_peer *peer)
+{
+	for (unsigned i = 0; i < peer->options.max_connections; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+		struct ff3_rpc_call *done = NULL;
+
+		pthread_mutex_lock(&conn->lock);
+		if (conn->state != FF3_CONN_UP) {
+			pthread_mutex_unlock(&conn->lock);
+			continue;
+		}
+		conn->n_users++;
+		ff3_rpc_break(conn, -ECONNRESET, &done);
+		ff3_rpc_leave_unlock(conn);
+		ff3_rpc_finish_calls(done);
+	}
 }
 
 void ff3_rpc_leave_unlock(struct ff3_rpc_conn *conn)
@@ -583,6 +563,11 @@ int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
 		call->state = FF3_CALL_DONE;
 	}
 	return r;
+}
+
+struct ff3_rpc_peer *ff3_rpc_call_peer(const struct ff3_rpc_call *call)
+{
+	return call->conn->peer;
 }
 
 int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns)

@@ -44,6 +44,15 @@ struct ff3_rpc_user {
 	uint32_t n_groups;
 };
 
+/* What is known of a group of daemons of which one serves. */
+struct ff3_rpc_known {
+	/* The highest: a daemon that greets with a lower one was the primary before, and is taken for
+	 * NOT_PRIMARY. */
+	_Atomic uint64_t epoch;
+	_Atomic uint64_t cluster; /* 0: not yet */
+	_Atomic uint32_t lease_ms;
+};
+
 struct ff3_rpc_options {
 	unsigned max_connections;    /* 0: 4 */
 	uint32_t connect_timeout_ms; /* for the connection and the hello each; 0: 2000 */
@@ -52,9 +61,7 @@ struct ff3_rpc_options {
 				      * It is kept. */
 	struct ff3_links links;      /* by which the daemon is reached, preferred first; n is 0: the
 				      * default */
-	_Atomic uint64_t *epoch;     /* the highest that is known of a group, which its peers share: a
-				      * daemon that greets with a lower one is a former primary and
-				      * is taken for NOT_PRIMARY. It is kept. NULL: not looked at */
+	struct ff3_rpc_known *known; /* what the peers of a group share, rpc_group.h; kept. NULL: it is alone */
 };
 
 /* address: "host:port". identity is copied, its pointers are kept. Does not connect. */
@@ -116,6 +123,8 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
 void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user);
 /* If not NULL: whose the calling thread's calls are. */
 extern _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
+/* Ends every connection, so that the calls under way fail with -ECONNRESET. */
+void ff3_rpc_cut(struct ff3_rpc_peer *peer);
 /* Closes connections that have been idle for idle_ns. */
 void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
 
@@ -191,6 +200,8 @@ int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, s
  * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
  * written to their memory any more. The calls may be on different peers. */
 int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* The same for one call, which is not abandoned. */
+int ff3_rpc_wait_patiently(struct ff3_rpc_call *call, uint64_t deadline_ns);
 /* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
  * callbacks which: no call is missed that another thread completes just now. */
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
@@ -209,6 +220,8 @@ void ff3_rpc_poll(struct ff3_rpc_call **calls, size_t n);
 /* Waits until at least one more of the calls is done than when it began, or deadline. */
 int ff3_rpc_wait_any(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
 bool ff3_rpc_is_done(const struct ff3_rpc_call *call);
+/* Of a call that is under way. */
+struct ff3_rpc_peer *ff3_rpc_call_peer(const struct ff3_rpc_call *call);
 
 /* start + wait of one call. Returns its status; deadline_ns is for both. */
 int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns);

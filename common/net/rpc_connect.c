@@ -1,6 +1,6 @@
-/* Purpose: the exchange of hellos on a socket that is connected to a daemon.
+/* Purpose: the exchange of hellos on a socket that is connected to a daemon, and what is known from it.
  *
- * Threads: any; nothing is shared. Signals: EINTR is handled. */
+ * Threads: any; peer->lock guards what is no atomic. Signals: EINTR is handled. */
 #include <poll.h>
 
 #include "../base/crc32c.h"
@@ -68,7 +68,10 @@ static int recv_all(int fd, uint8_t *p, size_t len, uint64_t deadline_ns)
 /* Whoever has the address next must be of the cluster that had it first. */
 static uint64_t cluster_of(const struct ff3_rpc_peer *peer)
 {
-	return peer->identity.cluster ? peer->identity.cluster : atomic_load(&peer->cluster);
+	if (peer->identity.cluster)
+		return peer->identity.cluster;
+	return peer->options.known ? atomic_load(&peer->options.known->cluster) :
+				     atomic_load(&peer->cluster);
 }
 
 /* The links that would be preferred to the one that is made, and do not work. What this machine has no device
@@ -165,15 +168,21 @@ static void note_primary(struct ff3_rpc_up *up, const void *body, size_t len)
 	up->greeting.epoch = n.epoch;
 }
 
-/* False: others have had a later primary's hello. */
-static bool is_current(const struct ff3_rpc_peer *peer, uint64_t epoch)
+/* For all peers of a group. FF3_E_NOT_PRIMARY: a later primary has said hello before; FF3_E_CLUSTER: one
+ * of another cluster has, meanwhile. */
+static int know(struct ff3_rpc_known *known, const struct ff3_rep_hello *reply)
 {
-	uint64_t known = peer->options.epoch ? atomic_load(peer->options.epoch) : 0;
+	uint64_t epoch = atomic_load(&known->epoch), cluster = 0;
 
-	while (peer->options.epoch && known < epoch)
-		if (atomic_compare_exchange_weak(peer->options.epoch, &known, epoch))
-			return true;
-	return known <= epoch;
+	if (!atomic_compare_exchange_strong(&known->cluster, &cluster, reply->cluster) &&
+	    cluster != reply->cluster)
+		return FF3_E_CLUSTER;
+	while (epoch < reply->epoch && !atomic_compare_exchange_weak(&known->epoch, &epoch, reply->epoch))
+		;
+	if (epoch > reply->epoch)
+		return FF3_E_NOT_PRIMARY;
+	atomic_store(&known->lease_ms, reply->lease_ms);
+	return 0;
 }
 
 /* A member that has no log yet is of no cluster. */
@@ -212,8 +221,9 @@ int ff3_rpc_hello_reply(struct ff3_rpc_peer *peer, const uint8_t *frame, size_t 
 		return r;
 	if (!is_of(peer, reply.cluster))
 		return FF3_E_CLUSTER;
-	if (!is_current(peer, reply.epoch))
-		return FF3_E_NOT_PRIMARY;
+	r = peer->options.known ? know(peer->options.known, &reply) : 0;
+	if (r < 0)
+		return r;
 	up->greeting = (struct ff3_rpc_greeting){ reply.epoch, reply.member, reply.log_id };
 	atomic_store(&peer->instance, reply.instance);
 	atomic_store(&peer->cluster, reply.cluster);
@@ -270,4 +280,44 @@ int ff3_rpc_greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, ui
 void ff3_rpc_cut_socket(struct ff3_rpc_conn *conn)
 {
 	shutdown(conn->fd, SHUT_RDWR);
+}
+
+/* --- What hellos said ---------------------------------------------------------------------- */
+
+uint64_t ff3_rpc_peer_instance(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->instance);
+}
+
+uint32_t ff3_rpc_peer_lease_ms(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->lease_ms);
+}
+
+unsigned ff3_rpc_peer_version(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->version);
+}
+
+uint64_t ff3_rpc_peer_cluster(const struct ff3_rpc_peer *peer)
+{
+	return atomic_load(&peer->cluster);
+}
+
+struct ff3_rpc_greeting ff3_rpc_peer_greeting(struct ff3_rpc_peer *peer)
+{
+	struct ff3_rpc_greeting g;
+
+	pthread_mutex_lock(&peer->lock);
+	g = peer->greeting;
+	pthread_mutex_unlock(&peer->lock);
+	return g;
+}
+
+void ff3_rpc_peer_primary(struct ff3_rpc_peer *peer, char ret[FF3_RPC_ADDRESS_MAX], uint64_t *ret_epoch)
+{
+	pthread_mutex_lock(&peer->lock);
+	memcpy(ret, peer->primary, FF3_RPC_ADDRESS_MAX);
+	*ret_epoch = peer->primary_epoch;
+	pthread_mutex_unlock(&peer->lock);
 }

@@ -540,6 +540,15 @@ int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 	return wait_for(&wait, true);
 }
 
+int ff3_rpc_wait_patiently(struct ff3_rpc_call *call, uint64_t deadline_ns)
+{
+	struct wait wait = { .calls = &call, .n = 1, .goal = 1, .deadline_ns = deadline_ns };
+
+	if (!ff3_rpc_is_done(call))
+		wait_alone(call, &wait);
+	return wait_for(&wait, false);
+}
+
 int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns)
 {
 	struct wait wait = { .calls = calls, .n = n, .goal = 1, .deadline_ns = deadline_ns };
