@@ -91,7 +91,7 @@ finding problem "chunkd ${chunkd_addr[2]}" 'refused|does not serve'
 # --- Daemons ------------------------------------------------------------------------------------
 kill_daemon "${chunkd_pid[2]}"
 doctor 1
-finding problem "chunkd ${chunkd_addr[2]}" 'refused' 'start ff3fs-chunkd there'
+finding problem "chunkd ${chunkd_addr[2]}" 'refused|reset' 'start ff3fs-chunkd there|log'
 finding ok "chunkd ${chunkd_addr[1]}" 'answers'
 finding note 'chunk daemons' '1 of 2 serve us'
 grep -q '^1 problem, ' "$tmp/text" || die 'no count of problems'
@@ -118,7 +118,7 @@ FF3FS_CLIENT_METAD=127.0.0.1:1 doctor 1
 finding problem 'metad 127.0.0.1:1' 'refused' 'client.metad'
 kill_daemon "$metad_pid"
 doctor 1
-finding problem "metad $metad_addr" 'refused' 'start ff3fs-metad'
+finding problem "metad $metad_addr" 'refused|reset' 'start ff3fs-metad|log'
 start_metad
 
 mkfifo "$tmp/forged"

@@ -67,8 +67,12 @@ for kind in version build; do
 	build) says="metad at $forged is of another build than this ff3fs" ;;
 	esac
 	FF3FS_CLIENT_METAD=$forged
+	link=${FF3FS_CLIENT_TRANSPORTS-}
+	export FF3FS_CLIENT_TRANSPORTS=tcp # it has nothing else
 	refuses "a daemon of another $kind" "$says.*install the same version on both" ff3fs ls "$prefix"
 	equal 'errno under the shim' EPROTO "$(errno_of "os.stat(P)")"
+	unset FF3FS_CLIENT_TRANSPORTS
+	[ -z "$link" ] || export FF3FS_CLIENT_TRANSPORTS=$link
 	FF3FS_CLIENT_METAD=$metad_addr
 done
 

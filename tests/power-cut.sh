@@ -6,63 +6,22 @@
 #
 # The test itself is tested: with a disk that ignores flushes (CONTROL=1) it must fail.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
-requires_root
+. "$srcdir/tests/power-device.sh"
 requires_python
-requires nbdkit nbdfuse mkfs.ext4 losetup ff3fs-metad ff3fs-chunkd
-[ -c /dev/fuse ] && [ -c /dev/loop-control ] || skip 'no FUSE or no loop devices'
-echo '#include <nbdkit-plugin.h>' | gcc -E -x c -DNBDKIT_API_VERSION=2 - >/dev/null 2>&1 ||
-	skip 'no nbdkit-plugin.h'
+requires ff3fs-metad ff3fs-chunkd
+power_make ext4 1G
 
 cuts=${CUTS:-6}
 RANDOM=${SEED:=$RANDOM}
 say "$cuts cuts, seed $SEED"
-check 'plugin' gcc -O2 -Wall -Werror -Wno-unused-parameter -shared -fPIC ${CONTROL:+-DIGNORE_FLUSH} \
-	-o "$tmp/volatile.so" "$srcdir/tests/nbd_volatile.c"
-disk=$tmp/disk
-mkdir "$disk" "$tmp/fuse"
-truncate -s 1G "$tmp/image"
-check 'mkfs' mkfs.ext4 -q -E nodiscard,lazy_itable_init=0 "$tmp/image"
 
-# wait_for WHAT COMMAND…: for the few things that tell nobody when they are done.
-wait_for() {
-	local what=$1 i
-	shift
-	for ((i = 0; i < 200; i++)); do
-		"$@" 2>/dev/null && return
-		read -r -t 0.05 <>"$tmp/.never"
-	done
-	die "$what"
-}
-ended() { ! kill -0 "$1"; }
-
-fuse_pid='' nbdkit_pid='' loop=''
-power_on() {
-	rm -f "$tmp/cut" "$tmp/nbd.sock" "$tmp/nbdkit.pid" "$tmp/nbdfuse.pid"
-	nbdkit -U "$tmp/nbd.sock" -P "$tmp/nbdkit.pid" "$tmp/volatile.so" \
-		image="$tmp/image" cut="$tmp/cut" seed=$RANDOM >"$tmp/nbdkit.log" 2>&1 ||
-		{ cat "$tmp/nbdkit.log"; die nbdkit; }
-	nbdkit_pid=$(cat "$tmp/nbdkit.pid")
-	nbdfuse -P "$tmp/nbdfuse.pid" "$tmp/fuse" --unix "$tmp/nbd.sock" >"$tmp/nbdfuse.out" 2>&1 &
-	fuse_pid=$!
-	wait_for nbdfuse test -e "$tmp/fuse/nbd"
-	loop=$(losetup --direct-io=off -f --show "$tmp/fuse/nbd") || die losetup
-	mount -t ext4 "$loop" "$disk" || die "the file system does not mount any more"
-}
-power_off() {
-	: >"$tmp/cut"
+# off: the power goes, under daemons that run or have just ended.
+off() {
+	local p
+	power_cut
 	for p in "${pids[@]}"; do kill_daemon "$p"; done
-	unmount "$disk"
-	losetup -d "$loop"
-	unmount "$tmp/fuse"
-	wait $fuse_pid 2>/dev/null
-	kill "$nbdkit_pid" 2>/dev/null
-	wait_for 'nbdkit does not end' ended "$nbdkit_pid"
-	fuse_pid='' loop=''
+	power_off
 }
-unplug() {
-	[ -n "$fuse_pid" ] && power_off
-}
-cleanup_fn unplug
 
 start_all() {
 	mkdir -p "$disk/metad" "$disk/target"
@@ -88,7 +47,7 @@ for ((i = 1; i <= cuts; i++)); do
 		read -r -n 1 -t 60 -u "$progress" || { cat "$tmp"/load.*.out; die 'no progress'; }
 		want=$((want - 1))
 	done
-	power_off
+	off
 	kill -KILL "${loads[@]}" 2>/dev/null
 	wait "${loads[@]}" 2>/dev/null
 	while read -r -n 1 -t 0.01 -u "$progress"; do :; done
@@ -102,6 +61,6 @@ for ((i = 1; i <= cuts; i++)); do
 	on rm -r "$prefix/w1" "$prefix/w2" || die 'rm'
 	rm "$tmp"/journal.*
 	for p in "${pids[@]}"; do kill_daemon "$p" TERM; done
-	power_off
+	off
 	say "ok: cut $i"
 done

@@ -27,14 +27,13 @@ power_make() {
 	esac
 }
 
-[ -p "$tmp/never" ] || mkfifo "$tmp/never"
 # wait_for WHAT COMMAND…: for the few things that tell nobody when they are done.
 wait_for() {
 	local what=$1 i
 	shift
 	for ((i = 0; i < 400; i++)); do
 		"$@" 2>/dev/null && return
-		read -r -t 0.05 <>"$tmp/never"
+		read -r -t 0.05 <>"$tmp/.never"
 	done
 	die "$what"
 }
@@ -57,9 +56,9 @@ power_cut() {
 	: >"$tmp/cut"
 }
 power_off() {
-	umount "$disk" 2>/dev/null || umount -l "$disk"
+	unmount "$disk"
 	losetup -d "$power_loop"
-	umount "$tmp/fuse" 2>/dev/null || umount -l "$tmp/fuse"
+	unmount "$tmp/fuse"
 	wait "$power_fuse_pid" 2>/dev/null
 	kill "$power_nbdkit_pid" 2>/dev/null
 	wait_for 'nbdkit does not end' power_ended "$power_nbdkit_pid"

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "../common/client/attr_stat.h"
 #include "get.h"
 
 static const struct argp_option options[] = {
@@ -24,14 +25,6 @@ static const struct cli_command command = {
 	.max_args = -1,
 };
 
-/* A directory whose mode and time are still to be set. */
-struct made_dir {
-	struct made_dir *next;
-	struct ff3fs_attr attr;
-	char to[];
-};
-static struct made_dir *made_dirs;
-
 static void failed(const char *path, int r)
 {
 	transfer_failed(cli_error(path, r));
@@ -42,33 +35,15 @@ static void local_failed(const char *path, int r)
 	transfer_failed(cli_local_error(path, r));
 }
 
-static void remember_dir(const char *to, const struct ff3fs_attr *attr)
+static void finish_dir(const char *to, const struct stat *st)
 {
-	struct made_dir *d = malloc(sizeof *d + strlen(to) + 1);
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 
-	if (!d)
-		return;
-	strcpy(d->to, to);
-	d->attr = *attr;
-	d->next = made_dirs;
-	made_dirs = d;
+	if (chmod(to, st->st_mode & 07777) < 0 || utimensat(AT_FDCWD, to, times, 0) < 0)
+		local_failed(to, -errno);
 }
 
-static void finish_dirs(void)
-{
-	while (made_dirs) {
-		struct made_dir *d = made_dirs;
-		const struct timespec times[2] = { d->attr.atime, d->attr.mtime };
-
-		if (chmod(d->to, d->attr.mode & 07777) < 0 ||
-		    utimensat(AT_FDCWD, d->to, times, 0) < 0)
-			local_failed(d->to, -errno);
-		made_dirs = d->next;
-		free(d);
-	}
-}
-
-static int make_dir(const char *to, const struct ff3fs_attr *attr)
+static int make_dir(const char *to, const struct stat *from)
 {
 	struct stat st;
 	int r = 0;
@@ -84,13 +59,13 @@ static int make_dir(const char *to, const struct ff3fs_attr *attr)
 	if (r < 0)
 		local_failed(to, r);
 	else
-		remember_dir(to, attr);
+		transfer_made_dir(to, from);
 	return r;
 }
 
-static void get_symlink(const char *from, const char *to, const struct ff3fs_attr *attr)
+static void get_symlink(const char *from, const char *to, const struct stat *st)
 {
-	const struct timespec times[2] = { attr->atime, attr->mtime };
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 	_cleanup_free_ char *temporary = transfer_temporary(to);
 	char target[4096 + 1];
 	ssize_t n = ff3fs_readlink(transfer.fs, FF3FS_ROOT, from, target, sizeof target - 1);
@@ -113,31 +88,22 @@ static void get_symlink(const char *from, const char *to, const struct ff3fs_att
 	transfer.symlinks++;
 }
 
-static void queue_file(const char *from, const char *to, const struct ff3fs_attr *attr)
-{
-	struct get_job *job = get_job_new(from, to, attr);
-
-	if (!job) {
-		local_failed(to, -ENOMEM);
-		return;
-	}
-	transfer.progress.total_files++;
-	transfer.progress.total_bytes += attr->size;
-	pool_add(transfer.pool, job);
-}
-
 static void get_tree(const char *from, const char *to, const char *relative);
 
 /* relative: from the source argument, for the patterns; "" is the argument itself. */
 static void get_any(const char *from, const char *to, const char *relative,
 		    const struct ff3fs_attr *attr)
 {
+	struct stat st;
+
 	if (transfer_stop || (*relative && !transfer_wants(relative, S_ISDIR(attr->mode))))
 		return;
+	ff3_attr_to_stat(attr, 0, &st);
 	if (S_ISREG(attr->mode)) {
-		queue_file(from, to, attr);
+		if (transfer_queue(from, to, &st) < 0)
+			local_failed(to, -ENOMEM);
 	} else if (S_ISLNK(attr->mode)) {
-		get_symlink(from, to, attr);
+		get_symlink(from, to, &st);
 	} else if (!S_ISDIR(attr->mode)) {
 		cli_message("%s: skipped: neither a file nor a directory nor a symbolic link",
 			    cli_shown(from));
@@ -145,7 +111,7 @@ static void get_any(const char *from, const char *to, const char *relative,
 	} else if (!transfer.recursive) {
 		cli_message("%s: is a directory; copy it with -r", cli_shown(from));
 		transfer_failed(CLI_FAILURE);
-	} else if (make_dir(to, attr) >= 0) {
+	} else if (make_dir(to, &st) >= 0) {
 		get_tree(from, to, relative);
 	}
 }
@@ -235,6 +201,6 @@ int main(int argc, char **argv)
 		get_argument(cli.args[i], to, into);
 	transfer_drain();
 	if (!cli.dry_run)
-		finish_dirs();
+		transfer_finish_dirs(finish_dir);
 	return transfer_end();
 }

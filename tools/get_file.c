@@ -8,32 +8,8 @@
 #include "get.h"
 #include "pieces.h"
 
-struct get_job *get_job_new(const char *from, const char *to, const struct ff3fs_attr *attr)
-{
-	struct get_job *job = calloc(1, sizeof *job);
-
-	if (!job)
-		return NULL;
-	job->from = strdup(from);
-	job->to = strdup(to);
-	job->attr = *attr;
-	if (job->from && job->to)
-		return job;
-	get_job_free(job);
-	return NULL;
-}
-
-void get_job_free(struct get_job *job)
-{
-	if (job) {
-		free(job->from);
-		free(job->to);
-	}
-	free(job);
-}
-
 struct get {
-	const struct get_job *job;
+	const struct transfer_job *job;
 	bool is_stdout;
 	char *temporary;
 	int fd;
@@ -146,10 +122,10 @@ static struct result receive_file(struct get *g)
 /* Cuts what fallocate gave too much, and sets mode, time and name. */
 static int finish(struct get *g)
 {
-	const struct ff3fs_attr *a = &g->job->attr;
-	const struct timespec times[2] = { a->atime, a->mtime };
+	const struct stat *st = &g->job->st;
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 
-	if (ftruncate(g->fd, (off_t)g->size) < 0 || fchmod(g->fd, a->mode & 07777) < 0 ||
+	if (ftruncate(g->fd, (off_t)g->size) < 0 || fchmod(g->fd, st->st_mode & 07777) < 0 ||
 	    futimens(g->fd, times) < 0)
 		return -errno;
 	/* Some file systems tell only now that they could not store it. */
@@ -218,35 +194,35 @@ static void get_with_retries(struct get *g)
 		transfer_failed(cli_error_why(g->job->from, result.r, g->why));
 }
 
-static bool is_there(const struct get_job *job)
+static bool is_there(const struct transfer_job *job)
 {
 	struct stat st;
 
 	return lstat(job->to, &st) == 0 && S_ISREG(st.st_mode) &&
-	       (uint64_t)st.st_size == job->attr.size &&
-	       st.st_mtim.tv_sec == job->attr.mtime.tv_sec &&
-	       st.st_mtim.tv_nsec == job->attr.mtime.tv_nsec;
+	       st.st_size == job->st.st_size &&
+	       st.st_mtim.tv_sec == job->st.st_mtim.tv_sec &&
+	       st.st_mtim.tv_nsec == job->st.st_mtim.tv_nsec;
 }
 
 void get_file(void *arg)
 {
-	struct get_job *job = arg;
+	struct transfer_job *job = arg;
 	struct get g = { .job = job, .fd = -1, .is_stdout = strcmp(job->to, "-") == 0 };
 
 	if (transfer_stop) {
-		get_job_free(job);
+		transfer_job_free(job);
 		return;
 	}
 	if (!g.is_stdout && transfer.resume && is_there(job)) {
 		transfer.unchanged++;
-		transfer.progress.bytes += job->attr.size;
+		transfer.progress.bytes += (uint64_t)job->st.st_size;
 	} else if (cli.dry_run) {
 		cli_note("would copy %s to %s", cli_shown(job->from), job->to);
 		transfer.files++;
-		transfer.bytes += job->attr.size;
+		transfer.bytes += (uint64_t)job->st.st_size;
 	} else {
 		get_with_retries(&g);
 	}
 	transfer.progress.files++;
-	get_job_free(job);
+	transfer_job_free(job);
 }

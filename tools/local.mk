@@ -6,7 +6,7 @@ ff3fs_transfer_sources = \
 	%D%/pieces.c %D%/pieces.h \
 	%D%/pool.c %D%/pool.h \
 	%D%/progress.c %D%/progress.h \
-	%D%/transfer.c %D%/transfer.h
+	%D%/transfer.c %D%/transfer.h %D%/transfer_job.c
 
 bin_PROGRAMS += ff3fs ff3fs-put ff3fs-get
 ff3fs_SOURCES = \

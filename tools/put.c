@@ -26,14 +26,6 @@ static const struct cli_command command = {
 	.max_args = -1,
 };
 
-/* A directory whose mode and time are still to be set. */
-struct made_dir {
-	struct made_dir *next;
-	struct stat st;
-	char to[];
-};
-static struct made_dir *made_dirs;
-
 static void failed(const char *path, int r)
 {
 	transfer_failed(cli_error(path, r));
@@ -44,35 +36,19 @@ static void local_failed(const char *path, int r)
 	transfer_failed(cli_local_error(path, r));
 }
 
-static void remember_dir(const char *to, const struct stat *st)
+static void finish_dir(const char *to, const struct stat *st)
 {
-	struct made_dir *d = malloc(sizeof *d + strlen(to) + 1);
+	const struct timespec times[2] = { st->st_atim, st->st_mtim };
+	int r = 0;
 
-	if (!d)
+	if (transfer_stop)
 		return;
-	strcpy(d->to, to);
-	d->st = *st;
-	d->next = made_dirs;
-	made_dirs = d;
-}
-
-/* The list holds the innermost directories first. */
-static void finish_dirs(void)
-{
-	while (made_dirs) {
-		struct made_dir *d = made_dirs;
-		const struct timespec times[2] = { d->st.st_atim, d->st.st_mtim };
-		int r = 0;
-
-		if (!transfer_stop && (d->st.st_mode & 07777) != (S_IRWXU | (d->st.st_mode & 0777)))
-			r = ff3fs_chmod(transfer.fs, FF3FS_ROOT, d->to, d->st.st_mode & 07777, 0);
-		if (!transfer_stop && r >= 0)
-			r = ff3fs_utimens(transfer.fs, FF3FS_ROOT, d->to, times, 0);
-		if (r < 0)
-			failed(d->to, r);
-		made_dirs = d->next;
-		free(d);
-	}
+	if ((st->st_mode & 07777) != (S_IRWXU | (st->st_mode & 0777)))
+		r = ff3fs_chmod(transfer.fs, FF3FS_ROOT, to, st->st_mode & 07777, 0);
+	if (r >= 0)
+		r = ff3fs_utimens(transfer.fs, FF3FS_ROOT, to, times, 0);
+	if (r < 0)
+		failed(to, r);
 }
 
 static int make_dir(const char *to, const struct stat *st)
@@ -92,7 +68,7 @@ static int make_dir(const char *to, const struct stat *st)
 	if (r < 0)
 		failed(to, r);
 	else
-		remember_dir(to, st);
+		transfer_made_dir(to, st);
 	return r;
 }
 
@@ -128,15 +104,8 @@ static void put_symlink(const char *from, const char *to, const struct stat *st)
 
 static void queue_file(const char *from, const char *to, const struct stat *st)
 {
-	struct put_job *job = put_job_new(from, to, st);
-
-	if (!job) {
+	if (transfer_queue(from, to, st) < 0)
 		local_failed(from, -ENOMEM);
-		return;
-	}
-	transfer.progress.total_files++;
-	transfer.progress.total_bytes += (uint64_t)st->st_size;
-	pool_add(transfer.pool, job);
 }
 
 static void put_tree(const char *from, const char *to, const char *relative);
@@ -272,6 +241,6 @@ int main(int argc, char **argv)
 		put_argument(cli.args[i], to, into);
 	transfer_drain();
 	if (!cli.dry_run)
-		finish_dirs();
+		transfer_finish_dirs(finish_dir);
 	return transfer_end();
 }

@@ -13,30 +13,6 @@
 #include "pieces.h"
 #include "put.h"
 
-struct put_job *put_job_new(const char *from, const char *to, const struct stat *st)
-{
-	struct put_job *job = calloc(1, sizeof *job);
-
-	if (!job)
-		return NULL;
-	job->from = strdup(from);
-	job->to = strdup(to);
-	job->st = *st;
-	if (job->from && job->to)
-		return job;
-	put_job_free(job);
-	return NULL;
-}
-
-void put_job_free(struct put_job *job)
-{
-	if (job) {
-		free(job->from);
-		free(job->to);
-	}
-	free(job);
-}
-
 /* The checksums of a file's pieces, in order. */
 struct sums {
 	uint32_t *crcs;
@@ -60,7 +36,7 @@ static int keep_sum(struct sums *s, uint32_t crc)
 
 /* One file on its way. */
 struct put {
-	const struct put_job *job;
+	const struct transfer_job *job;
 	int fd;
 	bool is_stdin;
 	char *temporary;
@@ -351,7 +327,7 @@ static void put_with_retries(struct put *p)
 					       cli_error_why(p->job->to, result.r, p->why));
 }
 
-static bool is_there(const struct put_job *job)
+static bool is_there(const struct transfer_job *job)
 {
 	struct ff3fs_attr attr;
 
@@ -363,11 +339,11 @@ static bool is_there(const struct put_job *job)
 
 void put_file(void *arg)
 {
-	struct put_job *job = arg;
+	struct transfer_job *job = arg;
 	struct put p = { .job = job, .fd = 0, .is_stdin = strcmp(job->from, "-") == 0 };
 
 	if (transfer_stop) {
-		put_job_free(job);
+		transfer_job_free(job);
 		return;
 	}
 	if (!p.is_stdin && transfer.resume && is_there(job)) {
@@ -384,5 +360,5 @@ void put_file(void *arg)
 	if (!p.is_stdin && p.fd > 0)
 		close(p.fd);
 	free(p.sums.crcs);
-	put_job_free(job);
+	transfer_job_free(job);
 }

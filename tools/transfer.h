@@ -5,6 +5,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 #include "pool.h"
@@ -64,6 +65,20 @@ void transfer_begin(void (*copy)(void *job), const char *label);
 void transfer_drain(void);
 /* Ends all, tells the outcome, and returns the command's exit code. */
 int transfer_end(void);
+
+/* A file to copy: from and to are local paths ("-": stdin or stdout) or lead from the file system's root. */
+struct transfer_job {
+	char *from, *to;
+	struct stat st; /* of the source */
+};
+
+/* transfer_job.c */
+/* Hands a file to the workers, who free the job. -ENOMEM. */
+int transfer_queue(const char *from, const char *to, const struct stat *st);
+void transfer_job_free(struct transfer_job *job);
+/* A directory was made for one with st. When all files are done, finish is called with each, innermost first. */
+void transfer_made_dir(const char *to, const struct stat *st);
+void transfer_finish_dirs(void (*finish)(const char *to, const struct stat *st));
 
 /* Counts a failure whose message was printed. */
 void transfer_failed(int code);

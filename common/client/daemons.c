@@ -97,6 +97,12 @@ static int ping(struct ff3_rpc_peer *rpc, unsigned n, uint64_t timeout_ns, uint6
 		uint64_t began = ff3_boottime_ns();
 		int r = ff3_rpc_call(rpc, &call, began + timeout_ns);
 
+		/* A connection of before, whose daemon was started anew since, says nothing of this one; nor does
+		 * the listening socket of one that was killed, which the kernel closes a moment later. */
+		if (r == -ECONNRESET) {
+			call.status = 0;
+			r = ff3_rpc_call(rpc, &call, began + timeout_ns);
+		}
 		if (r < 0)
 			return r;
 		if (i > 0 || n == 0)

@@ -40,4 +40,4 @@ tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
 noinst_PROGRAMS += tests/bench/hot
 tests_bench_hot_SOURCES = tests/bench/hot.c
 tests_bench_hot_LDADD = -lpthread
-EXTRA_DIST += tests/bench/hot.sh
+EXTRA_DIST += tests/bench/hot.sh tests/bench/xrootd.sh

@@ -7,9 +7,11 @@
  * Threads: connecting shares nothing; sending is under conn->send_lock.
  * Fork: close-on-exec from birth. Signals: EINTR is handled. */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 
 #include "../base/crc32c.h"
@@ -212,6 +214,25 @@ static int send_calls(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, si
 			&begun);
 }
 
+/* A local socket's buffer does not grow as TCP's does: a few writes to a daemon that is stopped fill it. What the
+ * kernel counts of a message is up to twice its length. */
+static int set_aside_local(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	socklen_t len = sizeof(int);
+	int queued = 0, room = 0;
+	size_t need = 0;
+
+	if (ioctl(conn->fd, SIOCOUTQ, &queued) < 0 || queued == 0 ||
+	    getsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &room, &len) < 0)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		need += 1024 + 2 * calls[i]->body_len;
+		for (int k = 0; k < calls[i]->n_payload; k++)
+			need += 2 * calls[i]->payload[k].iov_len;
+	}
+	return queued >= room || need > (size_t)(room - queued) ? -EAGAIN : 0;
+}
+
 const struct ff3_link_ops ff3_link_tcp = {
 	.name = "tcp",
 	.kind = FF3_LINK_TCP,
@@ -228,6 +249,7 @@ const struct ff3_link_ops ff3_link_unix = {
 	.kind = FF3_LINK_UNIX,
 	.local = true,
 	.connect = ff3_rpc_connect_local,
+	.set_aside = set_aside_local,
 	.send = send_call,
 	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
