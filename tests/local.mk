@@ -60,7 +60,7 @@ EXTRA_DIST += \
 	%D%/tsan.supp \
 	%D%/with-limit.sh \
 	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/rdma-device.sh \
-	%D%/vm/rdma-links.sh %D%/vm/cluster.sh %D%/vm/rdma-data.sh \
+	%D%/vm/rdma-doctor.sh %D%/vm/rdma-links.sh %D%/vm/cluster.sh %D%/vm/rdma-data.sh \
 	%D%/vm/rdma-reads.sh %D%/vm/rdma-faults.sh %D%/vm/rdma-train.sh %D%/vm/rdma-windows.sh \
 	%D%/install-packages.sh \
 	%D%/proof-bare.sh \

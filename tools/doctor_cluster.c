@@ -13,11 +13,14 @@
 #include "doctor.h"
 
 #define PINGS 16
-#define TIMEOUT_MS 2000
+/* What a daemon may take to answer at most; or client.timeout, if that is less. */
+#define TIMEOUT_MS 10000u
 /* Chunk daemons whose links are tried one by one. Of the others only whether they answer. */
 #define LINKS_OF 16
 #define DAEMONS_MAX 4096
 #define READS 64
+
+static unsigned timeout_ms;
 
 /* --- One daemon ------------------------------------------------------------------------------- */
 
@@ -92,7 +95,7 @@ static void look_at_links(struct ff3fs *fs, size_t i, const struct ff3fs_daemon 
 
 	for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
 		uint64_t ns = 0;
-		int r = ff3fs_ping(fs, i, names[k], PINGS, TIMEOUT_MS, &ns);
+		int r = ff3fs_ping(fs, i, names[k], PINGS, timeout_ms, &ns);
 		json_t *j = say_link(d, names[k], r, ns, cause(r));
 
 		if (!j)
@@ -116,7 +119,7 @@ static bool look_at_daemon(struct ff3fs *fs, size_t i, struct ff3fs_daemon *d, b
 {
 	char what[80], time[32];
 	uint64_t ns;
-	int r = ff3fs_ping(fs, i, NULL, PINGS, TIMEOUT_MS, &ns);
+	int r = ff3fs_ping(fs, i, NULL, PINGS, timeout_ms, &ns);
 	json_t *j;
 
 	name_daemon(what, d);
@@ -157,6 +160,7 @@ bool doctor_cluster(struct ff3fs *fs, const struct ff3_conf *conf)
 	size_t n, n_down = 0;
 	int r;
 
+	timeout_ms = (unsigned)MIN(conf->client.timeout, (uint64_t)TIMEOUT_MS);
 	doctor_section("cluster");
 	if (!all || ff3fs_daemons(fs, all, 1) < 1 || !look_at_daemon(fs, 0, &all[0], true))
 		return false;

@@ -98,11 +98,12 @@ static int ping(struct ff3_rpc_peer *rpc, unsigned n, uint64_t timeout_ns, uint6
 		int r = ff3_rpc_call(rpc, &call, began + timeout_ns);
 
 		/* A connection of before, whose daemon was started anew since, says nothing of this one; nor does
-		 * the listening socket of one that was killed, which the kernel closes a moment later. */
-		if (r == -ECONNRESET) {
-			call.status = 0;
+		 * the listening socket of one that was killed, which the kernel closes a moment later. And one
+		 * attempt to connect may have less time than there is. */
+		for (bool again = true; (r == -ECONNRESET && again) ||
+					(r == -ETIMEDOUT && ff3_boottime_ns() < began + timeout_ns);
+		     again = false)
 			r = ff3_rpc_call(rpc, &call, began + timeout_ns);
-		}
 		if (r < 0)
 			return r;
 		if (i > 0 || n == 0)
