@@ -128,6 +128,8 @@ int chunkd_cut_try(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd
 
 	if (op->length >= c->len)
 		return 0;
+	if (!chunkd_chunk_end_exposure(c))
+		return -EINPROGRESS;
 	if (tail && !c->mem && !c->active->load_error) {
 		r = chunkd_load_start(s, c);
 		if (r == -EAGAIN)
@@ -139,7 +141,6 @@ int chunkd_cut_try(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd
 	if (tail)
 		c->crcs[last] = c->mem ? ff3_crc32c(0, c->mem->p + op->length - tail, tail) :
 					 ~c->crcs[last];
-	chunkd_chunk_unexpose(s, c, op);
 	c->len = op->length;
 	c->version++;
 	op->chunk_size = c->len;

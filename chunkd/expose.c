@@ -1,8 +1,10 @@
 /* Purpose: see expose.h.
  *
  * A chunk has one exposure, with a grant for each way in which clients read it (grant.h). It ends
- * when the chunk changes or goes, when metad says so, or to make room. A change is not answered before the
- * grants are over; until then the exposure is `ending`, keeps the chunk's struct, and no other is made.
+ * when the chunk is to change or goes, when metad says so, or to make room. A change is not begun, and a
+ * removal not answered, before the grants are over: nobody sees the new bytes by one way while others see
+ * the old ones by another. Until then the exposure is `ending`, keeps the chunk's struct, and no other is
+ * made.
  *
  * Room: exposures take at most `limit` bytes. Who asks for more puts out the one that was asked for
  * longest ago, unless that is pinned (by the file's layout) or younger than MIN_AGE_NS: clients ask for a
@@ -51,6 +53,7 @@ struct making {
 
 struct chunkd_exposer {
 	uint64_t limit, used;
+	uint64_t ending; /* of used, what is about to be free */
 	uint64_t word;
 	struct chunkd_grant_maker *makers[MAKERS_MAX];
 	size_t n_makers;
@@ -108,6 +111,8 @@ static void count(struct chunkd_store *s, struct chunkd_exposure *e, uint64_t si
 {
 	e->size += size;
 	s->exposer->used += size;
+	if (e->ending)
+		s->exposer->ending += size;
 }
 
 /* Its last grant is over. */
@@ -119,6 +124,8 @@ static void ended(struct chunkd_exposure *e)
 	c->exposure = NULL;
 	TAILQ_REMOVE(&s->exposer->all, e, link);
 	s->exposer->used -= e->size;
+	if (e->ending)
+		s->exposer->ending -= e->size;
 	CHUNKD_SET(s, exposed, s->stats.exposed - 1);
 	if (e->block)
 		chunkd_block_unref(e->block);
@@ -126,6 +133,9 @@ static void ended(struct chunkd_exposure *e)
 		chunkd_op_finish(e->waiting[i], 0);
 	free(e->waiting);
 	free(e);
+	/* A change that waited for it. */
+	if (c->active && c->active->waiting)
+		chunkd_chunk_run(s, c);
 	chunkd_chunk_unref(s, c);
 }
 
@@ -171,6 +181,7 @@ static void end(struct chunkd_exposure *e)
 	if (e->ending)
 		return;
 	e->ending = true;
+	e->store->exposer->ending += e->size;
 	e->busy = true;
 	CHUNKD_COUNT(e->store, revocations, 1);
 	abandon(e);
@@ -197,6 +208,13 @@ void chunkd_chunk_unexpose(struct chunkd_store *s, struct chunkd_chunk *c, struc
 		op->remaining++;
 	}
 	end(e);
+}
+
+bool chunkd_chunk_end_exposure(struct chunkd_chunk *c)
+{
+	if (UNLIKELY(c->exposure != NULL))
+		end(c->exposure);
+	return !c->exposure;
 }
 
 void chunkd_store_unexpose(struct chunkd_store *s, uint64_t ino)
@@ -286,14 +304,14 @@ static bool make_room(struct chunkd_store *s, uint64_t need, bool pin)
 
 	if (need > x->limit)
 		return false;
-	while (x->used + need > x->limit) {
+	while (x->used - x->ending + need > x->limit) {
 		e = coldest(s, pin);
 		if (!e)
 			return false;
 		CHUNKD_COUNT(s, expose_evictions, 1);
 		end(e);
 	}
-	return x->used + need + lingering(x) <= x->limit + MAX(x->limit / 8, need);
+	return x->used - x->ending + need + lingering(x) <= x->limit + MAX(x->limit / 8, need);
 }
 
 /* --- Exposing ---------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* How a chunk is let to clients: a maker for each way, plugged into the exposures (expose.h). Mapped
  * grants are segment.c's: one of a chunk serves every client of the host that may read it. One over a
- * connection (a memory window) is made for that connection alone.
+ * connection (a memory window: window.c) is made for that connection alone.
  *
  * What exposures promise to a maker: the block of a view is referenced until made; and if the maker
  * keeps_block, until the grant is over. Its bytes change no more then, and stay where they are: a write
@@ -80,3 +80,5 @@ struct chunkd_grant_maker {
 
 /* segment.c. instance, target: as clients know them. -EOPNOTSUPP: not on this system. */
 int chunkd_segments_new(uint64_t instance, uint64_t target, struct chunkd_grant_maker **ret);
+/* window.c */
+int chunkd_windows_new(struct chunkd_grant_maker **ret);

@@ -5,11 +5,14 @@
 
 void chunkd_serve_exposures(const struct chunkd_daemon *d, struct chunkd_store *store, uint64_t hot)
 {
-	struct chunkd_grant_maker *segments;
+	struct chunkd_grant_maker *maker;
 
-	if (chunkd_exposer_new(store, hot) == 0 &&
-	    chunkd_segments_new(d->instance, chunkd_store_super(store)->target, &segments) == 0)
-		chunkd_exposer_add(store, segments);
+	if (chunkd_exposer_new(store, hot) < 0)
+		return;
+	if (chunkd_segments_new(d->instance, chunkd_store_super(store)->target, &maker) == 0)
+		chunkd_exposer_add(store, maker);
+	if (chunkd_windows_new(&maker) == 0)
+		chunkd_exposer_add(store, maker);
 }
 
 struct served_expose {

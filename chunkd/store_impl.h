@@ -202,7 +202,9 @@ void chunkd_load_then_expose(struct chunkd_chunk *c, struct chunkd_expose *r);
 /* expose.c */
 void chunkd_expose_start(struct chunkd_store *s, struct chunkd_expose *r);
 void chunkd_expose_fail(struct chunkd_expose *r, int status);
-/* c is changed by op, which is not answered before nobody reads what it was. */
+/* c is about to change. False: somebody may read what it is, for a moment; then its queue goes on. */
+bool chunkd_chunk_end_exposure(struct chunkd_chunk *c);
+/* c is removed by op, which is not answered before nobody reads what it was. */
 void chunkd_chunk_unexpose(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd_op *op);
 
 /* flush.c */

@@ -232,7 +232,6 @@ static void apply(struct chunkd_store *s, struct chunkd_chunk *c, struct chunkd_
 	uint32_t end = op->offset + op->length, old_len = c->len, len = MAX(old_len, end);
 	uint32_t lo = MIN(op->offset, old_len);
 
-	chunkd_chunk_unexpose(s, c, op);
 	if (op->payload && op->offset == 0 && op->length >= old_len) {
 		struct chunkd_block *b = op->payload;
 
@@ -275,6 +274,8 @@ int chunkd_write_try(struct chunkd_store *s, struct chunkd_chunk *c, struct chun
 	} else if (op->length > 0) {
 		if (op->chain_version < c->chain_version)
 			return FF3_E_CHAIN_VERSION;
+		if (!chunkd_chunk_end_exposure(c))
+			return -EINPROGRESS;
 		r = promise(s, c, MIN(op->offset, c->len), len);
 		if (r == -EAGAIN)
 			return chunkd_chunk_wait_space(s, c);

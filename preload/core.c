@@ -19,6 +19,8 @@
 #include "raw.h"
 #include "shared_map.h"
 
+static const int never;
+const volatile int *core_memory_watched = &never;
 struct core_functions core;
 
 static struct ff3fs *client;
@@ -116,6 +118,7 @@ static int load(struct ff3fs **ret)
 	dl_iterate_phdr(note_text, NULL);
 	r = core.new(NULL, ret);
 	dispatch_core(&core);
+	core_memory_watched = core.memory_watched();
 	if (r < 0)
 		init_log("cannot start the client", core.conf_error());
 	return r < 0 ? -EIO : 0;

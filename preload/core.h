@@ -18,6 +18,8 @@
 	C(int, user_changed, (struct ff3fs *))                                                     \
 	C(int, forked, (void))                                                                     \
 	C(const char *, redirect, (void))                                                          \
+	C(void, memory_gone, (const void *, size_t))                                               \
+	C(const volatile int *, memory_watched, (void))                                            \
 	C(const char *, last_error, (void))                                                        \
 	C(int, open, (struct ff3fs *, uint64_t, const char *, int, mode_t, struct ff3fs_file **))  \
 	C(int, open_inode, (struct ff3fs *, uint64_t, int, struct ff3fs_file **))                  \
@@ -92,6 +94,8 @@ extern struct core_functions core;
 /* Loads the core if need be. 0 and the client, or -EIO (not loadable, wrong configuration), or
  * -EDEADLK (called from inside its own loading). */
 int core_fs(struct ff3fs **ret);
+/* Not 0: memory that is unmapped or emptied is to be told to core.memory_gone before. */
+extern const volatile int *core_memory_watched;
 /* The client if it is loaded, else NULL. */
 struct ff3fs *core_loaded(void);
 /* Is this return address inside the core's text? */

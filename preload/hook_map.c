@@ -14,6 +14,18 @@
 #include "map.h"
 #include "raw.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+/* Of the application's: a device may know it (RDMA). Before it goes, as another thread may have it the
+ * moment after. */
+static inline void memory_gone(const void *addr, size_t len)
+{
+	if (UNLIKELY(*core_memory_watched))
+		core.memory_gone(addr, len);
+}
+
 static bool is_error(long r)
 {
 	return r < 0 && r > -4096;
@@ -113,6 +125,8 @@ void *hook_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offse
 
 	if (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE))
 		memory_forget();
+	if (flags & MAP_FIXED)
+		memory_gone(addr, len);
 	if (UNLIKELY(map_n_regions) && (flags & MAP_FIXED))
 		taken = take_range((uintptr_t)addr, ROUND_UP(len, MAP_PAGE));
 	m = map_any(addr, len, prot, flags, fd, offset);
@@ -129,6 +143,7 @@ int hook_munmap(void *addr, size_t len)
 	if (UNLIKELY(map_n_regions) && (uintptr_t)addr % MAP_PAGE == 0 && len > 0 &&
 	    !core_called_from(__builtin_return_address(0)))
 		taken = take_range((uintptr_t)addr, ROUND_UP(len, MAP_PAGE));
+	memory_gone(addr, len);
 	r = REAL(munmap)(addr, len);
 	memory_forget();
 	drop_range(taken, r == 0);
@@ -327,6 +342,9 @@ void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
 	va_start(ap, flags);
 	to = va_arg(ap, void *);
 	va_end(ap);
+	memory_gone(addr, old_len);
+	if (flags & MREMAP_FIXED)
+		memory_gone(to, len);
 	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 || len > SIZE_MAX / 2 ||
 	    (!map_region_meets(a, MAX(ROUND_UP(old_len, MAP_PAGE), MAP_PAGE)) &&
 	     !((flags & MREMAP_FIXED) && map_region_meets((uintptr_t)to, len))) ||
@@ -385,6 +403,9 @@ int hook_madvise(void *addr, size_t len, int advice)
 {
 	uintptr_t a = (uintptr_t)addr;
 
+	if (advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE ||
+	    advice == MADV_DONTNEED_LOCKED)
+		memory_gone(addr, len);
 	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 ||
 	    !map_region_meets(a, ROUND_UP(len, MAP_PAGE)))
 		return REAL(madvise)(addr, len, advice);

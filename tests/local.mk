@@ -51,7 +51,7 @@ EXTRA_DIST += \
 	%D%/lock_hosts.py \
 	%D%/scale_files.py \
 	%D%/bench/cost.c \
-	%D%/functions.sh \
+	%D%/functions.sh %D%/hot.sh \
 	%D%/ladder.sh \
 	%D%/ladder_python.py \
 	%D%/lint.sh \

@@ -187,16 +187,27 @@ START_TEST(model)
 }
 END_TEST
 
-static void start_write(struct world *w, struct chunkd_op *op, bool *done, uint32_t *crcs)
+static void start_write(struct world *w, struct chunkd_op *op, uint64_t seq, bool *done, uint32_t *crcs)
 {
 	struct chunkd_block *b = chunkd_store_payload(w->store, FF3_BLOCK);
 
 	memset(b->p, 0x55, FF3_BLOCK);
 	*done = false;
 	*op = (struct chunkd_op){ .done = op_done, .user = done, .ino = 1, .length = FF3_BLOCK,
-				  .payload = b, .crcs = crcs };
+				  .payload = b, .crcs = crcs, .session = 5, .seq = seq };
 	crcs[0] = ff3_crc32c(0, b->p, FF3_BLOCK);
 	chunkd_store_write(w->store, op);
+}
+
+static int first_byte(struct world *w)
+{
+	struct chunkd_read rd;
+	int byte;
+
+	ck_assert_int_eq(read_chunk(w, 0, 0, 0, FF3_BLOCK, &rd), 0);
+	byte = rd.data[0];
+	chunkd_block_unref(rd.block);
+	return byte;
 }
 
 /* A write, a cut, a removal: all of them wait. */
@@ -206,6 +217,7 @@ START_TEST(changes_wait)
 	struct chunkd_op op, second;
 	bool done, second_done;
 	uint32_t crcs[1], second_crcs[1];
+	int before;
 	struct world w;
 
 	begin(&w, 7);
@@ -218,9 +230,11 @@ START_TEST(changes_wait)
 		ck_assert_int_eq(y.status, 0);
 		ck_assert_ptr_ne(x.grant, y.grant);
 		done = second_done = false;
+		before = first_byte(&w);
 		if (change == 0) {
-			start_write(&w, &op, &done, crcs);
-			start_write(&w, &second, &second_done, second_crcs);
+			/* And the same again: its client has lost patience. */
+			start_write(&w, &op, 1, &done, crcs);
+			start_write(&w, &second, 1, &second_done, second_crcs);
 		} else {
 			op = (struct chunkd_op){ .done = op_done, .user = &done, .ino = 1,
 						 .length = change == 1 ? 100 : 0 };
@@ -235,12 +249,15 @@ START_TEST(changes_wait)
 		ck_assert(!done);
 		ck_assert(change != 0 || !second_done);
 		check_windows();
+		/* Nor does anybody see the change before. */
+		ck_assert(change == 2 || first_byte(&w) == before);
 		/* Nobody gets another one meanwhile. */
 		expose(&w, 0, 0, conns[2], &x);
 		ck_assert(x.status == -EAGAIN || x.status == -ENOENT);
 		let_go(&fake);
 		drive(&w, 0);
 		ck_assert(done && second_done);
+		ck_assert(change != 0 || first_byte(&w) == 0x55);
 		ck_assert_int_eq(op.status, 0);
 		ck_assert_uint_eq(fake.n_live, 0);
 		fake.hold_revokes = false;
@@ -264,7 +281,7 @@ START_TEST(changed_meanwhile)
 	fake.hold_makings = true;
 	expose(&w, 0, 0, conns[0], &x);
 	ck_assert(!x.pin);
-	start_write(&w, &op, &done, crcs);
+	start_write(&w, &op, 2, &done, crcs);
 	ck_assert(done);
 	make_now(&fake, fake.held_making);
 	ck_assert(x.pin);

@@ -2,6 +2,8 @@
  *
  *   verbs_reads FILE COPY READS [SEED]
  *
+ * What is fetched are RDMA READs by windows, of chunks that are exposed.
+ *
  * FF3FS_TEST_FALLBACK: other links will do as well, after verbs was used.
  *
  * FILE is in the file system (its path, without the prefix), COPY the same bytes on this machine. Prints
@@ -84,8 +86,9 @@ static void report(const char *name, unsigned long n, const struct ff3_verbs_cou
 {
 	const struct ff3_verbs_counters *c = counters();
 
-	printf("%s: reads %lu sends %lu recvs %lu copies %lu registered %lu hits %lu dropped %lu\n",
+	printf("%s: reads %lu sends %lu fetched %lu recvs %lu copies %lu registered %lu hits %lu dropped %lu\n",
 	       name, n, (unsigned long)(c->sends - before->sends),
+	       (unsigned long)(c->reads - before->reads),
 	       (unsigned long)(c->recvs - before->recvs),
 	       (unsigned long)(c->bounces - before->bounces),
 	       (unsigned long)(c->registrations - before->registrations),
@@ -97,6 +100,17 @@ static void report(const char *name, unsigned long n, const struct ff3_verbs_cou
 static struct ff3_verbs_counters now(void)
 {
 	return *counters();
+}
+
+/* So that what is to be exposed is. */
+static void all_of_it(void)
+{
+	uint8_t *p = pages(NULL, 1 << 20);
+
+	for (int i = 0; i < 2; i++)
+		for (size_t at = 0; at < size; at += 1 << 20)
+			check_read(p, MIN(size - at, (size_t)1 << 20), at);
+	munmap(p, 1 << 20);
 }
 
 static void one(void)
@@ -204,7 +218,7 @@ static void forked(void)
 		if (pid == 0) {
 			for (int k = 0; k < 10; k++)
 				check_read(p, 100000, random_number(size));
-			_exit(may_fall_back || counters()->sends > before.sends ? 0 : 2);
+			_exit(may_fall_back || counters()->sends > before.sends ? 0 : 2); /* its own link */
 		}
 		for (int k = 0; k < 10; k++)
 			check_read(p, 100000, random_number(size));
@@ -217,6 +231,7 @@ static void forked(void)
 
 int main(int argc, char **argv)
 {
+	struct ff3fs_hot_stats hot;
 	struct ff3fs *fs;
 	struct stat st;
 	int fd, r;
@@ -238,12 +253,18 @@ int main(int argc, char **argv)
 	if (r < 0)
 		fail("ff3fs_open", r, 0);
 	check_read(malloc(4096), 4096, 0);
+	all_of_it();
 	one();
 	moved();
 	heap();
 	pieces();
 	bad();
 	forked();
+	ff3fs_hot_stats(fs, &hot);
+	printf("hot: reads %lu asked %lu refused %lu absent %lu gone %lu dead %lu beyond %lu checksum %lu\n",
+	       (unsigned long)hot.reads, (unsigned long)hot.asked, (unsigned long)hot.refused,
+	       (unsigned long)hot.absent, (unsigned long)hot.gone, (unsigned long)hot.dead,
+	       (unsigned long)hot.beyond, (unsigned long)hot.checksum);
 	ff3fs_close(file);
 	return 0;
 }

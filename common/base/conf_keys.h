@@ -19,7 +19,7 @@
 	K(client, timeout, ms, "30s", "how long to retry while a daemon is away")                  \
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
-	K(client, hot, flag, "yes", "what daemons of this host have in memory is mapped")            \
+	K(client, hot, flag, "yes", "chunks that daemons expose are read without a request")         \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
 	K(client, transports, links, FF3_LINKS_DEFAULT, "what daemons are reached by, preferred first")     \
@@ -45,7 +45,7 @@
 	K(chunkd, admin, str, "127.0.0.1:0", "address of the HTTP endpoint")                       \
 	K(chunkd, metad, str, "127.0.0.1:9734", "metadata servers to register with, host:port, …") \
 	K(chunkd, memory, size, "1G", "memory of the daemon, most of it the memory tier")            \
-	K(chunkd, hot, size, "256M", "of that, what clients of this host may map; a quarter at most")  \
+	K(chunkd, hot, size, "256M", "of that, what clients may read by themselves; a quarter at most") \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
 	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")                   \

@@ -332,7 +332,7 @@ static void start_read(struct ff3_batch_op *op)
 	ff3_inode_register_soon(inode);
 	op->generation = atomic_load(&inode->generation);
 	op->size = atomic_load(&inode->size);
-	hot = ff3_hot_read(inode, &c, op->iov.iov_len, op->offset);
+	hot = ff3_hot_read(inode, &c, op->iov.iov_len, op->offset, false);
 	if (hot < 0 || (size_t)hot == op->iov.iov_len) {
 		op->result = hot;
 		op->settled = true;

@@ -281,12 +281,12 @@ int ff3fs_get_layout(struct ff3fs *fs, uint64_t dir, const char *path, struct ff
 int ff3fs_set_layout(struct ff3fs *fs, uint64_t dir, const char *path, uint32_t chunk_size,
 		     uint32_t n_stripe);
 /* Of a file; of a directory, for files made from now on. pinned: chunks stay in the daemons' memory,
- * from where clients of the same host read them directly. */
+ * from where clients read them directly, on the same host or over RDMA. */
 int ff3fs_set_pin(struct ff3fs *fs, uint64_t dir, const char *path, int pinned);
 
 /* --- Reads without requests ------------------------------------------------------------------ */
 
-/* Chunks that a daemon on this host exposes are read from its memory. What was read so since fs was
+/* Chunks that a daemon exposes are read from its memory, on this host or by RDMA READ. What was read so since fs was
  * made, what is mapped, and why chunks of such files were read by request. */
 struct ff3fs_hot_stats {
 	uint64_t reads, bytes;
@@ -335,6 +335,23 @@ int ff3fs_ping(struct ff3fs *fs, size_t i, const char *link, unsigned n, unsigne
 /* The RDMA devices of this machine, a line for each port: state, addresses, what is wrong with it. Returns how
  * many are usable; negative: there is none, and text says why. */
 int ff3fs_describe_rdma(char *text, size_t size);
+
+/* --- RDMA ------------------------------------------------------------------------------------ */
+
+/* Of this process, since it began. Returns 0, or -ENODEV: it has no connection by RDMA. */
+struct ff3fs_rdma_stats {
+	uint64_t sends, recvs;	 /* work requests: messages, and room for them */
+	uint64_t fetched;	 /* RDMA READs of exposed chunks */
+	uint64_t copies, copied; /* transfers that went through a buffer, and their bytes */
+	uint64_t registered;	 /* buffers made known to a device */
+	uint64_t known;		 /* times that one was known already */
+	uint64_t dropped;	 /* forgotten, as they were unmapped */
+};
+int ff3fs_rdma_stats(struct ff3fs_rdma_stats *ret);
+/* [p, p + len) is about to be unmapped, moved or emptied: it may be a buffer that a device knows. Of use
+ * while *ff3fs_memory_watched() is not 0; without it such a buffer costs one read twice. Async-signal-safe. */
+void ff3fs_memory_gone(const void *p, size_t len);
+const volatile int *ff3fs_memory_watched(void);
 
 /* --- Directories --------------------------------------------------------------------------- */
 

@@ -242,7 +242,7 @@ static ssize_t file_read(struct ff3fs_file *file, const struct iovec *iov, int n
 		ff3_gather_flush_ino(file->fs, inode->ino);
 	ff3_board_settle(file->fs, inode->ino);
 	ff3_inode_register_soon(inode);
-	hot = ff3_hot_read(inode, &c, len, (uint64_t)offset);
+	hot = ff3_hot_read(inode, &c, len, (uint64_t)offset, true);
 	if (hot < 0 || (size_t)hot == len)
 		return hot;
 	got = hot ? -EAGAIN : ff3_ahead_read(file, c, len, (uint64_t)offset);

@@ -12,6 +12,9 @@
  * mappings, which are for reading, and may go on using them as it may its parent's descriptors. */
 #include "hot.h"
 
+/* Of a window, by who must not wait: by request. */
+#define HOT_LATER 2
+
 struct ff3_hot_view {
 	const struct ff3_hot_header *header;
 	const uint8_t *data;
@@ -105,7 +108,7 @@ static int copy_chunk(struct ff3_hot_slot *slot, uint64_t word, uint64_t ino, ui
 
 /* As copy_chunk, of whichever slot shows the chunk. */
 static int read_chunk(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint32_t from,
-		      size_t len, struct ff3_cursor *c)
+		      size_t len, struct ff3_cursor *c, bool may_wait)
 {
 	struct ff3_hot_entry *e = &t->entries[index & t->mask];
 	struct ff3_hot_slot *slot = atomic_load_explicit(&e->slot, memory_order_acquire);
@@ -118,7 +121,13 @@ static int read_chunk(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t
 		return 0;
 	}
 	word = atomic_load_explicit(&slot->word, memory_order_acquire);
-	r = word ? copy_chunk(slot, word, inode->ino, index, from, len, c, &why) : 0;
+	if (word && UNLIKELY(atomic_load_explicit(&slot->window, memory_order_relaxed)))
+		r = may_wait ? ff3_hot_window_read(slot, word, inode->ino, index, from, len, c, &why) :
+			       HOT_LATER;
+	else
+		r = word ? copy_chunk(slot, word, inode->ino, index, from, len, c, &why) : 0;
+	if (r == HOT_LATER)
+		return 0;
 	if (LIKELY(r > 0)) {
 		if (!atomic_load_explicit(&slot->used, memory_order_relaxed))
 			atomic_store_explicit(&slot->used, true, memory_order_relaxed);
@@ -132,7 +141,8 @@ static int read_chunk(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t
 	return r;
 }
 
-ssize_t ff3_hot_read(struct ff3_inode *inode, struct ff3_cursor *c, size_t len, uint64_t offset)
+ssize_t ff3_hot_read(struct ff3_inode *inode, struct ff3_cursor *c, size_t len, uint64_t offset,
+		     bool may_wait)
 {
 	struct ff3_hot_table *t = atomic_load_explicit(&inode->hot.table, memory_order_acquire);
 	uint64_t size = atomic_load_explicit(&inode->size, memory_order_acquire);
@@ -153,7 +163,7 @@ ssize_t ff3_hot_read(struct ff3_inode *inode, struct ff3_cursor *c, size_t len, 
 		uint32_t from = (uint32_t)(at & (chunk_size - 1));
 		size_t part = MIN(len - done, (size_t)(chunk_size - from));
 
-		r = read_chunk(inode, t, (uint32_t)(at >> inode->chunk_shift), from, part, c);
+		r = read_chunk(inode, t, (uint32_t)(at >> inode->chunk_shift), from, part, c, may_wait);
 		if (r <= 0)
 			break;
 		done += part;

@@ -1,37 +1,23 @@
-/* Purpose: having chunks exposed (chunk_expose), and mapping them; hot.c reads there.
- *
- * When to ask: exposing a chunk costs the daemon a copy of it and us its mapping, about as much as SMALL
- * requests and one for each UNIT bytes. So it is asked for when requests for the chunk have cost as much
- * (ski rental); at once, the first time, if the file's layout pins it. A refusal for lack of room, or by a
- * daemon that cannot, is remembered for a while.
- *
- * A daemon's exposures are asked for over a local socket, since descriptors come with the answer: by a
- * connection of its own where the data come by another way.
+/* Purpose: what of exposed chunks this process has mapped, or may read over RDMA: slots. hot_ask.c has chunks
+ * exposed, hot.c and hot_window.c read them.
  *
  * Slots: at most SLOTS_MAX are live; the clock's hand takes one that was not read since it passed.
  * Memory of chunks that are exposed no more is given back when somebody reads them, and before asking
  * again where there was no room: the daemon counts it as long as we map it.
  *
  * Threads: fs->hot.lock, held for moments, protects slots and capabilities. Nothing waits for readers.
- * Fork: taken before it. The child keeps the mappings; its capabilities are void until it has
- * registered its opens, which gives it others. */
+ * Fork: taken before it. The child keeps the mappings. */
 #include "hot.h"
-#include "replay.h"
+
+#include "../net/verbs.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SMALL 4u
-#define UNIT_SHIFT 15
 #define SLOTS_MAX 4096u
-#define TABLE_MAX 16384u
 #define PARKED_MAX 1024u
-#define ASK_NS (FF3_NSEC_PER_SEC / 2)
-#define NO_ROOM_NS (FF3_NSEC_PER_SEC / 10)
-#define UNABLE_NS (5 * FF3_NSEC_PER_SEC)
-#define REFUSED_NS FF3_NSEC_PER_SEC
 
 #ifndef F_SEAL_SHRINK
 #define F_SEAL_SHRINK 0x0002
@@ -88,6 +74,23 @@ EXPORT void ff3fs_hot_stats(const struct ff3fs *fs, struct ff3fs_hot_stats *ret)
 	ret->checksum = misses[FF3_HOT_CHECKSUM];
 }
 
+EXPORT int ff3fs_rdma_stats(struct ff3fs_rdma_stats *ret)
+{
+	const struct ff3_verbs_counters *c = ff3_rpc_verbs_counters();
+
+	if (!c)
+		return -ENODEV;
+	*ret = (struct ff3fs_rdma_stats){ .sends = c->sends,
+					  .recvs = c->recvs,
+					  .fetched = c->reads,
+					  .copies = c->bounces,
+					  .copied = c->bounced_bytes,
+					  .registered = c->registrations,
+					  .known = c->cache_hits,
+					  .dropped = c->cache_drops };
+	return 0;
+}
+
 /* --- Slots; the lock is held ----------------------------------------------------------------- */
 
 /* Readers may be at it (hot.h). To them it is as if another process had changed the memory: whole pages, of
@@ -119,12 +122,19 @@ static void list_remove(struct ff3_hot_slot **list, struct ff3_hot_slot *s)
 	*list = s->next;
 }
 
+static struct ff3_hot_window *window_at(const struct ff3_hot_slot *s)
+{
+	return (void *)s->base;
+}
+
 /* Readers may be at it: they find that the word has gone. */
 static void retire(struct ff3fs *fs, struct ff3_hot_slot *s)
 {
 	atomic_store(&s->word, 0);
 	atomic_store(&s->entry->slot, NULL);
 	s->entry = NULL;
+	if (atomic_load(&s->window))
+		ff3_rpc_window_drop(&window_at(s)->rpc);
 	unmap_slot(s);
 	list_remove(&fs->hot.live, s);
 	s->next = fs->hot.free[s->shift];
@@ -153,11 +163,12 @@ static bool is_over(const struct ff3_hot_slot *s)
 {
 	const struct ff3_hot_header *h = (const void *)s->base;
 
+	if (atomic_load(&s->window))
+		return ff3_rpc_window_is_over(&window_at(s)->rpc);
 	return atomic_load(&h->word) != atomic_load(&s->word) ||
 	       atomic_load(atomic_load(&s->life)) != atomic_load(&s->owner);
 }
 
-/* Gives back what is exposed no more. */
 static void sweep(struct ff3fs *fs)
 {
 	struct ff3_hot_slot *s, *next;
@@ -167,6 +178,13 @@ static void sweep(struct ff3fs *fs)
 		if (is_over(s))
 			retire(fs, s);
 	}
+}
+
+void ff3_hot_sweep(struct ff3fs *fs)
+{
+	pthread_mutex_lock(&fs->hot.lock);
+	sweep(fs);
+	pthread_mutex_unlock(&fs->hot.lock);
 }
 
 /* The live list is the clock: new ones at its head, the hand takes from the end. */
@@ -258,44 +276,91 @@ static bool map_into(struct ff3_hot_slot *s, const struct ff3_rep_chunk_expose *
 	       (uint64_t)st.st_size == rep->size && replace(s, rep->size, MAP_SHARED | MAP_POPULATE, fd);
 }
 
-static int publish(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint64_t target,
-		   uint64_t instance, const struct ff3_rep_chunk_expose *rep, const int fds[2])
+/* From now on it is read: a slot that is filled, for chunk index; its word is unlike any other's. */
+static void go_live(struct ff3fs *fs, struct ff3_hot_slot *s, struct ff3_hot_entry *e, uint32_t index,
+		    uint64_t word, bool window)
+{
+	atomic_store(&s->used, true);
+	atomic_store(&s->window, window);
+	s->entry = e;
+	s->next = fs->hot.live;
+	fs->hot.live = s;
+	atomic_fetch_add(&fs->hot.n_live, 1);
+	atomic_store(&s->word, word);
+	atomic_store(&e->key, index + 1);
+	atomic_store(&e->slot, s);
+}
+
+static void give_slot_back(struct ff3fs *fs, struct ff3_hot_slot *s)
+{
+	unmap_slot(s);
+	s->next = fs->hot.free[s->shift];
+	fs->hot.free[s->shift] = s;
+}
+
+static void retire_entry(struct ff3fs *fs, struct ff3_hot_entry *e)
+{
+	struct ff3_hot_slot *old = atomic_load(&e->slot);
+
+	if (old)
+		retire(fs, old);
+}
+
+int ff3_hot_publish(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint64_t target,
+		    uint64_t instance, const struct ff3_rep_chunk_expose *rep, const int fds[2])
 {
 	struct ff3_hot_entry *e = &t->entries[index & t->mask];
 	struct ff3fs *fs = inode->fs;
 	const struct ff3_hot_header *h;
 	const struct ff3_hot_life *life;
-	struct ff3_hot_slot *s, *old;
+	struct ff3_hot_slot *s;
 	int r = -ENOMEM;
 
 	pthread_mutex_lock(&fs->hot.lock);
-	old = atomic_load(&e->slot);
-	if (old)
-		retire(fs, old);
+	retire_entry(fs, e);
 	life = life_of(fs, target, instance, fds[1]);
 	s = life ? slot_get(fs, rep->size) : NULL;
 	if (s) {
 		h = (const void *)s->base;
 		r = map_into(s, rep, fds[0]) && is_sound(h, rep, inode->ino, index) ? 0 : -EBADMSG;
-		if (r < 0) {
-			unmap_slot(s);
-			s->next = fs->hot.free[s->shift];
-			fs->hot.free[s->shift] = s;
-		}
+		if (r < 0)
+			give_slot_back(fs, s);
 	}
 	if (r == 0) {
 		atomic_store(&s->life, (const void *)((const uint8_t *)life + life->offset));
 		atomic_store(&s->owner, life->owner);
 		atomic_store(&s->len, h->len);
 		atomic_store(&s->data, h->data);
-		atomic_store(&s->used, true);
-		s->entry = e;
-		s->next = fs->hot.live;
-		fs->hot.live = s;
-		atomic_fetch_add(&fs->hot.n_live, 1);
-		atomic_store(&s->word, rep->word);
-		atomic_store(&e->key, index + 1);
-		atomic_store(&e->slot, s);
+		go_live(fs, s, e, index, rep->word, false);
+	}
+	pthread_mutex_unlock(&fs->hot.lock);
+	return r;
+}
+
+int ff3_hot_publish_window(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
+			   const struct ff3_rpc_window *w, const struct ff3_rep_chunk_expose *rep)
+{
+	struct ff3_hot_entry *e = &t->entries[index & t->mask];
+	size_t size = ff3_hot_window_size(rep);
+	struct ff3fs *fs = inode->fs;
+	struct ff3_hot_slot *s;
+	int r = ff3_hot_window_check(rep);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&fs->hot.lock);
+	retire_entry(fs, e);
+	s = slot_get(fs, size);
+	r = s ? 0 : -ENOMEM;
+	if (s && mmap(s->base, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		      0) == MAP_FAILED) {
+		r = -errno;
+		give_slot_back(fs, s);
+	}
+	if (r == 0) {
+		ff3_hot_window_fill(window_at(s), w, inode->ino, index, rep);
+		/* Daemons' words begin at random. */
+		go_live(fs, s, e, index, ++fs->hot.n_windows, true);
 	}
 	pthread_mutex_unlock(&fs->hot.lock);
 	return r;
@@ -380,19 +445,6 @@ void ff3_hot_inode_done(struct ff3_inode *inode)
 	pthread_mutex_unlock(&inode->fs->hot.lock);
 }
 
-/* --- Asking ---------------------------------------------------------------------------------- */
-
-static size_t cap_of(struct ff3_inode *inode, uint8_t cap[FF3_CAP_MAX])
-{
-	size_t len;
-
-	pthread_mutex_lock(&inode->fs->hot.lock);
-	len = inode->hot.cap_len;
-	memcpy(cap, inode->hot.cap, len);
-	pthread_mutex_unlock(&inode->fs->hot.lock);
-	return len;
-}
-
 void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
 {
 	struct ff3fs *fs = inode->fs;
@@ -406,154 +458,6 @@ void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
 	if (UNLIKELY(fs->hot.parked != NULL))
 		adopt(inode);
 	pthread_mutex_unlock(&fs->hot.lock);
-}
-
-static void close_all(const int *fds, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		close(fds[i]);
-}
-
-static int ask_once(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
-		    const struct ff3_route *route, struct ff3_rpc_peer *rpc)
-{
-	uint8_t cap[FF3_CAP_MAX], body[64 + FF3_CAP_MAX], reply[128];
-	int fds[2];
-	struct ff3_req_chunk_expose req = { .ino = inode->ino,
-					    .index = index,
-					    .chain = route->chain,
-					    .chain_version = route->version,
-					    .cap = { cap, (uint32_t)cap_of(inode, cap) } };
-	struct ff3_rep_chunk_expose rep;
-	uint64_t settled = ff3_recover_sample(route->peer);
-	struct ff3_rpc_call call = { .op = FF3_OP_chunk_expose,
-				     .body = body,
-				     .body_len = ff3_encode_req_chunk_expose(body, sizeof body, &req),
-				     .reply = reply,
-				     .reply_size = sizeof reply,
-				     .fds = fds,
-				     .max_fds = 2 };
-	int r = ff3_rpc_call(rpc, &call, ff3_boottime_ns() + ASK_NS);
-
-	if (r == 0)
-		r = ff3_decode_rep_chunk_expose(call.reply, call.reply_len, &rep);
-	if (r == 0 && UNLIKELY(settled != call.instance))
-		r = ff3_recover_check(route->peer, settled, call.instance);
-	if (UNLIKELY(r == -ERESTART)) /* it lacks what holders have yet to send again */
-		ff3_recover(inode->fs, route->peer, settled, call.instance);
-	if (r == 0)
-		r = rep.kind == FF3_EXPOSED_MAPPED && call.n_fds == 2 ?
-			    publish(inode, t, index, route->peer->target, call.instance, &rep, fds) :
-			    -EOPNOTSUPP;
-	close_all(fds, call.n_fds);
-	return r;
-}
-
-static int ask(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
-	       const struct ff3_route *route)
-{
-	struct ff3fs *fs = inode->fs;
-	struct ff3_rpc_peer *rpc = NULL;
-	int r = ff3_peer_local(fs, route->peer, &rpc);
-
-	atomic_fetch_add(&fs->hot.n_asked, 1);
-	if (r == 0)
-		r = ask_once(inode, t, index, route, rpc);
-	/* Over a connection to a daemon that was there before; of one that has just been restarted. */
-	if (r == -ERESTART || (r < 0 && rpc && ff3_retriable(r) && r != -EAGAIN))
-		r = ask_once(inode, t, index, route, rpc);
-	if (r == -EDQUOT) {
-		pthread_mutex_lock(&fs->hot.lock);
-		sweep(fs);
-		pthread_mutex_unlock(&fs->hot.lock);
-		r = ask_once(inode, t, index, route, rpc);
-	}
-	if (r == -EACCES && ff3_inode_renew_cap(inode) == 0)
-		r = ask_once(inode, t, index, route, rpc);
-	return r;
-}
-
-static void ask_for(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index)
-{
-	uint64_t now = ff3_boottime_ns();
-	struct ff3_route route;
-	int r;
-
-	if (now < atomic_load(&t->retry_ns) ||
-	    ff3_route_find(inode->fs, ff3_inode_chain(inode, index), &route) < 0 ||
-	    now < atomic_load(&route.peer->hot_retry_ns))
-		return;
-	r = ask(inode, t, index, &route);
-	if (r == 0 || r == -EAGAIN || r == -ERESTART || r == -ENOENT)
-		return;
-	atomic_fetch_add(&inode->fs->hot.n_refused, 1);
-	now = ff3_boottime_ns();
-	if (r == -EACCES)
-		atomic_store(&t->retry_ns, now + REFUSED_NS);
-	else
-		atomic_store(&route.peer->hot_retry_ns, now + (r == -EDQUOT	  ? NO_ROOM_NS :
-							       ff3_retriable(r) ? REFUSED_NS :
-										  UNABLE_NS));
-}
-
-/* --- Heat ------------------------------------------------------------------------------------ */
-
-static struct ff3_hot_table *table_get(struct ff3_inode *inode)
-{
-	struct ff3_hot_table *t = atomic_load_explicit(&inode->hot.table, memory_order_acquire), *none = NULL;
-	uint64_t n = (atomic_load(&inode->size) >> inode->chunk_shift) + 1;
-	uint32_t size = 1;
-
-	if (LIKELY(t != NULL))
-		return t;
-	while (size < TABLE_MAX && size < n)
-		size *= 2;
-	t = calloc(1, sizeof *t + size * sizeof t->entries[0]);
-	if (!t)
-		return NULL;
-	t->mask = size - 1;
-	if (!atomic_compare_exchange_strong(&inode->hot.table, &none, t)) {
-		free(t);
-		t = none;
-	}
-	return t;
-}
-
-static void heat_chunk(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index, uint32_t len)
-{
-	struct ff3_hot_entry *e = &t->entries[index & t->mask];
-	uint64_t size = atomic_load(&inode->size), begin = (uint64_t)index << inode->chunk_shift;
-	uint32_t chunk = (uint32_t)MIN(size - MIN(begin, size), (uint64_t)ff3_inode_chunk_size(inode));
-	uint32_t needed = SMALL + (chunk >> UNIT_SHIFT), heat;
-
-	if (atomic_load_explicit(&e->key, memory_order_relaxed) != index + 1 &&
-	    !atomic_load_explicit(&e->slot, memory_order_relaxed)) {
-		/* Its first time here. */
-		atomic_store_explicit(&e->key, index + 1, memory_order_relaxed);
-		atomic_store_explicit(&e->heat, atomic_load(&inode->hot.pinned) ? needed : 0,
-				      memory_order_relaxed);
-	}
-	heat = 1 + (len >> UNIT_SHIFT);
-	heat += atomic_fetch_add_explicit(&e->heat, heat, memory_order_relaxed);
-	/* One of those who get here asks. */
-	if (heat > needed && atomic_compare_exchange_strong(&e->heat, &heat, 0))
-		ask_for(inode, t, index);
-}
-
-void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset)
-{
-	uint32_t chunk_size = ff3_inode_chunk_size(inode);
-	struct ff3_hot_table *t;
-
-	if (inode->hot.cap_len == 0 || !inode->fs->conf.client.hot || !(t = table_get(inode)))
-		return;
-	while (len > 0) {
-		size_t part = MIN(len, (size_t)(chunk_size - (offset & (chunk_size - 1))));
-
-		heat_chunk(inode, t, (uint32_t)(offset >> inode->chunk_shift), (uint32_t)part);
-		offset += part;
-		len -= part;
-	}
 }
 
 /* --- Ends ------------------------------------------------------------------------------------ */

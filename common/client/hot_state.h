@@ -37,6 +37,7 @@ struct ff3_hot {
 	struct ff3_hot_daemon *daemons;
 	struct ff3_hot_parked *parked; /* files that are closed, oldest first */
 	_Atomic uint32_t n_live;
+	uint64_t n_windows; /* so far */
 	_Atomic uint64_t n_asked, n_refused;
 	struct ff3_hot_shard shards[FF3_HOT_SHARDS];
 };
@@ -47,12 +48,13 @@ void ff3_hot_inode_done(struct ff3_inode *inode);
 /* From an answer to open or reopen. */
 void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin);
 /* Reads what it can of the next len bytes from exposed chunks; the cursor moves behind that. 0: read
- * normally. -EFAULT. */
-ssize_t ff3_hot_read(struct ff3_inode *inode, struct ff3_cursor *c, size_t len, uint64_t offset);
+ * normally. -EFAULT. may_wait: for reads over RDMA. */
+ssize_t ff3_hot_read(struct ff3_inode *inode, struct ff3_cursor *c, size_t len, uint64_t offset,
+		     bool may_wait);
 /* A request read this: chunks that are read often are asked for. */
 void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset);
 
-/* --- What hot_map.c needs of others ---------------------------------------------------------- */
+/* --- What hot_ask.c needs of others ---------------------------------------------------------- */
 
 /* routes.c */
 /* The way to a peer's daemon over a local socket, made if need be. -EOPNOTSUPP: the configuration

@@ -9,7 +9,7 @@
  *   hold.c  sync.c          unsynced writes and their copies; fsync
  *   chunk_read.c chunk_write.c append.c    striped reads and writes
  *   board.c                 what processes of this host tell each other
- *   hot.c  hot_map.c        reads of chunks that daemons of this host expose (hot.h)
+ *   hot*.c                  reads of chunks that daemons of this host expose (hot.h)
  *   write_behind.c  read_ahead.c  flusher.c
  *   lock.c                  locks between hosts
  *   daemons.c               what is told of the daemons

@@ -4,7 +4,7 @@ libff3client_la_SOURCES = \
 	%D%/ff3fs.h %D%/attr_stat.h %D%/mount_mark.h %D%/internal.h %D%/recover.h %D%/replay.h %D%/batch.h %D%/slow.h \
 	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/batch_slow.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
 	%D%/client.c %D%/daemons.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/recover.c %D%/replay.c \
-	%D%/hot.c %D%/hot.h %D%/hot_map.c %D%/hot_state.h %D%/inode.c \
+	%D%/hot.c %D%/hot.h %D%/hot_ask.c %D%/hot_map.c %D%/hot_window.c %D%/hot_state.h %D%/inode.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
 	%D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c

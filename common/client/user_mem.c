@@ -67,6 +67,16 @@ size_t ff3_cursor_take(struct ff3_cursor *c, size_t len, struct iovec *ret, int 
 	return taken;
 }
 
+EXPORT void ff3fs_memory_gone(const void *p, size_t len)
+{
+	ff3_rpc_memory_gone(p, len);
+}
+
+EXPORT const volatile int *ff3fs_memory_watched(void)
+{
+	return (const volatile int *)&ff3_rpc_memory_watched;
+}
+
 enum direction { FROM_USER, TO_USER, ZERO_USER };
 
 static int cursor_move(struct ff3_cursor *c, void *ours, size_t len, enum direction direction)

@@ -36,9 +36,9 @@ EXTRA_DIST += tests/bench/run.sh tests/bench/table.py
 # where it is not there.
 libff3rpc_la_SOURCES += %D%/verbs.h %D%/verbs_frame.h %D%/verbs_load.c \
 	%D%/rpc_verbs.h %D%/rpc_verbs.c \
-	%D%/rpc_verbs_send.c %D%/rpc_verbs_recv.c
+	%D%/rpc_verbs_send.c %D%/rpc_verbs_recv.c %D%/rpc_verbs_window.c
 libff3server_la_SOURCES += %D%/server_verbs.h %D%/server_verbs.c \
-	%D%/server_verbs_io.c %D%/server_verbs_listen.c
+	%D%/server_verbs_io.c %D%/server_verbs_listen.c %D%/server_verbs_window.c %D%/window.h
 EXTRA_DIST += %D%/verbs_priv.h
 if VERBS
 noinst_LTLIBRARIES += libff3verbs.la
@@ -60,4 +60,7 @@ tests_unit_verbs_LDADD = libff3verbs.la libff3base.la $(CHECK_LIBS) -lpthread
 check_PROGRAMS += tests/verbs_reads
 tests_verbs_reads_SOURCES = tests/verbs_reads.c
 tests_verbs_reads_LDADD = libff3client.la -lpthread
+check_PROGRAMS += tests/verbs_stale
+tests_verbs_stale_SOURCES = tests/verbs_stale.c
+tests_verbs_stale_LDADD = libff3client.la -lpthread
 endif

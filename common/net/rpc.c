@@ -192,7 +192,8 @@ void ff3_rpc_break(struct ff3_rpc_conn *conn, int cause, struct ff3_rpc_call **d
 void ff3_rpc_drop(struct ff3_rpc_conn *conn, bool forked)
 {
 	atomic_fetch_add(&conn->peer->links[conn->link->kind].requests,
-			 conn->next_id - FF3_RPC_FIRST_ID);
+			 conn->next_id - FF3_RPC_FIRST_ID - conn->n_reads);
+	atomic_fetch_add(&conn->peer->links[conn->link->kind].reads, conn->n_reads);
 	conn->link->drop(conn, forked);
 	conn->fd = -1;
 	conn->link_state = NULL;
@@ -305,6 +306,7 @@ static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn,
 		conn->instance = up.instance;
 		conn->user = user;
 		conn->next_id = FF3_RPC_FIRST_ID;
+		conn->n_reads = 0;
 		conn->used_ns = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
 	}
 	if (r == 0) {
@@ -398,6 +400,7 @@ static void number_call(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 	call->conn = conn;
 	call->epoch = conn->epoch;
 	call->request_id = ++conn->next_id;
+	conn->n_reads += call->window != NULL;
 }
 
 /* Sending call failed with r. True if the call is over; false if somebody else ends it. */
@@ -419,7 +422,7 @@ static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r,
 			__atomic_store_n(&call->state, FF3_CALL_DONE, __ATOMIC_RELEASE);
 		}
 	}
-	if (begun || !ours || (r != -EFAULT && r != -E2BIG && r != -ENOMEM))
+	if (begun || !ours || (r != -EFAULT && r != -E2BIG && r != -ENOMEM && r != -ESTALE))
 		ff3_rpc_break(conn, r == -EFAULT ? -ECONNRESET : r, done);
 	return ours;
 }
@@ -436,7 +439,7 @@ static int begin_sending(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls,
 		return -EAGAIN;
 	}
 	pthread_mutex_lock(&conn->lock);
-	if (conn->state != FF3_CONN_UP)
+	if (conn->state != FF3_CONN_UP || (calls[0]->window && calls[0]->window->epoch != conn->epoch))
 		r = 1;
 	else if (no_wait && conn->link->set_aside)
 		r = conn->link->set_aside(conn, calls, n);
@@ -568,6 +571,21 @@ int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
 struct ff3_rpc_peer *ff3_rpc_call_peer(const struct ff3_rpc_call *call)
 {
 	return call->conn->peer;
+}
+
+int ff3_rpc_start_read(struct ff3_rpc_call *call)
+{
+	struct ff3_rpc_conn *conn = call->window->conn;
+	int r;
+
+	prepare_call(call);
+	atomic_fetch_add(&conn->n_calls, 1);
+	r = start_on(conn, call);
+	if (r != 0) {
+		call->status = r = r < 0 ? r : -ESTALE;
+		call->state = FF3_CALL_DONE;
+	}
+	return r;
 }
 
 int ff3_rpc_call(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call, uint64_t deadline_ns)

@@ -92,6 +92,7 @@ struct ff3_rpc_transport {
 	unsigned connections; /* at present */
 	uint64_t requests;    /* since the peer was made */
 	uint64_t connects, failures; /* attempts that worked, and that did not */
+	uint64_t reads;	      /* and reads by windows, which the daemon has nothing to do with */
 	int error;	      /* of the last attempt to connect; 0: none, or it worked */
 	const char *why;      /* error's reason for people; a constant, or NULL */
 };
@@ -107,8 +108,10 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 void ff3_rpc_before_fork(void);
 void ff3_rpc_fork_parent(void);
 void ff3_rpc_fork_child(bool prepared);
-/* [p, p + len) is not the memory any more that it was: unmapped, or moved. */
+/* [p, p + len) is about to be, or is, other memory than it was: unmapped, or moved. Async-signal-safe. */
 void ff3_rpc_memory_gone(const void *p, size_t len);
+/* Not 0 once memory of callers may be known to a device, so that the above is of use. */
+extern _Atomic int ff3_rpc_memory_watched;
 /* The RDMA devices of this machine, a line for each port; how many are usable, or -errno. */
 int ff3_rpc_verbs_describe(char *text, size_t size);
 struct ff3_verbs_counters;
@@ -127,6 +130,17 @@ extern _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
 void ff3_rpc_cut(struct ff3_rpc_peer *peer);
 /* Closes connections that have been idle for idle_ns. */
 void ff3_rpc_close_idle(struct ff3_rpc_peer *peer, uint64_t idle_ns);
+
+/* Memory of a daemon's that this process may read by itself, until the daemon takes that back, or the
+ * connection ends over which it was granted. */
+struct ff3_rpc_window {
+	struct ff3_rpc_conn *conn; /* NULL: there is none */
+	uint32_t epoch;
+	uint32_t word;
+	/* As the daemon's answer says. */
+	uint32_t rkey;
+	uint64_t addr;
+};
 
 /* One request and its reply. Zero-initialise, fill the upper part, start, wait. Memory that it
  * names must live until it is done. */
@@ -163,6 +177,17 @@ struct ff3_rpc_call {
 	 * transport's own, where others would have the device reach it. */
 	bool careful;
 
+	/* The request is one for a window: filled but for the answer's part. It remains to be dropped, whatever
+	 * the answer. conn stays NULL where the connection is none that has windows. */
+	struct ff3_rpc_window *asks;
+	/* Not a request, but a read by this window (ff3_rpc_start_read): of window_len bytes, window_at
+	 * behind its beginning, which go into own; or to landed where that is NULL or cannot be reached by
+	 * the device, with the connection locked. */
+	const struct ff3_rpc_window *window;
+	uint32_t window_at, window_len;
+	void *own;
+	int (*landed)(struct ff3_rpc_call *call, const uint8_t *data, size_t len);
+
 	/* Results, valid after waiting. */
 	int status; /* 0, the peer's code, or -errno of the transport; -E2BIG: reply_size too small */
 	size_t reply_len;
@@ -186,6 +211,14 @@ struct ff3_rpc_call {
 	uint32_t place_page, place_pages; /* over shared memory: the place given; 0 pages: none */
 };
 
+/* Begins a read by a window, to be waited for as a call. -ESTALE: the window is over. Other errors may be
+ * that as well, or the end of the connection. */
+int ff3_rpc_start_read(struct ff3_rpc_call *call);
+/* It is not to be used any more. */
+void ff3_rpc_window_drop(const struct ff3_rpc_window *w);
+bool ff3_rpc_window_is_over(const struct ff3_rpc_window *w);
+/* Whether a connection of this kind is up. */
+bool ff3_rpc_peer_comes_by(struct ff3_rpc_peer *peer, enum ff3_link_kind kind);
 /* Sends call (connecting if need be) and returns 0, or -errno with nothing outstanding (call->status
  * is the same then). A one-way call is done when this returns. -EFAULT: body or payload cannot be
  * read. -ETIMEDOUT: call->deadline_ns passed, or a daemon took nothing for 30 s. */

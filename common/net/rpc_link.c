@@ -69,6 +69,20 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, 
 	return first ? first : -EPROTONOSUPPORT;
 }
 
+bool ff3_rpc_peer_comes_by(struct ff3_rpc_peer *peer, enum ff3_link_kind kind)
+{
+	bool found = false;
+
+	for (unsigned i = 0; i < peer->options.max_connections && !found; i++) {
+		struct ff3_rpc_conn *conn = &peer->conns[i];
+
+		pthread_mutex_lock(&conn->lock);
+		found = conn->state == FF3_CONN_UP && conn->link->kind == kind;
+		pthread_mutex_unlock(&conn->lock);
+	}
+	return found;
+}
+
 void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description *ret)
 {
 	*ret = (struct ff3_rpc_description){ .address = peer->address };
@@ -80,6 +94,7 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 			.requests = atomic_load(&link->requests),
 			.connects = atomic_load(&link->connects),
 			.failures = atomic_load(&link->failures),
+			.reads = atomic_load(&link->reads),
 			.error = atomic_load(&link->error),
 			.why = atomic_load(&link->why),
 		};
@@ -91,7 +106,9 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 		for (unsigned k = 0; conn->fd >= 0 && k < ret->n; k++)
 			if (peer->order[k] == conn->link) {
 				ret->transport[k].connections++;
-				ret->transport[k].requests += conn->next_id - FF3_RPC_FIRST_ID;
+				ret->transport[k].requests +=
+					conn->next_id - FF3_RPC_FIRST_ID - conn->n_reads;
+				ret->transport[k].reads += conn->n_reads;
 			}
 		pthread_mutex_unlock(&conn->lock);
 	}

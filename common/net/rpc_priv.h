@@ -116,7 +116,7 @@ extern const struct ff3_link_ops ff3_link_shm, ff3_link_tcp, ff3_link_unix, ff3_
 
 /* What a peer knows about one make of link. */
 struct ff3_rpc_link {
-	_Atomic uint64_t requests; /* of connections that are gone */
+	_Atomic uint64_t requests, reads; /* of connections that are gone */
 	_Atomic uint64_t connects, failures;
 	_Atomic int error;	   /* the last attempt's; 0: it worked, or there was none */
 	const char *_Atomic why;
@@ -141,6 +141,7 @@ struct ff3_rpc_conn {
 	struct ff3_rpc_waiter *sender; /* waits for the socket to take more, while another reads */
 	atomic_bool sender_waits;      /* who has send_lock waits for that, reading or not */
 	uint64_t next_id;
+	uint64_t n_reads; /* of them, reads by windows */
 	uint64_t instance;
 	const struct ff3_rpc_user *user; /* UP: whose it is; NULL: the identity's */
 	_Atomic uint64_t used_ns; /* CLOCK_MONOTONIC_COARSE */

@@ -12,6 +12,7 @@
 #include "rpc_verbs.h"
 
 static const struct ff3_verbs_api *_Atomic loaded;
+_Atomic int ff3_rpc_memory_watched;
 
 /* --- Whether and where ----------------------------------------------------------------------- */
 
@@ -165,6 +166,7 @@ static void state_free(struct ff3_verbs_state *s)
 		for (unsigned i = 0; i < FF3_VERBS_CALLS; i++)
 			for (unsigned k = 0; k < s->slots[i].n_memory; k++)
 				s->v->release(device, &s->slots[i].memory[k]);
+		s->v->release(device, &s->words);
 		s->v->close(s->link);
 	}
 	free(s->in.buf);
@@ -199,6 +201,7 @@ static int connect_one(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *use
 	}
 	up->fd = s->v->link_fd(s->link);
 	up->state = s;
+	atomic_store(&ff3_rpc_memory_watched, 1);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
-/* The inside of a client's verbs link, shared by rpc_verbs.c (connecting),
- * rpc_verbs_send.c and rpc_verbs_recv.c (receiving, sleeping).
+/* The inside of a client's verbs link, shared by rpc_verbs.c (connecting), rpc_verbs_send.c,
+ * rpc_verbs_recv.c (receiving, sleeping) and rpc_verbs_window.c (reads by windows).
  *
  * For every request under way there is a slot that remembers what memory the daemon was told of: it
  * stays registered, and bounce buffers stay in use, until the reply is here or the queue pair is
@@ -24,6 +24,9 @@ struct ff3_verbs_slot {
 	unsigned n_replies; /* messages that the reply may have */
 };
 
+/* Windows of one connection. */
+#define FF3_VERBS_WORDS 4096u
+
 struct ff3_verbs_state {
 	const struct ff3_verbs_api *v;
 	struct ff3_verbs_link *link;
@@ -31,6 +34,8 @@ struct ff3_verbs_state {
 	struct ff3_verbs_device *device;
 	struct ff3_verbs_slot slots[FF3_VERBS_CALLS];
 	unsigned n_slots, n_replies; /* in use; conn->lock */
+	struct ff3_verbs_memory words; /* which the daemon may write; p is NULL: none yet */
+	uint64_t words_used[FF3_VERBS_WORDS / 64];
 	/* The reader's. */
 	struct ff3_verbs_event events[16];
 	int n_events, next_event;
@@ -43,6 +48,22 @@ struct ff3_verbs_state {
 /* rpc_verbs_send.c */
 int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
 void ff3_verbs_slot_free(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot);
+/* A buffer of the pool for what comes. */
+int ff3_verbs_bounce(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len);
+/* conn->send_lock held. Waits until replies or completions have made room; reads them itself if nobody
+ * else does. */
+int ff3_verbs_wait_room(struct ff3_rpc_conn *conn, uint64_t until_ns);
+
+/* rpc_verbs_window.c */
+/* In the id of a transfer by a window: its slot's number is added. */
+#define FF3_VERBS_READ_ID 2u
+/* The word of the window that call asks for. */
+int ff3_verbs_name_word(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
+			struct ff3_verbs_piece *ret);
+int ff3_verbs_read_window(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
+			  struct ff3_verbs_slot *slot, uint64_t until);
+/* conn->lock held. The transfer with id is done. */
+void ff3_verbs_landed(struct ff3_rpc_conn *conn, uint64_t id, struct ff3_rpc_call **done);
 
 /* rpc_verbs_recv.c */
 int ff3_rpc_verbs_receive(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);

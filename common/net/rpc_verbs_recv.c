@@ -156,7 +156,11 @@ static int take_event(struct ff3_rpc_conn *conn, const struct ff3_verbs_event *e
 		s->v->give_back(s->queue, e);
 		break;
 	case FF3_VERBS_SENT:
-		s->probing = false;
+		/* After an error DEAD follows. */
+		if (e->id == PROBE_ID)
+			s->probing = false;
+		else if (e->status == 0)
+			ff3_verbs_landed(conn, e->id, done);
 		break;
 	case FF3_VERBS_DEAD:
 		r = -ECONNRESET;

@@ -42,7 +42,7 @@ static unsigned reply_messages(const struct ff3_rpc_call *call)
 /* conn->lock held. NULL: too much is under way. */
 static struct ff3_verbs_slot *slot_get(struct ff3_verbs_state *s, struct ff3_rpc_call *call)
 {
-	unsigned n = call->one_way ? 0 : reply_messages(call), i = 0;
+	unsigned n = call->one_way || call->window ? 0 : reply_messages(call), i = 0;
 
 	if (s->n_slots == FF3_VERBS_CALLS || s->n_replies + n > FF3_VERBS_REPLY_SLOTS)
 		return NULL;
@@ -80,8 +80,7 @@ static bool name_own(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, con
 	return true;
 }
 
-static int name_pool(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len,
-		     struct ff3_verbs_piece *piece, uint8_t *ret_n, uint8_t **ret)
+static int take_pool(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len, uint8_t **ret)
 {
 	struct ff3_verbs_memory *m = &slot->memory[slot->n_memory];
 	int r = s->v->pool_get(s->device, len, m);
@@ -89,20 +88,42 @@ static int name_pool(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, siz
 	if (r < 0)
 		return r;
 	slot->n_memory++;
-	*piece = (struct ff3_verbs_piece){ (uintptr_t)m->p, m->rkey, (uint32_t)len };
-	*ret_n = 1;
 	*ret = m->p;
 	atomic_fetch_add_explicit(&s->v->counters->bounces, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&s->v->counters->bounced_bytes, len, memory_order_relaxed);
 	return 0;
 }
 
+int ff3_verbs_bounce(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len)
+{
+	return take_pool(s, slot, len, &slot->bounce);
+}
+
+/* Names a buffer of the pool. */
+static int name_pool(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len,
+		     struct ff3_verbs_piece *piece, uint8_t *ret_n, uint8_t **ret)
+{
+	const struct ff3_verbs_memory *m = &slot->memory[slot->n_memory];
+	int r = take_pool(s, slot, len, ret);
+
+	if (r < 0)
+		return r;
+	*piece = (struct ff3_verbs_piece){ (uintptr_t)m->p, m->rkey, (uint32_t)len };
+	*ret_n = 1;
+	return 0;
+}
+
 /* Where the reply's payload goes. */
-static int name_sink(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
+static int name_sink(struct ff3_rpc_conn *conn, struct ff3_verbs_slot *slot,
 		     struct ff3_rpc_call *call, struct ff3_verbs_prefix *p)
 {
+	struct ff3_verbs_state *s = conn->link_state;
 	size_t len = iov_total(call->into, call->n_into);
 
+	if (call->asks) {
+		p->n_sink = 1;
+		return ff3_verbs_name_word(conn, call, &p->sink[0]);
+	}
 	if (len == 0)
 		return 0;
 	if (!call->careful && name_own(s, slot, call->into, call->n_into, p->sink, &p->n_sink))
@@ -128,8 +149,7 @@ static int name_source(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
 	return r;
 }
 
-/* Waits until replies or completions have made room; reads them itself if nobody else does. */
-static int wait_room(struct ff3_rpc_conn *conn, uint64_t until_ns)
+int ff3_verbs_wait_room(struct ff3_rpc_conn *conn, uint64_t until_ns)
 {
 	struct ff3_rpc_waiter *w = ff3_rpc_waiter_get();
 	struct pollfd p[2];
@@ -187,7 +207,7 @@ static int send_messages(struct ff3_rpc_conn *conn, struct iovec *iov, int n, ui
 		}
 		r = s->v->send(s->link, part, k, 0);
 		if (r == -EAGAIN) {
-			r = wait_room(conn, until);
+			r = ff3_verbs_wait_room(conn, until);
 			continue;
 		}
 		if (r < 0)
@@ -212,7 +232,7 @@ static int send_named(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
 	bool inside = payload_len <= FF3_VERBS_INLINE_PAYLOAD;
 	struct ff3_verbs_prefix p = { 0 };
 	struct iovec iov[3];
-	int r = name_sink(s, slot, call, &p), n_iov;
+	int r = name_sink(conn, slot, call, &p), n_iov;
 
 	if (r == 0 && !inside)
 		r = name_source(s, slot, call, payload_len, &p);
@@ -259,11 +279,12 @@ int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, boo
 		pthread_mutex_unlock(&conn->lock);
 		if (slot)
 			break;
-		r = wait_room(conn, until);
+		r = ff3_verbs_wait_room(conn, until);
 		if (r < 0)
 			return r;
 	}
-	r = send_named(conn, call, slot, until, ret_begun);
+	r = call->window ? ff3_verbs_read_window(conn, call, slot, until) :
+			   send_named(conn, call, slot, until, ret_begun);
 	/* No reply will give it back. */
 	if (call->one_way || (r < 0 && !*ret_begun)) {
 		pthread_mutex_lock(&conn->lock);

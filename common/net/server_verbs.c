@@ -36,11 +36,14 @@ static void on_sent(struct ff3_conn *conn, const struct ff3_verbs_event *e)
 	if (e->id == PROBE_ID)
 		return;
 	conn->n_pinned++;
-	if (e->id & FF3_VERBS_READ_MARK)
+	if (e->id & FF3_VERBS_WINDOW_MARK)
+		ff3_verbs_window_done((struct ff3_window *)(uintptr_t)(e->id & ~(uint64_t)FF3_VERBS_WINDOW_MARK));
+	else if (e->id & FF3_VERBS_READ_MARK)
 		ff3_verbs_read_done(conn, (struct ff3_frame *)(uintptr_t)(e->id & ~(uint64_t)FF3_VERBS_READ_MARK));
 	else
 		ff3_verbs_sent(conn, (struct ff3_frame *)(uintptr_t)e->id);
 	ff3_verbs_continue_reads(conn);
+	ff3_verbs_continue_windows(conn);
 	ff3_conn_send(conn);
 	ff3_conn_unpin(conn);
 }
@@ -68,6 +71,7 @@ static void feed(struct ff3_verbs_port *port)
 	for (struct ff3_verbs_carried *c = port->carried; c; c = c->next) {
 		if (c->read_next)
 			ff3_verbs_continue_reads(c->conn);
+		ff3_verbs_continue_windows(c->conn);
 		if (c->conn->out_first && !c->conn->sending)
 			ff3_conn_send(c->conn);
 	}
@@ -153,7 +157,9 @@ static void close_carried(struct ff3_conn *conn)
 	struct ff3_verbs_message *m;
 	struct ff3_frame *f;
 
+	ff3_verbs_free_windows(c);
 	c->port->v->quiet(c->link);
+	ff3_verbs_end_windows(c);
 	while ((f = c->reads)) {
 		c->reads = f->next;
 		ff3_verbs_release_bounce(c, f);
@@ -183,7 +189,7 @@ static void close_carried(struct ff3_conn *conn)
 	free(c);
 }
 
-static const struct ff3_carrier verbs_carrier = {
+const struct ff3_carrier ff3_verbs_carrier = {
 	.name = "verbs",
 	.receive = ff3_verbs_receive,
 	.send = ff3_verbs_send_queue,
@@ -191,12 +197,18 @@ static const struct ff3_carrier verbs_carrier = {
 	.close = close_carried,
 };
 
+static void free_memory(struct ff3_verbs_port *port)
+{
+	for (unsigned i = 0; i < port->n_memory; i++)
+		port->v->region_free(&port->memory[i]);
+	port->v->release(port->device, &port->zeros);
+}
+
 /* Its descriptor is polled still: that ends when the device is closed, and then port goes. */
 static void port_close(struct ff3_verbs_port *port)
 {
 	ff3_loop_timer_cancel(port->server->loop, &port->timer);
-	for (unsigned i = 0; i < port->n_memory; i++)
-		port->v->region_free(&port->memory[i]);
+	free_memory(port);
 	port->closed = true;
 	port->v->queue_free(TAKE_PTR(port->queue));
 }
@@ -220,7 +232,8 @@ static void on_look(struct ff3_timer *t)
 	for (struct ff3_verbs_carried *c = port->carried; c; c = c->next) {
 		if (c->conn->dead)
 			continue;
-		if (c->stalled_ns && now > c->stalled_ns + STALL_NS) {
+		if ((c->stalled_ns && now > c->stalled_ns + STALL_NS) ||
+		    ff3_verbs_windows_stuck(c, now)) {
 			ff3_conn_kill(c->conn);
 		} else if (now > c->heard_ns + IDLE_NS) {
 			c->heard_ns = now;
@@ -260,10 +273,13 @@ static struct ff3_verbs_port *port_get(struct ff3_server *server, const struct f
 	for (unsigned i = 0; i < server->n_memory && r == 0; i++, port->n_memory++)
 		r = v->region_new(device, server->memory[i].base, server->memory[i].size,
 				  &port->memory[i]);
+	if (r == 0 && v->pool_get(device, FF3_VERBS_WORD, &port->zeros) == 0)
+		memset(port->zeros.p, 0, FF3_VERBS_WORD);
 	if (r < 0)
 		ff3_log_errno(r, "memory for RDMA cannot be registered%s",
 			      r == -ENOMEM ? " (is the limit of locked memory too low?)" : "");
 	if (!port->queue || v->arm(port->queue) < 0) {
+		free_memory(port);
 		v->queue_free(port->queue);
 		free(port);
 		return NULL;
@@ -296,7 +312,7 @@ void ff3_server_verbs_adopt(struct ff3_server *server, struct ff3_server *by,
 	c->under_way_last = &c->under_way;
 	c->backlog_last = &c->backlog;
 	c->heard_ns = ff3_boottime_ns();
-	conn = ff3_conn_new_carried(server, by, &verbs_carrier, c, name);
+	conn = ff3_conn_new_carried(server, by, &ff3_verbs_carrier, c, name);
 	if (!conn) {
 		v->close(link);
 		free(c);

@@ -149,8 +149,9 @@ struct ff3_verbs_api {
 		    struct ff3_verbs_memory *ret);
 	/* For both. */
 	void (*release)(struct ff3_verbs_device *device, struct ff3_verbs_memory *m);
-	/* Registrations that touch [p, p + len) are not used any more: it was unmapped, or turned out
-	 * to be other memory than it was. On all devices. */
+	/* Registrations that touch [p, p + len) are not used any more: it is about to be unmapped, or
+	 * turned out to be other memory than it was. On all devices. Waits for nothing and frees nothing:
+	 * may be called amid an allocator, and from a handler. */
 	void (*memory_gone)(const void *p, size_t len);
 	/* Memory of the caller's that stays: the arena. */
 	int (*region_new)(struct ff3_verbs_device *device, void *p, size_t len,
@@ -161,7 +162,8 @@ struct ff3_verbs_api {
 
 	/* Of a device with memory windows of type 2; -EOPNOTSUPP: it has none. */
 	int (*window_new)(struct ff3_verbs_device *device, struct ff3_verbs_window **ret);
-	/* Not bound, or its link is closed. Accepts NULL. */
+	/* Before its link is quiet or closed. If it is bound, nobody reads by it any more: whoever tries
+	 * loses the link. Accepts NULL. */
 	void (*window_free)(struct ff3_verbs_window *w);
 	/* Lets the other side, and nobody else, read [p, p + len) of m's region as *ret says; from
 	 * the SENT with id on. Soft-RoCE of Linux 6.1 keeps to the bounds of the region only, not to

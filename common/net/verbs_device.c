@@ -19,6 +19,7 @@
 pthread_mutex_t ff3_verbs_control = PTHREAD_MUTEX_INITIALIZER;
 struct ff3_verbs_counters ff3_verbs_counted;
 struct ff3_verbs_device *ff3_verbs_devices;
+pthread_mutex_t ff3_verbs_list = PTHREAD_MUTEX_INITIALIZER;
 static struct rdma_event_channel *anchors;
 static bool poisoned; /* a child whose librdmacm may be locked for ever */
 
@@ -152,8 +153,10 @@ int ff3_verbs_device_of(struct rdma_cm_id *id, struct ff3_verbs_device **ret)
 		r = device_open(id, &d);
 		if (r < 0)
 			return r;
+		pthread_mutex_lock(&ff3_verbs_list);
 		d->next = ff3_verbs_devices;
 		ff3_verbs_devices = d;
+		pthread_mutex_unlock(&ff3_verbs_list);
 	}
 	d->refs++;
 	*ret = d;
@@ -162,11 +165,14 @@ int ff3_verbs_device_of(struct rdma_cm_id *id, struct ff3_verbs_device **ret)
 
 static void unlink_device(struct ff3_verbs_device *d)
 {
-	for (struct ff3_verbs_device **at = &ff3_verbs_devices; *at; at = &(*at)->next)
-		if (*at == d) {
-			*at = d->next;
-			return;
-		}
+	struct ff3_verbs_device **at = &ff3_verbs_devices;
+
+	pthread_mutex_lock(&ff3_verbs_list);
+	while (*at && *at != d)
+		at = &(*at)->next;
+	if (*at)
+		*at = d->next;
+	pthread_mutex_unlock(&ff3_verbs_list);
 }
 
 void ff3_verbs_device_unref(struct ff3_verbs_device *d)
@@ -221,6 +227,7 @@ void ff3_verbs_after_fork_parent(void)
 void ff3_verbs_after_fork_child(bool prepared)
 {
 	pthread_mutex_init(&ff3_verbs_control, NULL);
+	pthread_mutex_init(&ff3_verbs_list, NULL);
 	poisoned |= !prepared;
 	for (struct ff3_verbs_device *d = ff3_verbs_devices; d; d = d->next) {
 		context_fds_close(d->context);

@@ -20,6 +20,9 @@
 #define FF3_VERBS_PIECES 4u
 #define FF3_VERBS_PREFIX 8u
 #define FF3_VERBS_PREFIX_MAX (FF3_VERBS_PREFIX + 2 * FF3_VERBS_PIECES * 16)
+/* What a client may name instead of room for a payload when it asks for a window: a word that the daemon
+ * makes 0 when the window is over. */
+#define FF3_VERBS_WORD 8u
 /* A payload up to this length travels in the message. */
 #define FF3_VERBS_INLINE_PAYLOAD 1024u
 #define FF3_VERBS_FRAME_MAX (FF3_HEADER_SIZE + FF3_BODY_MAX + FF3_VERBS_INLINE_PAYLOAD)

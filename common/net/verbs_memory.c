@@ -2,10 +2,10 @@
  * belong to somebody else.
  *
  * A cached registration says "these pages were at this address". The owner may unmap them and map
- * others without our knowing (free inside libc does): the device then still moves the old
- * pages, which stay pinned. Nobody is harmed and nothing is right, and it shows by the checksums
- * that every transfer has: whoever sees a mismatch calls ff3_verbs_memory_gone and goes through the
- * pool. Where unmapping is seen, it is called at once, so that the pages are not kept.
+ * others. Where that is seen (the shim sees it, but not what libc does inside free), ff3_verbs_memory_gone
+ * is called before. Where it is not, the device still moves the old pages, which stay pinned. Nobody is
+ * harmed and nothing is right, and it shows by the checksums that every transfer has: whoever sees a
+ * mismatch calls ff3_verbs_memory_gone and goes through the pool.
  *
  * A small buffer is registered when its pages come the second time: copying 4 KiB costs less than
  * pinning a page.
@@ -21,6 +21,9 @@
 #define POOL_SHIFT 12u
 /* From this size on a buffer is registered at once. */
 #define EAGER 16384u
+
+/* Somebody unmapped while the list of devices was being changed. */
+static _Atomic bool all_gone;
 
 #define ACCESS_OTHERS                                                                              \
 	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
@@ -50,8 +53,6 @@ static int region_make(struct ff3_verbs_device *d, void *p, size_t len, int acce
 
 	if (!g)
 		return -ENOMEM;
-	if (d->odp)
-		access |= IBV_ACCESS_ON_DEMAND;
 	g->mr = ibv_reg_mr(d->pd, p, len, access);
 	if (!g->mr) {
 		int r = errno ? -errno : -EIO;
@@ -221,6 +222,74 @@ static void cache_add(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
 	g->cached = true;
 }
 
+/* The device's lock is held. */
+static void take_all(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to)
+{
+	for (unsigned i = d->n_cached; i-- > 0;)
+		if (d->cache[i]->from < to && d->cache[i]->to > from) {
+			struct ff3_verbs_region *g = cache_take(d, i);
+
+			COUNT(cache_drops, 1);
+			if (g) {
+				g->next = d->dead;
+				d->dead = g;
+			}
+		}
+}
+
+static void device_memory_gone(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to)
+{
+	/* On demand it is always the memory that is there. */
+	if (d->odp)
+		return;
+	if (pthread_mutex_trylock(&d->lock) != 0) {
+		atomic_store(&d->all_gone, true);
+		return;
+	}
+	take_all(d, from, to);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Whoever unmaps may be an allocator, amid its own locks, or a handler that interrupted us. So nothing is
+ * waited for, and nothing freed: that is done by whoever registers next. */
+void ff3_verbs_memory_gone(const void *p, size_t len)
+{
+	if (pthread_mutex_trylock(&ff3_verbs_list) != 0) {
+		atomic_store(&all_gone, true);
+		return;
+	}
+	for (struct ff3_verbs_device *d = ff3_verbs_devices; d; d = d->next)
+		device_memory_gone(d, (uintptr_t)p, (uintptr_t)p + len);
+	pthread_mutex_unlock(&ff3_verbs_list);
+}
+
+/* The device's lock is held. Returns what is to be dropped without it. */
+static struct ff3_verbs_region *take_dead(struct ff3_verbs_device *d)
+{
+	if (UNLIKELY(atomic_load_explicit(&all_gone, memory_order_relaxed))) {
+		pthread_mutex_unlock(&d->lock);
+		pthread_mutex_lock(&ff3_verbs_list);
+		atomic_store(&all_gone, false);
+		for (struct ff3_verbs_device *o = ff3_verbs_devices; o; o = o->next)
+			atomic_store(&o->all_gone, true);
+		pthread_mutex_unlock(&ff3_verbs_list);
+		pthread_mutex_lock(&d->lock);
+	}
+	if (UNLIKELY(atomic_exchange(&d->all_gone, false)))
+		take_all(d, 0, UINTPTR_MAX);
+	return TAKE_PTR(d->dead);
+}
+
+static void drop_dead(struct ff3_verbs_region *dead)
+{
+	struct ff3_verbs_region *g;
+
+	while ((g = dead)) {
+		dead = g->next;
+		region_drop(g);
+	}
+}
+
 /* Whether the buffer comes the first time. */
 static bool is_new(struct ff3_verbs_device *d, uintptr_t from)
 {
@@ -236,18 +305,20 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 {
 	uintptr_t from = ROUND_DOWN((uintptr_t)p, PAGE);
 	uintptr_t to = ROUND_UP((uintptr_t)p + len, PAGE);
-	struct ff3_verbs_region *g, *old = NULL;
+	struct ff3_verbs_region *g, *old = NULL, *dead;
 	bool full;
 	int r;
 
 	if (!d->user_ok || to < from || to - from > CACHE_BYTES / 4)
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&d->lock);
+	dead = take_dead(d);
 	g = cache_find(d, from, to);
 	if (g) {
 		g->refs++;
 		g->used = ++d->uses;
 		pthread_mutex_unlock(&d->lock);
+		drop_dead(dead);
 		COUNT(cache_hits, 1);
 		fill(ret, g, NULL);
 		return 0;
@@ -257,10 +328,12 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 	if (r == 0 && full && !cache_evict(d, &old))
 		r = -ENOMEM;
 	pthread_mutex_unlock(&d->lock);
+	drop_dead(dead);
 	if (old)
 		region_drop(old);
 	if (r == 0)
-		r = region_make(d, (void *)from, to - from, ACCESS_OTHERS, &g);
+		r = region_make(d, (void *)from, to - from,
+				ACCESS_OTHERS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0), &g);
 	if (r < 0)
 		return r;
 	g->refs = 1;
@@ -291,40 +364,11 @@ void ff3_verbs_release(struct ff3_verbs_device *d, struct ff3_verbs_memory *m)
 		region_drop(drop);
 }
 
-static void device_memory_gone(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to)
-{
-	struct ff3_verbs_region *drop = NULL, *g;
-
-	pthread_mutex_lock(&d->lock);
-	for (unsigned i = d->n_cached; i-- > 0;)
-		if (d->cache[i]->from < to && d->cache[i]->to > from) {
-			COUNT(cache_drops, 1);
-			g = cache_take(d, i);
-			if (g) {
-				g->next = drop;
-				drop = g;
-			}
-		}
-	pthread_mutex_unlock(&d->lock);
-	while ((g = drop)) {
-		drop = g->next;
-		region_drop(g);
-	}
-}
-
-void ff3_verbs_memory_gone(const void *p, size_t len)
-{
-	ff3_verbs_lock();
-	for (struct ff3_verbs_device *d = ff3_verbs_devices; d; d = d->next)
-		if (d->n_cached > 0)
-			device_memory_gone(d, (uintptr_t)p, (uintptr_t)p + len);
-	ff3_verbs_unlock();
-}
-
 void ff3_verbs_memory_done(struct ff3_verbs_device *d)
 {
 	struct ff3_verbs_region *g;
 
+	drop_dead(TAKE_PTR(d->dead));
 	for (unsigned i = 0; i < POOL_CLASSES; i++)
 		while ((g = d->pool[i])) {
 			d->pool[i] = g->next;

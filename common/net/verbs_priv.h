@@ -7,8 +7,9 @@
  * its contexts for the process, and a forked child could not have others. So librdmacm only finds the
  * way and carries the handshake, and the queue pair is moved through its states here.
  *
- * Locks, in this order: ff3_verbs_control (devices, anything that calls librdmacm), a device's memory
- * lock. None is held while waiting for an event. */
+ * Locks, in this order: ff3_verbs_control (devices, anything that calls librdmacm), ff3_verbs_list, a
+ * device's memory lock. None is held while waiting for an event; under the last two nothing is allocated or
+ * freed. */
 #pragma once
 
 #include <infiniband/verbs.h>
@@ -37,7 +38,7 @@ struct ff3_verbs_region {
 	uint64_t used; /* when, in uses of the cache */
 	uint8_t size_class; /* of a pool buffer */
 	bool pooled;
-	struct ff3_verbs_region *next; /* in the pool */
+	struct ff3_verbs_region *next; /* in the pool, or among the dead */
 };
 
 #define POOL_CLASSES 11u /* 4 KiB … 4 MiB */
@@ -66,6 +67,8 @@ struct ff3_verbs_device {
 	uintptr_t seen[SEEN]; /* pages of small buffers */
 	struct ff3_verbs_region *pool[POOL_CLASSES];
 	size_t pool_bytes; /* that lie unused */
+	struct ff3_verbs_region *dead; /* out of the table, to be dropped when that may allocate */
+	_Atomic bool all_gone; /* nothing in the table is known to be right */
 };
 
 struct ff3_verbs_queue {
@@ -150,7 +153,8 @@ int ff3_verbs_describe(char *text, size_t size);
 void ff3_verbs_before_fork(void);
 void ff3_verbs_after_fork_parent(void);
 void ff3_verbs_after_fork_child(bool prepared);
-extern struct ff3_verbs_device *ff3_verbs_devices; /* under ff3_verbs_control */
+extern struct ff3_verbs_device *ff3_verbs_devices; /* under ff3_verbs_control, and changed under: */
+extern pthread_mutex_t ff3_verbs_list; /* nothing is called under it */
 /* Moves a descriptor out of the way of the program's own numbers. */
 void ff3_verbs_fd_high(int *fd);
 
