@@ -100,6 +100,9 @@ static inline uint64_t ff3_realtime_ns(void)
 	return ff3_now_ns(CLOCK_REALTIME);
 }
 
+/* Moves *fd out of the way of the program's own numbers, where the limit allows it: programs expect
+ * that low numbers stay theirs. */
+void ff3_fd_move_high(int *fd);
 /* A random 64-bit number, never 0. Thread-safe. */
 uint64_t ff3_random_u64(void);
 

@@ -43,6 +43,3 @@ struct ff3_fds ff3_fds_next(struct ff3_fds_queue *q);
 void ff3_fds_close(struct ff3_fds *fds);
 void ff3_fds_clear(struct ff3_fds_queue *q);
 
-/* Moves *fd out of the way of the program's own numbers, where the limit allows it: programs expect
- * that low numbers stay theirs. */
-void ff3_fd_move_high(int *fd);

@@ -79,11 +79,6 @@ void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
 
 _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
 
-void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
-{
-	atomic_store(&peer->user, user);
-}
-
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 {
 	peer->identity.session = session;

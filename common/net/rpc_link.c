@@ -1,5 +1,5 @@
 /* Purpose: by which link a peer is reached: the first of the configured ones that works, and why the
- * others were not taken.
+ * others were not taken; and what else there is to say about a peer.
  *
  * A link that failed is left alone for a while, as long as another one works; so a remote daemon
  * costs its clients one vain attempt now and then. Where the daemon itself was reached and did not
@@ -68,6 +68,13 @@ int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, 
 		}
 	return first ? first : -EPROTONOSUPPORT;
 }
+
+void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user)
+{
+	atomic_store(&peer->user, user);
+}
+
+/* --- What there is to say about a peer --------------------------------------------------------- */
 
 bool ff3_rpc_peer_comes_by(struct ff3_rpc_peer *peer, enum ff3_link_kind kind)
 {

@@ -149,43 +149,26 @@ static int name_source(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
 	return r;
 }
 
+static void sleep_until_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine,
+			     uint64_t timeout_ns)
+{
+	struct pollfd p = { .fd = mine ? conn->fd : w->event_fd, .events = POLLIN };
+	uint64_t n;
+
+	if (mine && ff3_rpc_verbs_about_to_sleep(conn))
+		return;
+	/* A tick: completions alone wake nobody. */
+	timeout_ns = MIN(timeout_ns, FF3_RPC_RECV_TICK_NS);
+	if (poll(&p, 1, (int)(timeout_ns / FF3_NSEC_PER_MSEC) + 1) > 0 && !mine)
+		(void)!read(w->event_fd, &n, sizeof n);
+}
+
 int ff3_verbs_wait_room(struct ff3_rpc_conn *conn, uint64_t until_ns)
 {
-	struct ff3_rpc_waiter *w = ff3_rpc_waiter_get();
-	struct pollfd p[2];
-	uint64_t now = ff3_boottime_ns(), n;
-	bool mine;
-	int r = 0;
+	struct ff3_rpc_stuck stuck = { .w = NULL };
+	int r = ff3_rpc_wait_to_send(conn, &stuck, until_ns, sleep_until_room);
 
-	if (!w)
-		return -ENOMEM;
-	if (w->event_fd < 0)
-		r = ff3_rpc_waiter_pollable(w);
-	if (now >= until_ns)
-		r = -ETIMEDOUT;
-	pthread_mutex_lock(&conn->lock);
-	mine = !conn->reader;
-	if (mine)
-		conn->reader = true;
-	else
-		conn->sender = w;
-	if (r == 0 && conn->state != FF3_CONN_UP)
-		r = conn->cause;
-	pthread_mutex_unlock(&conn->lock);
-	if (r == 0 && mine) {
-		r = MIN(ff3_rpc_receive(conn, true), 0);
-	} else if (r == 0) {
-		p[0] = (struct pollfd){ .fd = w->event_fd, .events = POLLIN };
-		/* A tick: completions alone wake nobody. */
-		if (poll(p, 1, (int)(FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_MSEC)) > 0)
-			(void)!read(w->event_fd, &n, sizeof n);
-	}
-	pthread_mutex_lock(&conn->lock);
-	conn->sender = NULL;
-	if (mine)
-		ff3_rpc_reader_leave(conn);
-	pthread_mutex_unlock(&conn->lock);
-	ff3_rpc_waiter_put(w);
+	ff3_rpc_stuck_done(&stuck);
 	return r;
 }
 

@@ -196,7 +196,7 @@ static int resolve(struct ff3_verbs_link *link, const struct sockaddr *to, uint6
 		ff3_verbs_unlock();
 		return r;
 	}
-	ff3_verbs_fd_high(&link->channel->fd);
+	ff3_fd_move_high(&link->channel->fd);
 	r = ff3_verbs_nonblocking(link->channel->fd);
 	if (r == 0 && rdma_create_id(link->channel, &link->cm, link, RDMA_PS_TCP) < 0)
 		r = -errno;
@@ -268,7 +268,7 @@ static int make_pollable(struct ff3_verbs_link *link)
 	link->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (link->epoll_fd < 0)
 		return -errno;
-	ff3_verbs_fd_high(&link->epoll_fd);
+	ff3_fd_move_high(&link->epoll_fd);
 	if (epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->channel->fd, &e) < 0 ||
 	    epoll_ctl(link->epoll_fd, EPOLL_CTL_ADD, link->queue->channel->fd, &e) < 0)
 		return -errno;

@@ -7,14 +7,10 @@
  *
  * Threads: the list is under ff3_verbs_control. Fork: see above, and verbs.h. Signals: none. */
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 #include "verbs_priv.h"
-
-#define HIGH_FD 500
 
 pthread_mutex_t ff3_verbs_control = PTHREAD_MUTEX_INITIALIZER;
 struct ff3_verbs_counters ff3_verbs_counted;
@@ -23,26 +19,10 @@ pthread_mutex_t ff3_verbs_list = PTHREAD_MUTEX_INITIALIZER;
 static struct rdma_event_channel *anchors;
 static bool poisoned; /* a child whose librdmacm may be locked for ever */
 
-void ff3_verbs_fd_high(int *fd)
-{
-	struct rlimit limit;
-	int from = HIGH_FD, high;
-
-	if (*fd < 0 || *fd >= HIGH_FD)
-		return;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur <= HIGH_FD + 64)
-		from = (int)(limit.rlim_cur * 3 / 4);
-	high = fcntl(*fd, F_DUPFD_CLOEXEC, from);
-	if (high < 0)
-		return;
-	close(*fd);
-	*fd = high;
-}
-
 static void context_fds_high(struct ibv_context *c)
 {
-	ff3_verbs_fd_high(&c->cmd_fd);
-	ff3_verbs_fd_high(&c->async_fd);
+	ff3_fd_move_high(&c->cmd_fd);
+	ff3_fd_move_high(&c->async_fd);
 }
 
 /* Without a word to the device. */
@@ -76,7 +56,7 @@ static struct rdma_cm_id *make_anchor(struct rdma_cm_id *like)
 		anchors = rdma_create_event_channel();
 		if (!anchors)
 			return NULL;
-		ff3_verbs_fd_high(&anchors->fd);
+		ff3_fd_move_high(&anchors->fd);
 		if (ff3_verbs_nonblocking(anchors->fd) < 0)
 			return NULL;
 	}

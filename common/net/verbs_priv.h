@@ -155,8 +155,6 @@ void ff3_verbs_after_fork_parent(void);
 void ff3_verbs_after_fork_child(bool prepared);
 extern struct ff3_verbs_device *ff3_verbs_devices; /* under ff3_verbs_control, and changed under: */
 extern pthread_mutex_t ff3_verbs_list; /* nothing is called under it */
-/* Moves a descriptor out of the way of the program's own numbers. */
-void ff3_verbs_fd_high(int *fd);
 
 /* verbs_memory.c */
 void ff3_verbs_memory_done(struct ff3_verbs_device *d);

@@ -79,7 +79,7 @@ static int make_queue(struct ff3_verbs_queue *q)
 	q->channel = ibv_create_comp_channel(d->context);
 	if (!q->channel)
 		return errno ? -errno : -EIO;
-	ff3_verbs_fd_high(&q->channel->fd);
+	ff3_fd_move_high(&q->channel->fd);
 	if (fcntl(q->channel->fd, F_SETFL, fcntl(q->channel->fd, F_GETFL) | O_NONBLOCK) < 0)
 		return -errno;
 	q->n_cqe = (int)(q->n_slots + SEND_DEPTH);
