@@ -216,6 +216,7 @@ unset FF3FS_MMAP_MEMORY
 on "$map" build "$prefix/m" 32 1 || die 'building'
 export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=1s
 coproc waiter { on "$map" wait "$prefix/m"; }
+waiter_pid=$waiter_PID # which bash forgets when it ends
 read -r -u "${waiter[0]}" line
 equal 'a mapping' ready "$line"
 ask() { echo >&"${waiter[1]}"; read -r -t 40 -u "${waiter[0]}" line; }
@@ -237,5 +238,5 @@ while [ $SECONDS -lt $limit ]; do
 done
 equal 'the cluster is back' data "$line"
 exec {waiter[1]}>&-
-wait "$waiter_PID"
+wait "$waiter_pid"
 exit 0
