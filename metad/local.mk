@@ -54,6 +54,11 @@ CLEANFILES += %D%/ff3fs-metad.service
 check_PROGRAMS += tests/metad_bench
 tests_metad_bench_SOURCES = tests/metad_bench.c tests/metad_client.c tests/metad_client.h
 tests_metad_bench_LDADD = libff3rpc.la libff3base.la -lpthread
+check_PROGRAMS += tests/metad_rates
+tests_metad_rates_SOURCES = tests/bench/metad_rates.c
+tests_metad_rates_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) -I$(top_builddir)
+tests_metad_rates_LDADD = libff3rpc.la libff3base.la $(SQLITE_LIBS) -lpthread
+$(tests_metad_rates_OBJECTS): %D%/schema_sql.h
 check_PROGRAMS += tests/metad_posix
 tests_metad_posix_SOURCES = tests/metad_posix.c tests/metad_client.c tests/metad_client.h
 tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread

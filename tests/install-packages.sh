@@ -18,7 +18,7 @@ test='python3 python3-lmdb python3-numpy python3-torch python3-sklearn fio strac
 	libaio-dev qemu-utils binutils diffutils procps bc busybox-static golang-go nodejs openmpi-bin libopenmpi-dev valgrind libjemalloc2
 	libtcmalloc-minimal4 musl-tools
 	xrootd-server libxrdposix3
-	qemu-system-x86 cpio kmod iproute2 ibverbs-providers rdmacm-utils'
+	qemu-system-x86 cpio kmod iproute2 nftables ibverbs-providers rdmacm-utils'
 npm=@duckdb/node-api
 
 die() { echo "install-packages: $*" >&2; exit 1; }

@@ -19,6 +19,8 @@ TESTS += \
 	%D%/e2e-scale.sh \
 	%D%/e2e-torture.sh \
 	%D%/e2e-locks.sh \
+	%D%/e2e-failover.sh \
+	%D%/e2e-failover-net.sh \
 	%D%/e2e-metad-list.sh \
 	%D%/e2e-posix.sh \
 	%D%/fault-start.sh \
@@ -49,6 +51,9 @@ EXTRA_DIST += \
 	%D%/power_load.py \
 	%D%/crash_load.py \
 	%D%/lock_hosts.py \
+	%D%/failover_load.py \
+	%D%/bench/failover.sh \
+	%D%/bench/failover.py \
 	%D%/scale_files.py \
 	%D%/bench/cost.c \
 	%D%/functions.sh %D%/hot.sh \

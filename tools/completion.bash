@@ -105,8 +105,8 @@ _ff3fs()
 		for word in "${COMP_WORDS[@]:2:COMP_CWORD-2}"; do
 			case $word in
 			kill | pid) daemons='metad chunkd' ;;
-			metad | up | down | env | status) daemons= ;;
-			chunkd) daemons='1 2 3' ;;
+			up | down | env | status) daemons= ;;
+			metad | chunkd) daemons='1 2 3' ;;
 			esac
 		done
 		mapfile -t COMPREPLY < <(compgen -W "$daemons" -- "$cur")

@@ -15,38 +15,45 @@
 #define STOP_MS 30000u
 #define CHUNKD_DEFAULT 3u
 
-enum { OPT_DIR = 0x2000, OPT_CHUNKD, OPT_MEMORY, OPT_PREFIX };
+enum { OPT_DIR = 0x2000, OPT_METAD, OPT_CHUNKD, OPT_MEMORY, OPT_PREFIX };
 
 static struct {
 	const char *dir;
 	const char *memory;
 	const char *prefix;
-	unsigned n_chunkd;
+	unsigned n_metad, n_chunkd;
 } opts;
 
 static const struct argp_option options[] = {
 	{ "dir", OPT_DIR, "DIR", 0, "where the cluster lives (default: $FF3FS_DEV_DIR, ~/.ff3fs-dev)", 1 },
+	{ "metad", OPT_METAD, "N", 0, "up: how many metadata servers, a group if more than one (default: 1)", 1 },
 	{ "chunkd", OPT_CHUNKD, "N", 0, "up: how many chunk daemons (default: 3)", 1 },
 	{ "memory", OPT_MEMORY, "SIZE", 0, "up: memory tier of one chunk daemon (default: 256M)", 1 },
 	{ "prefix", OPT_PREFIX, "PATH", 0, "up: path prefix that is served (default: /ff3fs)", 1 },
 	{ 0 },
 };
 
-static int on_option(int key, char *arg, struct argp_state *state)
+static unsigned number(struct argp_state *state, const char *option, const char *arg, unsigned max)
 {
 	char *end;
-	unsigned long n;
+	unsigned long n = strtoul(arg, &end, 10);
 
+	if (*end || end == arg || n < 1 || n > max)
+		argp_error(state, "%s: %s: expected a number from 1 to %u", option, arg, max);
+	return (unsigned)n;
+}
+
+static int on_option(int key, char *arg, struct argp_state *state)
+{
 	switch (key) {
 	case OPT_DIR:
 		opts.dir = arg;
 		return 0;
+	case OPT_METAD:
+		opts.n_metad = number(state, "--metad", arg, DEV_METAD_MAX);
+		return 0;
 	case OPT_CHUNKD:
-		n = strtoul(arg, &end, 10);
-		if (*end || end == arg || n < 1 || n > DEV_CHUNKD_MAX)
-			argp_error(state, "--chunkd: %s: expected a number from 1 to %u", arg,
-				   DEV_CHUNKD_MAX);
-		opts.n_chunkd = (unsigned)n;
+		opts.n_chunkd = number(state, "--chunkd", arg, DEV_CHUNKD_MAX);
 		return 0;
 	case OPT_MEMORY:
 		opts.memory = arg;
@@ -126,10 +133,11 @@ static int lock(const char *dir, int *ret_fd)
 /* The items of a list that metad's endpoint gives; NULL if it does not answer. */
 static json_t *get_items(const struct dev_cluster *c, const char *path)
 {
+	const struct dev_daemon *metad = dev_primary(c);
 	_cleanup_free_ char *body = NULL;
 	json_t *doc, *items;
 
-	if (dev_http_get(c->daemons[0].admin, path, 5000, &body) != 200)
+	if (!metad || dev_http_get(metad->admin, path, 5000, &body) != 200)
 		return NULL;
 	doc = json_loads(body, 0, NULL);
 	items = json_incref(json_object_get(doc, "items"));
@@ -141,10 +149,10 @@ static json_t *get_items(const struct dev_cluster *c, const char *path)
 static bool is_complete(const struct dev_cluster *c)
 {
 	json_t *nodes = get_items(c, "/v1/nodes"), *chains = get_items(c, "/v1/chains"), *node;
-	bool complete = json_array_size(chains) >= c->n - 1;
+	bool complete = json_array_size(chains) >= c->n - c->n_metad;
 	size_t k;
 
-	for (unsigned i = 1; complete && i < c->n; i++) {
+	for (unsigned i = c->n_metad; complete && i < c->n; i++) {
 		bool found = false;
 
 		json_array_foreach(nodes, k, node) {
@@ -181,17 +189,19 @@ static int start(struct dev_cluster *c, unsigned first, unsigned end)
 {
 	int r = 0;
 
-	for (unsigned i = first; r >= 0 && i < end; i++) {
-		struct dev_daemon *d = &c->daemons[i];
-
-		if (d->pid)
-			continue;
-		r = dev_assign_addresses(c, d);
-		if (r >= 0)
-			r = dev_spawn(d);
-	}
+	/* A member of a group knows the addresses of all. */
+	for (unsigned i = first; r >= 0 && i < end; i++)
+		if (!c->daemons[i].pid)
+			r = dev_assign_addresses(&c->daemons[i]);
+	if (r >= 0 && first == 0)
+		r = dev_tell_metad(c);
+	for (unsigned i = first; r >= 0 && i < end; i++)
+		if (!c->daemons[i].pid)
+			r = dev_spawn(&c->daemons[i]);
 	if (r >= 0)
 		r = dev_wait_ready(c, START_MS);
+	if (r >= 0 && first == 0)
+		r = dev_wait_group(c, START_MS);
 	return r >= 0 ? CLI_OK : r == -ETIMEDOUT ? CLI_UNAVAILABLE : CLI_FAILURE;
 }
 
@@ -208,11 +218,16 @@ static json_t *describe(const struct dev_cluster *c)
 
 	for (unsigned i = 0; i < c->n; i++) {
 		const struct dev_daemon *d = &c->daemons[i];
+		json_t *o = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "name", d->name, "pid", d->pid,
+				      "state", state_of(d), "listen", d->listen, "admin", d->admin, "log",
+				      d->log);
+		char role[16];
 
-		json_array_append_new(daemons,
-				      json_pack("{s:s, s:i, s:s, s:s, s:s, s:s}", "name", d->name,
-						"pid", d->pid, "state", state_of(d), "listen",
-						d->listen, "admin", d->admin, "log", d->log));
+		if (d->is_metad) {
+			dev_role(d, role);
+			json_object_set_new(o, "role", json_string(role));
+		}
+		json_array_append_new(daemons, o);
 	}
 	return json_pack("{s:s, s:s, s:s, s:o}", "dir", c->dir, "conf", c->conf, "prefix", c->prefix,
 			 "daemons", daemons);
@@ -249,61 +264,15 @@ static void tell_up(const struct dev_cluster *c)
 		return;
 	if (opts.memory)
 		snprintf(memory, sizeof memory, ", %s memory each", opts.memory);
-	printf("✓ metad     %s\n✓ chunkd   ", c->daemons[0].listen);
-	for (unsigned i = 1; i < c->n; i++)
-		printf(" %u", i);
+	for (unsigned i = 0; i < c->n_metad; i++)
+		printf("✓ %-9s %s\n", c->daemons[i].name, c->daemons[i].listen);
+	printf("✓ chunkd   ");
+	for (unsigned i = c->n_metad; i < c->n; i++)
+		printf(" %u", c->daemons[i].index);
 	printf("   (%s%s)\n✓ admin     http://%s/v1/status\n", c->dir, memory, c->daemons[0].admin);
 	printf("Next:  eval \"$(ff3fs dev env --dir ");
 	print_quoted(c->dir);
 	printf(")\"; ff3fs-put FILE %s/NAME\n", c->prefix);
-}
-
-static int up(struct dev_cluster *c)
-{
-	_cleanup_close_ int lock_fd = -1;
-	char dir[PATH_MAX];
-	bool exists;
-	int r = find_dir(dir);
-
-	if (r)
-		return r;
-	exists = dev_load(c, dir) >= 0;
-	dev_done(c);
-	if (dev_make(c, dir, opts.n_chunkd ? opts.n_chunkd : exists ? 1 : CHUNKD_DEFAULT,
-		     opts.memory, opts.prefix) < 0)
-		return CLI_FAILURE;
-	r = lock(dir, &lock_fd);
-	if (r)
-		return r;
-	for (unsigned i = 0; i < c->n; i++) {
-		struct dev_daemon *d = &c->daemons[i];
-
-		dev_find(d);
-		if (d->pid && dev_is_killed(d))
-			dev_wait_end(d, STOP_MS);
-	}
-	r = start(c, 0, 1);
-	if (r == CLI_OK)
-		r = start(c, 1, c->n);
-	if (r == CLI_OK)
-		r = wait_complete(c);
-	if (r == CLI_OK)
-		tell_up(c);
-	return r;
-}
-
-/* --- down, kill, pid, status ------------------------------------------------------------------ */
-
-/* Whether arguments [1..] of the command name d: nothing names all, "chunkd" all chunk daemons,
- * "chunkd 2" and "chunkd2" one. */
-static bool is_named(const struct dev_daemon *d)
-{
-	const char *which = cli.n_args > 1 ? cli.args[1] : NULL;
-
-	if (!which || strcmp(which, d->name) == 0)
-		return !which || cli.n_args == 2;
-	return strcmp(which, d->section) == 0 &&
-	       (cli.n_args == 2 || strtoul(cli.args[2], NULL, 10) == d->index);
 }
 
 static int stop(struct dev_daemon *d, int signo)
@@ -330,17 +299,97 @@ static int await_end(struct dev_daemon *d)
 	return CLI_FAILURE;
 }
 
-/* Chunk daemons first: what they still flush may want metad. */
-static int down(struct dev_cluster *c)
+/* Runs without the others that there are to be now. */
+static bool is_alone(const struct dev_cluster *c)
+{
+	char role[16] = "";
+
+	if (c->n_metad > 1 && c->daemons[0].pid)
+		dev_role(&c->daemons[0], role);
+	return strcmp(role, "alone") == 0;
+}
+
+static int up(struct dev_cluster *c)
+{
+	_cleanup_close_ int lock_fd = -1;
+	char dir[PATH_MAX];
+	bool exists;
+	int r = find_dir(dir);
+
+	if (r)
+		return r;
+	exists = dev_load(c, dir) >= 0;
+	dev_done(c);
+	if (dev_make(c, dir, opts.n_metad, opts.n_chunkd ? opts.n_chunkd : exists ? 1 : CHUNKD_DEFAULT,
+		     opts.memory, opts.prefix) < 0)
+		return CLI_FAILURE;
+	r = lock(dir, &lock_fd);
+	if (r)
+		return r;
+	for (unsigned i = 0; i < c->n; i++) {
+		struct dev_daemon *d = &c->daemons[i];
+
+		dev_find(d);
+		if (d->pid && dev_is_killed(d))
+			dev_wait_end(d, STOP_MS);
+	}
+	if (is_alone(c)) {
+		r = stop(&c->daemons[0], SIGTERM);
+		if (r == CLI_OK)
+			r = await_end(&c->daemons[0]);
+		if (r)
+			return r;
+	}
+	c->daemons[0].form = c->n_metad > 1 && dev_is_fresh(c);
+	r = start(c, 0, c->n_metad);
+	if (r == CLI_OK)
+		r = start(c, c->n_metad, c->n);
+	if (r == CLI_OK)
+		r = wait_complete(c);
+	if (r == CLI_OK)
+		tell_up(c);
+	return r;
+}
+
+/* --- down, kill, pid, status ------------------------------------------------------------------ */
+
+/* Whether arguments [1..] of the command name d: nothing names all, "chunkd" all chunk daemons,
+ * "chunkd 2" and "chunkd2" one; the same for metad, whose first is "metad 1". */
+static bool is_named(const struct dev_daemon *d)
+{
+	const char *which = cli.n_args > 1 ? cli.args[1] : NULL;
+
+	if (!which)
+		return true;
+	if (strcmp(which, d->name) == 0 && cli.n_args == 2)
+		return true;
+	return strcmp(which, d->section) == 0 &&
+	       (cli.n_args == 2 || strtoul(cli.args[2], NULL, 10) == d->index);
+}
+
+static int end_all(struct dev_daemon *first, struct dev_daemon *end)
 {
 	int code = CLI_OK;
 
-	for (unsigned i = 1; i < c->n; i++)
-		code = MAX(code, stop(&c->daemons[i], SIGTERM));
-	for (unsigned i = 1; i < c->n; i++)
-		code = MAX(code, await_end(&c->daemons[i]));
-	code = MAX(code, stop(&c->daemons[0], SIGTERM));
-	return MAX(code, await_end(&c->daemons[0]));
+	for (struct dev_daemon *d = first; d < end; d++)
+		code = MAX(code, stop(d, SIGTERM));
+	for (struct dev_daemon *d = first; d < end; d++)
+		code = MAX(code, await_end(d));
+	return code;
+}
+
+/* Chunk daemons first: what they still flush may want metad. Of a group the primary first: what it still
+ * logs wants the others. */
+static int down(struct dev_cluster *c)
+{
+	struct dev_daemon *metad_end = c->daemons + c->n_metad;
+	int code = end_all(metad_end, c->daemons + c->n);
+	const struct dev_daemon *primary = dev_primary(c);
+	struct dev_daemon *first = primary ? &c->daemons[primary - c->daemons] : c->daemons;
+
+	if (primary)
+		code = MAX(code, end_all(first, first + 1));
+	return MAX(code, end_all(c->daemons, metad_end));
 }
 
 static int kill_named(struct dev_cluster *c)
@@ -397,6 +446,12 @@ static int status(struct dev_cluster *c)
 		printf("%s %-9s %-13s", strcmp(state, "up") == 0 ? "✓" : "✗", d->name, state);
 		if (d->pid)
 			printf(" pid %-7d %-21s http://%s", d->pid, d->listen, d->admin);
+		if (d->is_metad && c->n_metad > 1) {
+			char role[16];
+
+			dev_role(d, role);
+			printf("  %s", role);
+		}
 		putchar('\n');
 	}
 	return code;

@@ -1,8 +1,9 @@
 /* A local cluster in one directory, without root:
  *
  *   DIR/ff3fs.conf       [client] and [metad]; made once, later only its addresses are changed
+ *   DIR/metadN.conf      [metad] of the Nth member of its group, from 2
  *   DIR/chunkdN.conf     [chunkd] of the Nth chunk daemon
- *   DIR/metad, DIR/chunkdN   their data
+ *   DIR/metad, DIR/metadN, DIR/chunkdN   their data
  *   DIR/log/NAME.log     their messages, appended
  *   DIR/run/NAME.pid     process id, and the time it started, so that a reused id is noticed
  *   DIR/run/lock         held while up, down or kill work
@@ -16,12 +17,15 @@
 #include "../common/base/base.h"
 
 #define DEV_CHUNKD_MAX 64u
+#define DEV_METAD_MAX 7u
 
 struct dev_daemon {
 	const char *program; /* "ff3fs-metad" */
 	const char *section; /* of its configuration file */
-	unsigned index;      /* of a chunk daemon, from 1; metad: 0 */
-	char name[24];       /* "metad", "chunkd2" */
+	unsigned index;      /* from 1: of a chunk daemon, or of a member of metad's group */
+	bool is_metad;
+	bool form;	     /* starts as the first member of a new group */
+	char name[24];       /* "metad", "metad2", "chunkd2" */
 	char conf[PATH_MAX + 64];
 	char log[PATH_MAX + 64];
 	char pid_file[PATH_MAX + 64];
@@ -35,8 +39,8 @@ struct dev_cluster {
 	char dir[PATH_MAX];
 	char conf[PATH_MAX + 64];
 	char *prefix;
-	unsigned n; /* daemons: metad and n - 1 chunk daemons */
-	struct dev_daemon daemons[1 + DEV_CHUNKD_MAX];
+	unsigned n_metad, n; /* daemons: members of metad's group, then chunk daemons; together n */
+	struct dev_daemon daemons[DEV_METAD_MAX + DEV_CHUNKD_MAX];
 };
 
 /* --- dev_conf.c: configuration files ------------------------------------------------------- */
@@ -45,13 +49,25 @@ struct dev_cluster {
  * message printed. */
 int dev_load(struct dev_cluster *c, const char *dir);
 void dev_done(struct dev_cluster *c);
-/* Makes what is missing of a cluster of n_chunkd chunk daemons. memory, prefix: NULL for the
- * default, or to leave an existing cluster's. Prints its errors. */
-int dev_make(struct dev_cluster *c, const char *dir, unsigned n_chunkd, const char *memory,
+/* Makes what is missing of a cluster of n_metad metadata servers and n_chunkd chunk daemons. memory,
+ * prefix: NULL for the default, or to leave an existing cluster's. Prints its errors. */
+int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned n_chunkd, const char *memory,
 	     const char *prefix);
-/* Gives d addresses that are free now: those it has, if they are, else others; changes the
- * files that name them. Prints its errors. */
-int dev_assign_addresses(struct dev_cluster *c, struct dev_daemon *d);
+/* Gives d addresses that are free now: those it has, if they are, else others. Prints its errors. */
+int dev_assign_addresses(struct dev_daemon *d);
+/* Writes metad's addresses to the files that name them. Prints its errors. */
+int dev_tell_metad(const struct dev_cluster *c);
+
+/* --- dev_group.c: metad's group -------------------------------------------------------------- */
+
+/* Whether it runs and which role it has: "primary", "follower", "" if it does not answer. */
+void dev_role(const struct dev_daemon *d, char ret[16]);
+/* The one that serves, or NULL. */
+const struct dev_daemon *dev_primary(const struct dev_cluster *c);
+/* Waits until one serves and all that run vote. Prints its errors. */
+int dev_wait_group(const struct dev_cluster *c, unsigned timeout_ms);
+/* The first of the group has never run. */
+bool dev_is_fresh(const struct dev_cluster *c);
 
 /* --- dev_process.c: processes --------------------------------------------------------------- */
 

@@ -18,21 +18,23 @@
 #define PORT_WAIT_MS 2000u
 #define DEFAULT_MEMORY "256M"
 
-static void name_daemon(const struct dev_cluster *c, struct dev_daemon *d, unsigned index)
+/* The files of the first metad are called as those of the only one are, so that others can be added. */
+static void name_daemon(const struct dev_cluster *c, struct dev_daemon *d, bool metad, unsigned index)
 {
-	d->index = index;
-	d->program = index ? "ff3fs-chunkd" : "ff3fs-metad";
-	d->section = index ? "chunkd" : "metad";
-	d->ready_fd = -1;
-	if (index) {
-		snprintf(d->name, sizeof d->name, "chunkd%u", index);
-		snprintf(d->conf, sizeof d->conf, "%s/%s.conf", c->dir, d->name);
-	} else {
-		snprintf(d->name, sizeof d->name, "metad");
-		snprintf(d->conf, sizeof d->conf, "%s", c->conf);
-	}
-	snprintf(d->log, sizeof d->log, "%s/log/%s.log", c->dir, d->name);
-	snprintf(d->pid_file, sizeof d->pid_file, "%s/run/%s.pid", c->dir, d->name);
+	char dir[PATH_MAX], name[sizeof d->name];
+
+	strcpy(dir, c->dir);
+	*d = (struct dev_daemon){ .index = index, .is_metad = metad, .ready_fd = -1 };
+	d->program = metad ? "ff3fs-metad" : "ff3fs-chunkd";
+	d->section = metad ? "metad" : "chunkd";
+	if (metad && index == 1)
+		strcpy(name, "metad");
+	else
+		snprintf(name, sizeof name, "%s%u", d->section, index);
+	strcpy(d->name, name);
+	snprintf(d->conf, sizeof d->conf, "%s/%s.conf", dir, metad && index == 1 ? "ff3fs" : name);
+	snprintf(d->log, sizeof d->log, "%s/log/%s.log", dir, name);
+	snprintf(d->pid_file, sizeof d->pid_file, "%s/run/%s.pid", dir, name);
 }
 
 /* --- Reading and changing -------------------------------------------------------------------- */
@@ -135,6 +137,20 @@ static void load_daemon(struct dev_daemon *d)
 	get_value(d->conf, d->section, "admin", d->admin, sizeof d->admin);
 }
 
+/* Those that have a configuration file. */
+static void load_all(struct dev_cluster *c, bool metad, unsigned max)
+{
+	for (unsigned index = 1; index <= max; index++) {
+		struct dev_daemon *d = &c->daemons[c->n];
+
+		name_daemon(c, d, metad, index);
+		if (access(d->conf, R_OK) < 0)
+			break;
+		load_daemon(d);
+		c->n++;
+	}
+}
+
 int dev_load(struct dev_cluster *c, const char *dir)
 {
 	char prefix[4096] = "/ff3fs";
@@ -150,16 +166,11 @@ int dev_load(struct dev_cluster *c, const char *dir)
 	c->prefix = strdup(prefix);
 	if (!c->prefix)
 		return -ENOMEM;
-	name_daemon(c, &c->daemons[0], 0);
-	load_daemon(&c->daemons[0]);
-	for (c->n = 1; c->n <= DEV_CHUNKD_MAX; c->n++) {
-		struct dev_daemon *d = &c->daemons[c->n];
-
-		name_daemon(c, d, c->n);
-		if (access(d->conf, R_OK) < 0)
-			break;
-		load_daemon(d);
-	}
+	load_all(c, true, DEV_METAD_MAX);
+	c->n_metad = c->n;
+	if (c->n_metad > 1)
+		strcpy(c->daemons[0].name, "metad1");
+	load_all(c, false, DEV_CHUNKD_MAX);
 	return 0;
 }
 
@@ -222,9 +233,26 @@ static int make_main_conf(const struct dev_cluster *c, const char *prefix)
 	return write_file(c->conf, text);
 }
 
+static int make_metad(const struct dev_cluster *c, unsigned index)
+{
+	char path[PATH_MAX + 64], text[3 * PATH_MAX];
+	int r;
+
+	snprintf(path, sizeof path, "%s/metad%u", c->dir, index);
+	r = make_dir(path);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof path, "%s/metad%u.conf", c->dir, index);
+	snprintf(text, sizeof text,
+		 "[metad]\ndir = %s/metad%u\nmember = %u\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n"
+		 "sockets = %s/run\n",
+		 c->dir, index, index, c->dir);
+	return write_file(path, text);
+}
+
 static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *memory)
 {
-	char path[PATH_MAX + 64], text[3 * PATH_MAX], metad[80] = "127.0.0.1:0";
+	char path[PATH_MAX + 64], text[3 * PATH_MAX], metad[DEV_METAD_MAX * 80] = "127.0.0.1:0";
 	int r;
 
 	snprintf(path, sizeof path, "%s/chunkd%u", c->dir, index);
@@ -266,19 +294,18 @@ static int change_options(struct dev_cluster *c, const char *memory, const char 
 
 	if (prefix)
 		r = set_value(c->conf, "client", "prefix", prefix);
-	for (unsigned i = 1; memory && r >= 0 && i < c->n; i++)
+	for (unsigned i = c->n_metad; memory && r >= 0 && i < c->n; i++)
 		r = set_value(c->daemons[i].conf, "chunkd", "memory", memory);
 	if (r < 0)
 		cli_local_error(c->conf, r);
 	return r;
 }
 
-int dev_make(struct dev_cluster *c, const char *dir, unsigned n_chunkd, const char *memory,
+int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned n_chunkd, const char *memory,
 	     const char *prefix)
 {
 	static const char *const parts[] = { "", "/metad", "/log", "/run" };
 	char path[PATH_MAX + 64];
-	unsigned first;
 	int r = check_options(dir, memory, prefix);
 
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++) {
@@ -294,8 +321,9 @@ int dev_make(struct dev_cluster *c, const char *dir, unsigned n_chunkd, const ch
 		r = change_options(c, memory, prefix);
 	else
 		cli_local_error(c->conf, r);
-	first = MAX(c->n, 1u);
-	for (unsigned i = first; r >= 0 && i <= n_chunkd; i++)
+	for (unsigned i = MAX(c->n_metad, 1u) + 1; r >= 0 && i <= n_metad; i++)
+		r = make_metad(c, i);
+	for (unsigned i = c->n - c->n_metad + 1; r >= 0 && i <= n_chunkd; i++)
 		r = make_chunkd(c, i, memory);
 	if (r < 0)
 		return r;
@@ -366,17 +394,40 @@ static int assign(const char *file, const char *section, const char *key, char *
 	return set_value(file, section, key, address);
 }
 
-int dev_assign_addresses(struct dev_cluster *c, struct dev_daemon *d)
+int dev_assign_addresses(struct dev_daemon *d)
 {
 	int r = assign(d->conf, d->section, "listen", d->listen, sizeof d->listen);
 
 	if (r >= 0)
 		r = assign(d->conf, d->section, "admin", d->admin, sizeof d->admin);
-	if (r >= 0 && d->index == 0)
-		r = set_value(c->conf, "client", "metad", d->listen);
-	for (unsigned i = 1; r >= 0 && d->index == 0 && i < c->n; i++)
-		r = set_value(c->daemons[i].conf, "chunkd", "metad", d->listen);
 	if (r < 0)
 		cli_local_error(d->conf, r);
+	return r;
+}
+
+int dev_tell_metad(const struct dev_cluster *c)
+{
+	char list[DEV_METAD_MAX * 82] = "", group[DEV_METAD_MAX * 86] = "";
+	size_t n_list = 0, n_group = 0;
+	const char *file = c->conf;
+	int r;
+
+	for (unsigned i = 0; i < c->n_metad; i++) {
+		const char *separator = i ? ", " : "", *address = c->daemons[i].listen;
+
+		n_list += (size_t)snprintf(list + n_list, sizeof list - n_list, "%s%s", separator, address);
+		n_group += (size_t)snprintf(group + n_group, sizeof group - n_group, "%s%u@%s", separator, i + 1,
+					    address);
+	}
+	r = set_value(file, "client", "metad", list);
+	for (unsigned i = 0; r >= 0 && i < c->n; i++) {
+		file = c->daemons[i].conf;
+		if (!c->daemons[i].is_metad)
+			r = set_value(file, "chunkd", "metad", list);
+		else if (c->n_metad > 1)
+			r = set_value(file, "metad", "group", group);
+	}
+	if (r < 0)
+		cli_local_error(file, r);
 	return r;
 }

@@ -80,7 +80,8 @@ static void clean_environment(void)
 {
 	static const char *const names[] = {
 		"FF3FS_CONF", "FF3FS_PREFIX", "FF3FS_CLIENT_METAD", "FF3FS_CLIENT_PREFIX",
-		"FF3FS_METAD_DIR", "FF3FS_METAD_LISTEN", "FF3FS_METAD_ADMIN",
+		"FF3FS_METAD_DIR", "FF3FS_METAD_LISTEN", "FF3FS_METAD_ADMIN", "FF3FS_METAD_GROUP",
+		"FF3FS_METAD_MEMBER",
 		"FF3FS_CHUNKD_TARGETS", "FF3FS_CHUNKD_LISTEN", "FF3FS_CHUNKD_ADMIN",
 		"FF3FS_CHUNKD_ADVERTISE", "FF3FS_CHUNKD_METAD", "JOURNAL_STREAM", "NOTIFY_SOCKET",
 	};
@@ -95,7 +96,7 @@ static void clean_environment(void)
 _Noreturn static void run_child(const struct dev_daemon *d, char *program, int log, int ready)
 {
 	char conf[PATH_MAX + 80];
-	char *argv[] = { program, conf, (char *)"--ready-fd=3", NULL };
+	char *argv[] = { program, conf, (char *)"--ready-fd=3", d->form ? (char *)"--form" : NULL, NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 

@@ -21,7 +21,7 @@ ff3fs_SOURCES = \
 	%D%/cmd_doctor.c %D%/doctor.h %D%/doctor_host.c %D%/doctor_shim.c %D%/doctor_cluster.c \
 	%D%/bench.c %D%/bench.h %D%/bench_files.c %D%/bench_io.c %D%/bench_measure.c \
 	common/base/pattern.h \
-	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_http.c %D%/dev_process.c
+	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_group.c %D%/dev_http.c %D%/dev_process.c
 ff3fs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 ff3fs_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) -lpthread
 

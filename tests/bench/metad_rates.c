@@ -1,0 +1,305 @@
+/* What a metadata service gives many clients, and the limits that it has, for failover.sh:
+ *
+ *   metad_rates group ADDRESSES CLIENTS SECONDS   each client a thread with a session and one call at a time:
+ *                                                 create, stat, open+release, and ping, the bare call
+ *   metad_rates sqlite DIR BATCH SECONDS          the rows of a create, BATCH of them in a transaction that
+ *                                                 is durable when it is over
+ *   metad_rates fdatasync DIR SECONDS             4 KiB written over in place, and made durable
+ *
+ * Each line: what, per second. */
+#include <err.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+
+#include "../../common/net/rpc_group.h"
+#include "metad/schema_sql.h"
+
+#define FILES 1000u /* that are looked at */
+
+static unsigned n_clients;
+static char run_name[32]; /* of the files that are made: another one each time */
+static double seconds;
+
+static void report(const char *what, uint64_t n, uint64_t began)
+{
+	printf("%-10s %.0f\n", what, (double)n * 1e9 / (double)(ff3_boottime_ns() - began));
+	fflush(stdout);
+}
+
+/* --- Clients --------------------------------------------------------------------------------- */
+
+enum what { CREATE, STAT, OPEN, PING };
+
+struct client {
+	struct ff3_rpc_group *group;
+	pthread_t thread;
+	enum what what;
+	unsigned index;
+	uint64_t seq, n, until;
+};
+
+static int call(struct client *c, uint16_t op, const uint8_t *body, size_t len, uint8_t *reply, size_t *ret_len)
+{
+	struct ff3_rpc_call call = { .op = op, .body = body, .body_len = len, .reply = reply, .reply_size = 4096 };
+	int r = ff3_rpc_group_call(c->group, &call, ff3_boottime_ns() + 30 * FF3_NSEC_PER_SEC);
+
+	*ret_len = call.reply_len;
+	return r;
+}
+
+/* One-way, so that the server does not keep it. */
+static void release(struct client *c, const uint8_t *reply, size_t len)
+{
+	struct ff3_rep_open p;
+	uint8_t body[64];
+	struct ff3_rpc_call call = { .op = FF3_OP_release, .one_way = true, .body = body };
+
+	if (ff3_decode_rep_open(reply, len, &p) < 0)
+		errx(1, "an open's reply that cannot be decoded");
+	call.body_len = ff3_encode_req_release(body, sizeof body, &(struct ff3_req_release){ p.attr.ino, 1 });
+	ff3_rpc_group_start(c->group, &call);
+}
+
+static int open_file(struct client *c, uint32_t flags, const char *kind, unsigned a, uint64_t b)
+{
+	uint8_t body[512], reply[4096];
+	char name[96];
+	size_t len;
+	int r;
+
+	snprintf(name, sizeof name, "%s-%u-%" PRIu64, kind, a, b);
+	c->seq++;
+	len = ff3_encode_req_open(body, sizeof body,
+				  &(struct ff3_req_open){ .tag = { c->seq, c->seq },
+							  .at = { FF3_ROOT_INO, 0, ff3_str_from(name) },
+							  .flags = flags,
+							  .mode = 0644 });
+	r = call(c, FF3_OP_open, body, len, reply, &len);
+	if (r == 0)
+		release(c, reply, len);
+	return r;
+}
+
+static int stat_file(struct client *c, uint64_t i)
+{
+	uint8_t body[512], reply[4096];
+	char name[64];
+	size_t len;
+
+	snprintf(name, sizeof name, "seen-0-%" PRIu64, i);
+	len = ff3_encode_req_lookup(body, sizeof body,
+				    &(struct ff3_req_lookup){ { FF3_ROOT_INO, 0, ff3_str_from(name) } });
+	return call(c, FF3_OP_lookup, body, len, reply, &len);
+}
+
+static int ping(struct client *c, uint64_t i)
+{
+	uint8_t body[64], reply[4096];
+	size_t len = ff3_encode_req_ping(body, sizeof body, &(struct ff3_req_ping){ i });
+
+	return call(c, FF3_OP_ping, body, len, reply, &len);
+}
+
+static int once(struct client *c)
+{
+	uint64_t i = (c->index * 7919u + c->n) % FILES;
+
+	switch (c->what) {
+	case CREATE:
+		return open_file(c, FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, run_name, c->index,
+				 c->seq);
+	case STAT:
+		return stat_file(c, i);
+	case OPEN:
+		return open_file(c, FF3_OPEN_READ, "seen", 0, i);
+	default:
+		return ping(c, i);
+	}
+}
+
+static void *client_main(void *arg)
+{
+	struct client *c = arg;
+
+	for (c->n = 0; ff3_boottime_ns() < c->until; c->n++) {
+		int r = once(c);
+
+		if (r < 0)
+			errx(1, "a call failed: %s", ff3_strerror(r));
+	}
+	return NULL;
+}
+
+static void measure(struct client *clients, enum what what, const char *name)
+{
+	uint64_t began = ff3_boottime_ns(), n = 0;
+
+	for (unsigned i = 0; i < n_clients; i++) {
+		clients[i].what = what;
+		clients[i].until = began + (uint64_t)(seconds * 1e9);
+		if (pthread_create(&clients[i].thread, NULL, client_main, &clients[i]) != 0)
+			errx(1, "no threads");
+	}
+	for (unsigned i = 0; i < n_clients; i++) {
+		pthread_join(clients[i].thread, NULL);
+		n += clients[i].n;
+	}
+	report(name, n, began);
+}
+
+static int group(const char *list)
+{
+	struct client *clients = calloc(n_clients, sizeof *clients);
+	int r;
+
+	if (!clients)
+		errx(1, "memory");
+	snprintf(run_name, sizeof run_name, "made-%08x", (unsigned)ff3_random_u64());
+	for (unsigned i = 0; i < n_clients; i++) {
+		struct ff3_rpc_identity id = { .session = ff3_random_u64(), .role = FF3_ROLE_CLIENT };
+		struct ff3_rpc_options options = { .max_connections = 1 };
+
+		clients[i].index = i;
+		if (ff3_rpc_group_new(list, &id, &options, &clients[i].group) < 0)
+			errx(1, "%s: not a list of addresses", list);
+	}
+	for (unsigned i = 0; i < FILES; i++) {
+		r = open_file(&clients[0], FF3_OPEN_CREATE | FF3_OPEN_WRITE, "seen", 0, i);
+		if (r < 0)
+			errx(1, "cannot make a file: %s", ff3_strerror(r));
+	}
+	measure(clients, CREATE, "create");
+	measure(clients, PING, "ping");
+	measure(clients, STAT, "stat");
+	measure(clients, OPEN, "open");
+	measure(clients, PING, "ping");
+	for (unsigned i = 0; i < n_clients; i++)
+		ff3_rpc_group_free(clients[i].group);
+	free(clients);
+	return 0;
+}
+
+/* --- Limits ---------------------------------------------------------------------------------- */
+
+static sqlite3 *db;
+
+static void run(const char *sql)
+{
+	char *why = NULL;
+
+	if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK)
+		errx(1, "%s: %s", sql, why);
+}
+
+static sqlite3_stmt *prepare(const char *sql)
+{
+	sqlite3_stmt *s;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &s, NULL) != SQLITE_OK)
+		errx(1, "%s: %s", sql, sqlite3_errmsg(db));
+	return s;
+}
+
+/* The statement with numbers for all parameters but blob's, whose number is at. */
+static void step(sqlite3_stmt *s, uint64_t a, uint64_t b, int at, const void *blob, int len)
+{
+	int n = sqlite3_bind_parameter_count(s), r;
+
+	for (int i = 1; i <= n; i++)
+		if (i == at)
+			sqlite3_bind_blob(s, i, blob, len, SQLITE_STATIC);
+		else
+			sqlite3_bind_int64(s, i, (int64_t)(i == 1 ? a : b));
+	r = sqlite3_step(s);
+	if (r != SQLITE_DONE && r != SQLITE_ROW)
+		errx(1, "%s", sqlite3_errmsg(db));
+	sqlite3_reset(s);
+}
+
+static int limit_sqlite(const char *dir, unsigned batch)
+{
+	uint64_t began, until, n = 0;
+	static const char reply[160] = { 0 };
+	sqlite3_stmt *look, *dentry, *inode, *result, *prune, *meta;
+	char path[4096], name[64];
+
+	snprintf(path, sizeof path, "%s/limit.db", dir);
+	if (sqlite3_open(path, &db) != SQLITE_OK)
+		errx(1, "%s: %s", path, sqlite3_errmsg(db));
+	run("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536");
+	run(metad_schema_sql);
+	run("INSERT INTO meta VALUES (1,1,1,1,1,1,1,1,1,1,1,1)");
+	look = prepare("SELECT ino, type FROM dentries WHERE parent = ? AND hash = ? AND name = ?");
+	dentry = prepare("INSERT INTO dentries VALUES (?,?,?,?,?)");
+	inode = prepare("INSERT OR REPLACE INTO inodes VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+	result = prepare("INSERT INTO results VALUES (?,?,?,?,?)");
+	prune = prepare("DELETE FROM results WHERE session = ? AND seq < ?");
+	meta = prepare("UPDATE meta SET epoch = ?, applied_seq = ?, applied_hash = ?, time = ?, next_ino = ?, "
+		       "n_inodes = ?, next_chain = ?, routing_version = ?");
+	began = ff3_boottime_ns();
+	until = began + (uint64_t)(seconds * 1e9);
+	while (ff3_boottime_ns() < until) {
+		run("BEGIN IMMEDIATE");
+		for (unsigned i = 0; i < batch; i++, n++) {
+			uint64_t hash = (n + 1) * 0x9e3779b97f4a7c15ull;
+			int len = snprintf(name, sizeof name, "made-%u-%" PRIu64, i, n);
+
+			step(look, 1, hash, 3, name, len);
+			step(dentry, 1, hash, 3, name, len);
+			step(inode, n + 2, n, 0, NULL, 0);
+			step(result, i, n, 5, reply, sizeof reply);
+			step(prune, i, n, 0, NULL, 0);
+		}
+		step(inode, 1, n, 0, NULL, 0);
+		step(meta, 1, n, 0, NULL, 0);
+		run("COMMIT");
+	}
+	report("sqlite", n, began);
+	return 0;
+}
+
+static int limit_fdatasync(const char *dir)
+{
+	static char block[4096] = { 1 };
+	uint64_t began, until, n = 0;
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/limit.log", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		err(1, "%s", path);
+	for (unsigned i = 0; i < 4096; i++)
+		if (write(fd, block, sizeof block) != sizeof block)
+			err(1, "%s", path);
+	fsync(fd);
+	began = ff3_boottime_ns();
+	until = began + (uint64_t)(seconds * 1e9);
+	for (; ff3_boottime_ns() < until; n++)
+		if (pwrite(fd, block, sizeof block, (off_t)(n % 4096 * sizeof block)) != sizeof block ||
+		    fdatasync(fd) < 0)
+			err(1, "%s", path);
+	report("fdatasync", n, began);
+	close(fd);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 5 && strcmp(argv[1], "group") == 0) {
+		n_clients = (unsigned)atoi(argv[3]);
+		seconds = atof(argv[4]);
+		return group(argv[2]);
+	}
+	if (argc == 5 && strcmp(argv[1], "sqlite") == 0) {
+		seconds = atof(argv[4]);
+		return limit_sqlite(argv[2], (unsigned)atoi(argv[3]));
+	}
+	if (argc == 4 && strcmp(argv[1], "fdatasync") == 0) {
+		seconds = atof(argv[3]);
+		return limit_fdatasync(argv[2]);
+	}
+	errx(2, "usage: see the source");
+}
