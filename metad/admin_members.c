@@ -91,6 +91,7 @@ int metad_admin_members(void *ctx, const struct ff3_http_request *request, json_
 	json_object_set_new(doc, "durable_seq", integer(v->view.replica.durable_seq));
 	json_object_set_new(doc, "commit_seq", integer(v->view.replica.commit_seq));
 	json_object_set_new(doc, "applied_seq", integer(v->view.replica.applied_seq));
+	json_object_set_new(doc, "serving", json_boolean(v->view.serving));
 	json_object_set_new(doc, "damaged", json_boolean(v->view.replica.damaged));
 	if (v->view.copy_size > 0) {
 		json_object_set_new(doc, "copied", integer(v->view.copied));

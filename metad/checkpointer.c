@@ -83,7 +83,7 @@ static void done(struct metad_job *job)
 		metad_die(c->result, "cannot checkpoint the database");
 	c->safe_seq = c->seq;
 	c->last_ns = ff3_boottime_ns();
-	metad_group_safe(m, c->safe_seq);
+	metad_group_safe(m, c->safe_seq, ff3_boottime_ns() < c->no_segment_until_ns);
 	if (!c->second && c->base == 0 && is_long(c)) {
 		c->second = true;
 		/* Still running: the commit asks whether a checkpoint is due, and must be told no. */

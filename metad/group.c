@@ -19,6 +19,9 @@
 				   .lease_ns = ALONE_NS,                                           \
 				   .message_entries = REPLICA_ENTRIES_MAX })
 
+/* Of the 1 GiB that the log may take. */
+#define LOG_MAX (48ull * METAD_SEGMENT_SIZE)
+
 static void on_timer(struct ff3_timer *t);
 
 /* --- Actions --------------------------------------------------------------------------------- */
@@ -185,16 +188,15 @@ void metad_group_applied(struct metad *m, uint64_t seq)
 	group_step(m->group, &e, NULL);
 }
 
-void metad_group_safe(struct metad *m, uint64_t seq)
+void metad_group_safe(struct metad *m, uint64_t seq, bool full)
 {
 	struct metad_group *g = m->group;
 	struct replica_event e = { .kind = REPLICA_COMPACTED };
 	uint64_t id, done, size, hold = group_copy_seq(g, &id, &done, &size);
-	unsigned n_segments;
 
-	/* Whoever is a little behind gets it from the log. */
-	if (g->alone || hold < seq || metad_log_used(m->log, &n_segments) > METAD_LOG_KEPT)
-		metad_log_release(m->log, MIN(seq, hold));
+	/* Whoever is a little behind gets it from the log; but there must be room to write. */
+	metad_log_release(m->log, MIN(seq, hold), g->alone || full ? 0 : m->conf->metad.log_keep);
+	metad_log_release(m->log, seq, LOG_MAX);
 	e.seq = metad_log_first_seq(m->log) - 1;
 	if (e.seq <= g->compacted_seq || e.seq > seq)
 		return;

@@ -44,8 +44,8 @@ int metad_group_propose(struct metad *m, uint32_t n);
 void metad_group_cut(struct metad *m);
 void metad_group_durable(struct metad *m, uint64_t seq);
 void metad_group_applied(struct metad *m, uint64_t seq);
-/* The log's records up to seq are in the database, synced. */
-void metad_group_safe(struct metad *m, uint64_t seq);
+/* The log's records up to seq are in the database, synced. full: there is no room for more log. */
+void metad_group_safe(struct metad *m, uint64_t seq, bool full);
 /* At the end of whatever happened: writes, applies, sends what is to be, and takes or leaves the role. */
 void metad_group_turn(struct metad *m);
 

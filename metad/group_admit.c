@@ -89,12 +89,24 @@ static void admit(struct metad_group *g)
 	}
 }
 
+/* When it was answered that it will be. */
+static void hand_over(struct metad_group *g)
+{
+	struct replica_event e = { .kind = REPLICA_HAND_OVER,
+				   .id = g->hand_over_to == UINT64_MAX ? 0 : g->hand_over_to };
+
+	g->hand_over_to = 0;
+	group_step(g, &e, NULL);
+}
+
 void group_admit_tick(struct ff3_timer *t)
 {
 	struct metad_group *g = CONTAINER_OF(t, struct metad_group, admit);
 
 	if (g->promoted) /* when that was answered */
 		group_again(g);
+	if (g->hand_over_to != 0)
+		hand_over(g);
 	group_copy_check(g);
 	if (g->leads && g->m->db)
 		admit(g);
@@ -143,6 +155,23 @@ static int remove_by_hand(struct metad_group *g, uint64_t id)
 	return r;
 }
 
+static int hand_over_by_hand(struct metad_group *g, uint64_t id)
+{
+	struct replica_view view;
+	bool found = false;
+
+	replica_view(g->core, &view);
+	for (uint32_t i = 0; i < view.config.n; i++) {
+		const struct replica_member *m = &view.config.member[i];
+
+		found |= m->voter && !m->witness && m->id != g->vote.id && (id == 0 || id == m->id);
+	}
+	if (!found)
+		return -ENOENT;
+	g->hand_over_to = id ? id : UINT64_MAX;
+	return 0;
+}
+
 /* This member alone is the group from now on. What others have acknowledged and it does not have is
  * lost; nobody can know whether there is any. */
 static int promote(struct metad_group *g)
@@ -183,7 +212,6 @@ static int promote(struct metad_group *g)
 int metad_group_change(struct metad *m, enum metad_group_change change, uint64_t id)
 {
 	struct metad_group *g = m->group;
-	struct replica_event e = { .kind = REPLICA_HAND_OVER, .id = id };
 	int r = -EINVAL;
 
 	if (g->alone)
@@ -200,7 +228,7 @@ int metad_group_change(struct metad *m, enum metad_group_change change, uint64_t
 		r = remove_by_hand(g, id);
 		break;
 	case METAD_GROUP_HAND_OVER:
-		r = group_step(g, &e, NULL);
+		r = hand_over_by_hand(g, id);
 		break;
 	case METAD_GROUP_PROMOTE:
 		break;

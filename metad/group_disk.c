@@ -180,7 +180,7 @@ static int recover_alone(struct metad_group *g)
 	r = metad_checkpointer_run_now(m);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot checkpoint the database");
-	metad_log_release(m->log, UINT64_MAX);
+	metad_log_release(m->log, UINT64_MAX, 0);
 	g->disk = (struct replica_disk){
 		.epoch = MAX(g->vote.epoch, meta->epoch),
 		.base_seq = meta->applied_seq,

@@ -9,9 +9,6 @@
 #include "metad.h"
 #include "vote.h"
 
-/* Bytes of the log that stay for members that are a little behind. */
-#define METAD_LOG_KEPT (16ull * METAD_SEGMENT_SIZE)
-
 struct group_peer {
 	struct metad_group *g;
 	uint64_t id;
@@ -49,6 +46,7 @@ struct metad_group {
 	uint64_t begun; /* by replica_read_begin, since it serves */
 	uint64_t compacted_seq;
 	uint64_t offer_failed; /* to this member; to be told to the core */
+	uint64_t hand_over_to; /* soon: 0: nobody, UINT64_MAX: anybody */
 	uint64_t leave_ns; /* since when it tries to give the role away */
 	bool leads, serves, again, withheld, in_turn, leaving, no_room, promoted;
 	struct group_copy *copy;

@@ -417,14 +417,27 @@ void metad_log_written(struct metad_log *log)
 	log->cut.n = 0;
 }
 
-void metad_log_release(struct metad_log *log, uint64_t seq)
+static struct segment *oldest(struct metad_log *log, uint64_t seq)
 {
+	struct segment *best = NULL;
+
 	for (unsigned i = 0; i < MAX_SEGMENTS; i++) {
 		struct segment *s = &log->segments[i];
 
-		if (s->number != 0 && s != log->current && s->last_seq <= seq)
-			log_segment_free(log, s);
+		if (s->number != 0 && s != log->current && s->last_seq <= seq &&
+		    (!best || s->number < best->number))
+			best = s;
 	}
+	return best;
+}
+
+void metad_log_release(struct metad_log *log, uint64_t seq, uint64_t keep)
+{
+	struct segment *s;
+	unsigned n;
+
+	while (metad_log_used(log, &n) > keep && (s = oldest(log, seq)))
+		log_segment_free(log, s);
 	log_first_update(log);
 }
 

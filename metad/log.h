@@ -82,8 +82,9 @@ int metad_log_get_record(struct metad_log *log, uint64_t seq, struct metad_recor
 /* What is in memory is not wanted any more. */
 void metad_log_forget(struct metad_log *log);
 
-/* Segments that hold only records up to seq become free. */
-void metad_log_release(struct metad_log *log, uint64_t seq);
+/* Segments that hold only records up to seq become free, the oldest first, until those in use are not
+ * more than keep bytes. */
+void metad_log_release(struct metad_log *log, uint64_t seq, uint64_t keep);
 /* Whether a segment should be made, to be ready when the current one is full; *ret_slot names it. */
 bool metad_log_wants_segment(struct metad_log *log, unsigned *ret_slot);
 /* Any thread; takes as long as writing segment_size bytes. */

@@ -127,6 +127,7 @@ static int on_status(void *ctx, const struct ff3_http_request *request, json_t *
 	set(doc, "log_bytes", s.log_used);
 	json_object_set_new(doc, "role", json_string(metad_admin_role(&s.group)));
 	json_object_set_new(doc, "primary", json_string(s.group.primary));
+	json_object_set_new(doc, "serving", json_boolean(s.group.serving));
 	if (s.group.copy_size > 0) {
 		set(doc, "copied", s.group.copied);
 		set(doc, "copy_size", s.group.copy_size);

@@ -1,5 +1,26 @@
 #include "metad_client.h"
 
+static int add_peers(struct mc *c, const char *addresses, const struct ff3_rpc_identity *identity,
+		     const struct ff3_rpc_options *options)
+{
+	_cleanup_free_ char *list = strdup(addresses);
+	char *rest = list, *address;
+
+	if (!list)
+		return -ENOMEM;
+	while ((address = strsep(&rest, ","))) {
+		int r = c->n_peers == MC_PEERS ? -E2BIG :
+						 ff3_rpc_peer_new(address, identity, options,
+								  &c->peers[c->n_peers]);
+
+		if (r < 0)
+			return r;
+		c->n_peers++;
+	}
+	c->peer = c->peers[0];
+	return 0;
+}
+
 int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, enum ff3_role role,
 	   struct mc **ret)
 {
@@ -19,9 +40,9 @@ int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, en
 		.groups = c->groups,
 		.n_groups = uid ? 1 : 0,
 	};
-	r = ff3_rpc_peer_new(address, &identity, &options, &c->peer);
+	r = add_peers(c, address, &identity, &options);
 	if (r < 0) {
-		free(c);
+		mc_free(c);
 		return r;
 	}
 	*ret = c;
@@ -32,7 +53,8 @@ void mc_free(struct mc *c)
 {
 	if (!c)
 		return;
-	ff3_rpc_peer_free(c->peer);
+	for (unsigned i = 0; i < c->n_peers; i++)
+		ff3_rpc_peer_free(c->peers[i]);
 	free(c);
 }
 
@@ -42,7 +64,7 @@ struct ff3_tag mc_tag(struct mc *c)
 	return (struct ff3_tag){ c->seq, c->seq };
 }
 
-int mc_call(struct mc *c, uint16_t op, size_t body_len)
+static int call_one(struct mc *c, uint16_t op, size_t body_len, uint64_t limit_ns)
 {
 	struct ff3_rpc_call call = {
 		.op = op,
@@ -51,8 +73,32 @@ int mc_call(struct mc *c, uint16_t op, size_t body_len)
 		.reply = c->reply,
 		.reply_size = sizeof c->reply,
 	};
-	int r = ff3_rpc_call(c->peer, &call, ff3_boottime_ns() + 20 * FF3_NSEC_PER_SEC);
+	int r = ff3_rpc_call(c->peer, &call, ff3_boottime_ns() + limit_ns);
 
 	c->reply_len = call.reply_len;
+	return r;
+}
+
+/* Another member may answer. */
+static bool is_elsewhere(int r)
+{
+	return r == FF3_E_NOT_PRIMARY || (r < 0 && r != -EAGAIN && r != -ENOMEM &&
+					  ff3_err_class(r) == FF3_CLASS_RETRY_SAME);
+}
+
+int mc_call(struct mc *c, uint16_t op, size_t body_len)
+{
+	const uint64_t until = ff3_boottime_ns() + 30 * FF3_NSEC_PER_SEC;
+	const struct timespec pause = { 0, 5 * 1000 * 1000 };
+	int r;
+
+	if (c->n_peers == 1)
+		return call_one(c, op, body_len, 20 * FF3_NSEC_PER_SEC);
+	while (is_elsewhere(r = call_one(c, op, body_len, FF3_NSEC_PER_SEC)) &&
+	       ff3_boottime_ns() < until) {
+		c->current = (c->current + 1) % c->n_peers;
+		c->peer = c->peers[c->current];
+		nanosleep(&pause, NULL);
+	}
 	return r;
 }

@@ -1,10 +1,15 @@
-/* A small client of ff3fs-metad for its tests: one call, one round trip, nothing retried. */
+/* A small client of ff3fs-metad for its tests: one call, one round trip, nothing retried; with a list of
+ * addresses, the same request to one after the other until one answers it. */
 #pragma once
 
 #include "../common/net/rpc.h"
 
+#define MC_PEERS 8u
+
 struct mc {
-	struct ff3_rpc_peer *peer;
+	struct ff3_rpc_peer *peer; /* who is asked at present */
+	struct ff3_rpc_peer *peers[MC_PEERS];
+	unsigned n_peers, current;
 	uint64_t session;
 	uint64_t seq;
 	uint32_t groups[4];
@@ -13,6 +18,7 @@ struct mc {
 	size_t reply_len;
 };
 
+/* address: one, or several with commas between. */
 int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, enum ff3_role role,
 	   struct mc **ret);
 void mc_free(struct mc *c);

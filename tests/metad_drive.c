@@ -5,7 +5,16 @@
  * metad_drive ADDRESS hold NAME      opens two files and removes their names; after each line from
  *                                    standard input: opens the first again (metad was restarted), then
  *                                    waits until the second is collected and the first is not
- * metad_drive ADDRESS truncate PATH SIZE   until it is answered */
+ * metad_drive ADDRESS truncate PATH SIZE   until it is answered
+ * metad_drive ADDRESS node            a chunk daemon that is only heard of, so that files can be made
+ * metad_drive ADDRESS fill NAME N    a file with N large changes, one after the other
+ * metad_drive ADDRESS stale LIST     reads a value from the member ADDRESS as long as that answers, while
+ *                                    it is changed by whichever of LIST is the primary: no answer may
+ *                                    have an older value than was acknowledged when it was asked for
+ *
+ * ADDRESS may be a list with commas, of a group's members. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -322,6 +331,98 @@ static void truncate_file(const char *path, uint64_t size)
 	mc_free(c);
 }
 
+static void be_node(void)
+{
+	const struct timespec pause = { 0, 500 * 1000 * 1000 };
+	struct mc *c;
+	uint8_t targets[128];
+	struct ff3_enc e = ff3_enc_init(targets, sizeof targets);
+
+	EXPECT(0, mc_new(address, 0, 0, 0, FF3_ROLE_CHUNKD, &c));
+	ff3_put_target(&e, &(struct ff3_target){ 5, 6, FF3_TARGET_SERVING, 1 << 30, 0 });
+	for (;;) {
+		struct ff3_rep_heartbeat p;
+
+		SURELY(c, register_node, .node = 6, .address = FF3_STR("127.0.0.1:1"),
+		       .admin = FF3_STR(""), .targets = { targets, (uint32_t)e.len });
+		do
+			nanosleep(&pause, NULL);
+		while (MC(c, heartbeat, &p, .node = 6, .targets = { targets, (uint32_t)e.len }) == 0);
+	}
+}
+
+/* Much log, little database. */
+static void fill(const char *name, unsigned n)
+{
+	static uint8_t value[60000];
+	struct mc *c = client(0, 0);
+
+	SURELY(c, mkdir, .at = ROOT(name), .mode = 0755);
+	for (unsigned i = 0; i < n; i++) {
+		memset(value, (int)i, sizeof value);
+		SURELY(c, setxattr, .at = ROOT(name), .name = FF3_STR("user.n"),
+		       .value = { value, sizeof value });
+	}
+	mc_free(c);
+}
+
+/* --- Stale answers ----------------------------------------------------------------------------- */
+
+static _Atomic uint64_t acknowledged;
+static _Atomic bool reader_is_done;
+
+static void *write_values(void *arg)
+{
+	struct mc *c = arg;
+	uint64_t value = 0, began, slowest = 0;
+
+	while (!atomic_load(&reader_is_done)) {
+		value++;
+		began = ff3_boottime_ns();
+		SURELY(c, setattr, .at = ROOT(""), .valid = FF3_SET_MTIME, .mtime = { value, 0 });
+		atomic_store(&acknowledged, value);
+		/* Another one serves now. */
+		if (ff3_boottime_ns() - began > 300 * FF3_NSEC_PER_MSEC && slowest == 0) {
+			slowest = ff3_boottime_ns() - began;
+			puts("written");
+			fflush(stdout);
+		}
+	}
+	return NULL;
+}
+
+static void find_stale(const char *list)
+{
+	struct mc *reader = client(0, 0), *writer;
+	uint64_t n = 0, floor = 0;
+	pthread_t thread;
+
+	address = list;
+	writer = client(0, 0);
+	EXPECT(0, pthread_create(&thread, NULL, write_values, writer));
+	while (atomic_load(&acknowledged) == 0)
+		sched_yield();
+	for (;;) {
+		struct ff3_rep_lookup p;
+		int r;
+
+		floor = atomic_load(&acknowledged);
+		r = MC(reader, lookup, &p, .at = { .dir = FF3_ROOT_INO });
+		if (r < 0)
+			break;
+		EXPECT(1, p.attr.mtime.sec >= floor);
+		if (++n == 100) {
+			puts("reading");
+			fflush(stdout);
+		}
+	}
+	atomic_store(&reader_is_done, true);
+	EXPECT(0, pthread_join(thread, NULL));
+	EXPECT(1, n >= 100);
+	mc_free(reader);
+	mc_free(writer);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned n = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
@@ -341,6 +442,12 @@ int main(int argc, char **argv)
 		verify(argv[3], n);
 	} else if (strcmp(argv[2], "hold") == 0 && argc > 3) {
 		hold(argv[3]);
+	} else if (strcmp(argv[2], "node") == 0) {
+		be_node();
+	} else if (strcmp(argv[2], "fill") == 0 && n > 0) {
+		fill(argv[3], n);
+	} else if (strcmp(argv[2], "stale") == 0 && argc > 3) {
+		find_stale(argv[3]);
 	} else if (strcmp(argv[2], "truncate") == 0 && argc > 4) {
 		truncate_file(argv[3], n);
 	} else {

@@ -240,7 +240,7 @@ START_TEST(recycled_segments)
 		write_out();
 		hash = metad_log_last_hash(log_);
 		if (round % 8 == 7) {
-			metad_log_release(log_, n);
+			metad_log_release(log_, n, 0);
 			released_hash = hash;
 			ck_assert_int_eq(recover_after(n, released_hash), (int64_t)n);
 		}
@@ -320,6 +320,105 @@ START_TEST(missing_log_is_refused)
 }
 END_TEST
 
+/* What was cut off does not come back, whether it had been written or not; what replaced it does. */
+START_TEST(cut_off_and_replaced)
+{
+	struct metad_record rec;
+	uint64_t hash, kept;
+
+	append(5, 50);
+	write_out();
+	append(5, 5000);
+	write_out();
+	write_out();
+	append(3, 10);
+	ck_assert_int_eq(metad_log_get_record(log_, 7, &rec, &kept), 0);
+	metad_log_truncate(log_, 7, kept);
+	ck_assert_uint_eq(metad_log_last_seq(log_), 7);
+	ck_assert_uint_eq(metad_log_n_pending(log_), 0);
+	ck_assert_uint_eq(metad_log_durable_seq(log_), 7);
+	ck_assert_int_eq(metad_log_get_record(log_, 8, &rec, &hash), -ENOENT);
+	ck_assert_int_eq(recover(), 10); /* nothing was written since */
+	metad_log_set_epoch(log_, 2);
+	append(2, 99);
+	write_out();
+	ck_assert_int_eq(recover(), 9);
+	ck_assert_int_eq(metad_log_get_record(log_, 8, &rec, &hash), 0);
+	ck_assert_uint_eq(rec.epoch, 2);
+	ck_assert_uint_eq(rec.prev_hash, kept);
+	/* Of the batch in the making only. */
+	append(4, 20);
+	ck_assert_int_eq(metad_log_get_record(log_, 11, &rec, &hash), 0);
+	metad_log_truncate(log_, 11, hash);
+	ck_assert_uint_eq(metad_log_n_pending(log_), 2);
+	append(1, 20);
+	write_out();
+	write_out();
+	ck_assert_int_eq(recover(), 12);
+	/* The first batch of the new segment goes bad: that is not the old records' return. */
+	flip(1, 4096 + 70);
+	ck_assert_int_eq(recover(), -EBADMSG);
+	flip(1, 4096 + 70);
+	flip(1, 20); /* only its header */
+	ck_assert_int_eq(recover(), 12);
+}
+END_TEST
+
+/* The cut comes while a batch is on its way to the disk. */
+START_TEST(cut_off_under_way)
+{
+	struct metad_log_write w;
+	struct metad_record rec;
+	uint64_t hash;
+
+	append(3, 50);
+	write_out();
+	append(6, 50);
+	w = cut();
+	ck_assert_int_eq(metad_log_get_record(log_, 5, &rec, &hash), 0);
+	metad_log_truncate(log_, 5, hash);
+	append(1, 50);
+	ck_assert_int_eq(pwrite(w.fd, w.buf, w.len, (off_t)w.offset), (ssize_t)w.len);
+	metad_log_written(log_);
+	ck_assert_uint_eq(metad_log_durable_seq(log_), 5);
+	write_out();
+	ck_assert_uint_eq(metad_log_durable_seq(log_), 6);
+	ck_assert_int_eq(recover(), 6);
+}
+END_TEST
+
+/* Older records are read from the files, newer ones from memory; released ones are not there. */
+START_TEST(read_back)
+{
+	struct metad_record rec;
+	uint64_t hash, n = 0;
+
+	for (unsigned i = 0; i < 9; i++) {
+		unsigned slot;
+		int fd;
+
+		append(50, 60000);
+		n += 50;
+		if (metad_log_wants_segment(log_, &slot)) {
+			ck_assert_int_eq(metad_log_make_segment(dir, slot, SEGMENT, &fd), 0);
+			metad_log_add_segment(log_, slot, fd);
+		}
+		write_out();
+	}
+	for (uint64_t seq = n; seq > 0; seq -= 7) {
+		ck_assert_int_eq(metad_log_get_record(log_, seq, &rec, &hash), 0);
+		ck_assert_uint_eq(rec.seq, seq);
+		if (seq < 7)
+			break;
+	}
+	ck_assert_uint_eq(metad_log_first_seq(log_), 1);
+	metad_log_release(log_, 200, 0);
+	ck_assert_uint_gt(metad_log_first_seq(log_), 100);
+	ck_assert_int_eq(metad_log_get_record(log_, 1, &rec, &hash), -ENOENT);
+	ck_assert_int_eq(metad_log_get_record(log_, 201, &rec, &hash), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("metad-log");
@@ -339,6 +438,9 @@ int main(void)
 	tcase_add_test(tc, torn_first_batch_of_a_segment);
 	tcase_add_test(tc, no_free_segment);
 	tcase_add_test(tc, missing_log_is_refused);
+	tcase_add_test(tc, cut_off_and_replaced);
+	tcase_add_test(tc, cut_off_under_way);
+	tcase_add_test(tc, read_back);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

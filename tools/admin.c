@@ -25,7 +25,8 @@ static int on_option(int key, char *arg, struct argp_state *state)
 
 static const struct cli_command command = {
 	.name = "ff3fs-admin",
-	.args = "status\nnodes\nlayout PATH\nmetad backup FILE\nmetad restore FILE DIR",
+	.args = "status\nnodes\nlayout PATH\nmetad backup FILE\nmetad restore FILE DIR\n"
+		"metad members\nmetad admit ID\nmetad remove ID\nmetad hand-over [ID]\nmetad promote",
 	.doc = "Show and administer an ff3fs cluster.",
 	.common = CLI_JSON | CLI_QUIET | CLI_BYTES | CLI_CONF,
 	.options = options,
@@ -257,7 +258,32 @@ static int metad_restore(const struct ff3_conf *conf, char **args)
 	return admin_restore(args[0], args[1]);
 }
 
-/* What the first words are, and what comes after them. */
+static int metad_members(const struct ff3_conf *conf, char **args)
+{
+	return admin_members(address);
+}
+
+static int metad_admit(const struct ff3_conf *conf, char **args)
+{
+	return admin_admit(address, args[0]);
+}
+
+static int metad_remove(const struct ff3_conf *conf, char **args)
+{
+	return admin_remove(address, args[0]);
+}
+
+static int metad_hand_over(const struct ff3_conf *conf, char **args)
+{
+	return admin_hand_over(address, cli.n_args > 2 ? args[0] : NULL);
+}
+
+static int metad_promote(const struct ff3_conf *conf, char **args)
+{
+	return admin_promote(address);
+}
+
+/* What the first words are, and what comes after them; [what need not be there]. */
 static const struct {
 	const char *word, *word2;
 	const char *const *args;
@@ -268,6 +294,11 @@ static const struct {
 	{ "layout", NULL, (const char *const[]){ "a path", NULL }, show_layout },
 	{ "metad", "backup", (const char *const[]){ "a file", NULL }, metad_backup },
 	{ "metad", "restore", (const char *const[]){ "a file", "a directory", NULL }, metad_restore },
+	{ "metad", "members", (const char *const[]){ NULL }, metad_members },
+	{ "metad", "admit", (const char *const[]){ "an ID", NULL }, metad_admit },
+	{ "metad", "remove", (const char *const[]){ "an ID", NULL }, metad_remove },
+	{ "metad", "hand-over", (const char *const[]){ "[an ID]", NULL }, metad_hand_over },
+	{ "metad", "promote", (const char *const[]){ NULL }, metad_promote },
 };
 
 static int run_action(size_t i, const struct ff3_conf *conf)
@@ -275,7 +306,7 @@ static int run_action(size_t i, const struct ff3_conf *conf)
 	int skip = actions[i].word2 ? 2 : 1, n = 0;
 
 	for (; actions[i].args[n]; n++)
-		if (skip + n >= cli.n_args) {
+		if (skip + n >= cli.n_args && actions[i].args[n][0] != '[') {
 			cli_message("%s: %s is missing", cli.args[skip - 1], actions[i].args[n]);
 			return CLI_USAGE;
 		}

@@ -12,6 +12,13 @@ int admin_post(const char *address, const char *path, json_t *body, json_t **ret
 int admin_fetch(const char *address, const char *path,
 		int (*fn)(void *arg, const char *p, size_t len), void *arg);
 
+/* admin_members.c: exit codes, too. id of hand_over: NULL: any. */
+int admin_members(const char *address);
+int admin_admit(const char *address, const char *id);
+int admin_remove(const char *address, const char *id);
+int admin_hand_over(const char *address, const char *id);
+int admin_promote(const char *address);
+
 /* admin_metad.c: exit codes, too. */
 int admin_backup(const char *address, const char *path);
 int admin_restore(const char *file, const char *dir);

@@ -118,7 +118,8 @@ _ff3fs()
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 			compopt -o filenames 2>/dev/null
 			;;
-		*' metad '*) mapfile -t COMPREPLY < <(compgen -W 'backup restore' -- "$cur") ;;
+		*' admit '* | *' remove '* | *' hand-over '*) ;;
+		*' metad '*) mapfile -t COMPREPLY < <(compgen -W 'backup restore members admit remove hand-over promote' -- "$cur") ;;
 		*) mapfile -t COMPREPLY < <(compgen -W 'status nodes layout metad' -- "$cur") ;;
 		esac
 		;;

@@ -37,7 +37,7 @@
  *                            "outside", "witness", "primary", "connected", "log_id", "match_seq",
  *                            "heard_ms"}, beside the list "role", "member", "primary" (its address),
  *                            "epoch", "last_seq", "durable_seq", "commit_seq", "applied_seq",
- *                            "damaged"; a checkpoint under way: "copied", "copy_size"
+ *                            "serving", "damaged"; a checkpoint under way: "copied", "copy_size"
  *   POST /v1/metad/members/ID/admit, …/ID/remove, /v1/metad/hand-over[/ID], /v1/metad/promote
  *                            metad: {"status": "ok", "id"}; 409 with "primary" from who is not it */
 #pragma once
