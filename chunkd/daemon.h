@@ -84,6 +84,8 @@ void chunkd_serve_exposures(const struct chunkd_daemon *daemon, struct chunkd_st
 /* Rows of serve.c's table. */
 void handle_chunk_expose(struct chunkd_target *target, struct ff3_request *r);
 void handle_chunk_revoke(struct chunkd_target *target, struct ff3_request *r);
+/* serve_list.c */
+void handle_chunk_list(struct chunkd_target *target, struct ff3_request *r);
 
 /* --- register.c: telling metad that we are here ------------------------------------------------- */
 

@@ -26,7 +26,7 @@ ff3fs_chunkd_SOURCES = \
 	%D%/io_uring.c \
 	%D%/greet.c %D%/register.c \
 	%D%/segment.c \
-	%D%/serve.c %D%/serve_expose.c \
+	%D%/serve.c %D%/serve_expose.c %D%/serve_list.c \
 	%D%/window.c
 ff3fs_chunkd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
 ff3fs_chunkd_LDADD = libff3chunkd.la libff3server.la libff3admin.la libff3base.la \

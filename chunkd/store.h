@@ -146,6 +146,15 @@ bool chunkd_store_idle(const struct chunkd_store *store);
 
 /* --- Looking ----------------------------------------------------------------------------------- */
 
+struct chunkd_listed {
+	uint64_t ino, version;
+	uint32_t index, len;
+};
+/* Fills list with some of the chunks that there are, after cursor; 0 is the beginning, and is returned
+ * after the last. Whatever exists from the first call to the last comes exactly once. */
+uint64_t chunkd_store_list(const struct chunkd_store *store, uint64_t cursor,
+			   struct chunkd_listed *list, size_t room, size_t *ret_n);
+
 #define CHUNKD_STATS(X)                                                                            \
 	X(reads, "chunk reads answered")                                                           \
 	X(read_bytes, "bytes sent to readers")                                                     \

@@ -266,3 +266,40 @@ void chunkd_chunk_unref(struct chunkd_store *s, struct chunkd_chunk *c)
 	c->refs--;
 	chunkd_chunk_settle(s, c);
 }
+
+static uint64_t reverse_bits(uint64_t v)
+{
+	uint64_t r = 0;
+
+	for (int i = 0; i < 64; i++, v >>= 1)
+		r = r << 1 | (v & 1);
+	return r;
+}
+
+/* Buckets are visited in the order of their reversed numbers: when the table doubles, a bucket's
+ * chunks go to two whose reversed numbers are neighbours, both before the cursor or both behind. */
+uint64_t chunkd_store_list(const struct chunkd_store *s, uint64_t cursor, struct chunkd_listed *list,
+			   size_t room, size_t *ret_n)
+{
+	size_t n = 0;
+
+	do {
+		size_t here = 0;
+
+		for (struct chunkd_chunk *c = s->chunks[cursor & s->chunks_mask]; c; c = c->hash_next) {
+			if (c->len == 0 && c->place == 0)
+				continue; /* it never came to be */
+			if (n + here < room)
+				list[n + here] = (struct chunkd_listed){ c->inode->ino, c->version, c->index,
+									  c->len };
+			here++;
+		}
+		if (n + here > room && n > 0)
+			break; /* another page */
+		n += MIN(here, room);
+		cursor |= ~s->chunks_mask;
+		cursor = reverse_bits(reverse_bits(cursor) + 1);
+	} while (cursor != 0 && n < room);
+	*ret_n = n;
+	return cursor;
+}

@@ -11,6 +11,7 @@ struct metad_admin {
 	struct metad *m;
 	struct ff3_httpd *httpd;
 	struct metad_backup *backup;
+	struct metad_fsck *fsck;
 };
 
 json_t *metad_admin_hex(uint64_t v);
@@ -26,6 +27,9 @@ int metad_admin_not_primary(struct metad_admin *admin, json_t **ret);
 ff3_http_json_fn metad_admin_members, metad_admin_member, metad_admin_hand_over, metad_admin_promote;
 ff3_http_json_fn metad_admin_nodes, metad_admin_targets, metad_admin_chains, metad_admin_layout,
 	metad_admin_removals;
+
+/* fsck_admin.c */
+ff3_http_json_fn metad_admin_fsck_begin, metad_admin_fsck_status, metad_admin_fsck_cancel;
 
 /* backup_admin.c */
 int metad_backup_new(struct metad *m, struct metad_backup **ret);

@@ -18,6 +18,7 @@ struct metad_effects {
 	uint64_t orphans[2]; /* lost their last name */
 	uint32_t n_orphans;
 	bool routing; /* nodes, targets or chains changed */
+	uint64_t repaired; /* a bit for each that repair did */
 	bool trees;   /* a tree waits to be taken down */
 };
 

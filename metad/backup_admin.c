@@ -16,6 +16,7 @@
 #include "../common/base/log.h"
 #include "admin.h"
 #include "db_snapshot.h"
+#include "group.h"
 
 enum state { IDLE, RUNNING, READY, FAILED };
 
@@ -205,6 +206,9 @@ int metad_admin_backup_begin(void *ctx, const struct ff3_http_request *request, 
 	bool busy;
 	int r;
 
+	if (!metad_group_serves(b->m))
+		return ff3_http_problem(ret, 409, "NOT_PRIMARY", "ask the primary: GET /v1/metad/members",
+					"this member does not serve");
 	pthread_mutex_lock(&b->lock);
 	busy = b->state == RUNNING || b->state == READY;
 	pthread_mutex_unlock(&b->lock);

@@ -93,8 +93,8 @@ void metad_chunk_calls_run(struct metad_chunk_calls *c, struct metad_chunk_call 
 			.op = calls[i].op,
 			.body = calls[i].body,
 			.body_len = calls[i].body_len,
-			.reply = replies + 64 * i,
-			.reply_size = 64,
+			.reply = calls[i].reply ? calls[i].reply : replies + 64 * i,
+			.reply_size = calls[i].reply ? calls[i].reply_size : 64,
 			.user = &calls[i],
 		};
 		calls[i].result = find_peer(c, &calls[i], &peer);
@@ -105,6 +105,10 @@ void metad_chunk_calls_run(struct metad_chunk_calls *c, struct metad_chunk_call 
 	}
 	if (n_started > 0)
 		ff3_rpc_wait(started, n_started, deadline);
-	for (size_t i = 0; i < n_started; i++)
-		((struct metad_chunk_call *)started[i]->user)->result = started[i]->status;
+	for (size_t i = 0; i < n_started; i++) {
+		struct metad_chunk_call *call = started[i]->user;
+
+		call->result = started[i]->status;
+		call->reply_len = started[i]->reply_len;
+	}
 }

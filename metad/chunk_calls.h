@@ -13,6 +13,9 @@ struct metad_chunk_call {
 	uint16_t op;
 	const void *body;
 	size_t body_len;
+	void *reply; /* room for it, or NULL */
+	size_t reply_size;
+	size_t reply_len;
 	int result;
 };
 

@@ -266,6 +266,7 @@ static int upgrade(struct metad_db *db)
 		"CREATE TABLE removals (root INTEGER PRIMARY KEY, uid INTEGER NOT NULL, "
 		"began INTEGER NOT NULL, ended INTEGER NOT NULL, names INTEGER NOT NULL, "
 		"dirs INTEGER NOT NULL, pending INTEGER NOT NULL, waiting INTEGER NOT NULL);"
+		"UPDATE inodes SET chunk_size = chunk_size | 128 WHERE mode >> 12 = 8;"
 		"UPDATE meta SET format = 2;";
 	sqlite3_stmt *s = NULL;
 	int code = sqlite3_prepare_v2(db->sql, "SELECT format FROM meta", -1, &s, NULL), r;

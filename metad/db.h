@@ -17,6 +17,9 @@ struct metad_db;
 
 #define METAD_DB_FORMAT 2
 
+/* In the low byte of an inode's chunk_size: the pin, and this (inode.h: sparse). */
+#define METAD_LAYOUT_SPARSE 0x80u
+
 struct metad_meta {
 	uint64_t cluster;
 	uint64_t log_key; /* what log segments are marked with; never leaves the daemon */
@@ -59,6 +62,8 @@ int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode);
 int metad_db_put_inode(struct metad_db *db, const struct metad_inode *inode);
 /* With its symlink target and xattrs. */
 int metad_db_del_inode(struct metad_db *db, const struct metad_inode *inode);
+/* Symlink targets and xattrs of an inode that does not exist. */
+int metad_db_del_rows(struct metad_db *db, uint64_t ino);
 /* buf must hold FF3_PATH_MAX bytes. */
 int metad_db_get_symlink(struct metad_db *db, uint64_t ino, char *buf, uint32_t *ret_len);
 int metad_db_add_symlink(struct metad_db *db, uint64_t ino, struct ff3_str target);
@@ -72,6 +77,8 @@ int metad_db_add_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 int metad_db_set_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t ino,
 			uint32_t type);
 int metad_db_del_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name);
+/* Whatever its hash is stored as. */
+int metad_db_del_dentry_at(struct metad_db *db, uint64_t parent, uint64_t hash, struct ff3_str name);
 /* 1: empty. */
 int metad_db_dir_is_empty(struct metad_db *db, uint64_t parent);
 /* buf must hold FF3_NAME_MAX bytes. The name of ino in parent among those of this hash. */

@@ -74,6 +74,16 @@ int metad_db_del_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 	return write_dentry(db, STMT_del_dentry, parent, name, 0, 0);
 }
 
+int metad_db_del_dentry_at(struct metad_db *db, uint64_t parent, uint64_t hash, struct ff3_str name)
+{
+	sqlite3_stmt *s = dentry_stmt(db, STMT_del_dentry, parent, hash, name);
+
+	if (!s)
+		return db->error;
+	metad_cache_put_name(db->cache, parent, metad_name_hash(parent, name), name, 0, 0);
+	return db_run(db, s);
+}
+
 int metad_db_dir_is_empty(struct metad_db *db, uint64_t parent)
 {
 	sqlite3_stmt *s = db_stmt(db, STMT_any_dentry);

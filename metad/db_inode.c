@@ -7,8 +7,9 @@
  * Threads: the owner of the database. */
 #include "db_private.h"
 
-/* A chunk size is a power of two of at least 64 KiB: its column has room for the pin. */
-#define PIN_MASK 0xffu
+/* A chunk size is a power of two of at least 64 KiB: its column has room for more. */
+#define LOW_MASK 0xffu
+#define PIN_MASK 0x7fu
 
 static struct metad_inode *dirty_slot(struct metad_db *db, uint64_t ino)
 {
@@ -38,7 +39,7 @@ static int write_inode(struct metad_db *db, const struct metad_inode *n)
 	bind_u64(s, 11, (uint64_t)n->btime);
 	bind_u64(s, 12, n->parent);
 	bind_u64(s, 13, n->name_hash);
-	bind_u64(s, 14, n->chunk_size | n->pin);
+	bind_u64(s, 14, n->chunk_size | n->pin | (n->sparse ? METAD_LAYOUT_SPARSE : 0));
 	bind_u64(s, 15, n->stripe);
 	bind_u64(s, 16, n->seed);
 	bind_u64(s, 17, n->truncs);
@@ -115,8 +116,9 @@ int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *re
 		.btime = sqlite3_column_int64(s, 10),
 		.parent = column_u64(s, 11),
 		.name_hash = column_u64(s, 12),
-		.chunk_size = (uint32_t)column_u64(s, 13) & ~(uint32_t)PIN_MASK,
+		.chunk_size = (uint32_t)column_u64(s, 13) & ~(uint32_t)LOW_MASK,
 		.pin = column_u64(s, 13) & PIN_MASK,
+		.sparse = column_u64(s, 13) & METAD_LAYOUT_SPARSE,
 		.stripe = (uint32_t)column_u64(s, 14),
 		.seed = (uint32_t)column_u64(s, 15),
 		.truncs = (uint32_t)column_u64(s, 16),
@@ -149,6 +151,13 @@ int metad_db_del_inode(struct metad_db *db, const struct metad_inode *inode)
 	if (r >= 0)
 		r = delete_by_ino(db, STMT_del_xattrs, inode->ino);
 	return r;
+}
+
+int metad_db_del_rows(struct metad_db *db, uint64_t ino)
+{
+	int r = delete_by_ino(db, STMT_del_symlink, ino);
+
+	return r < 0 ? r : delete_by_ino(db, STMT_del_xattrs, ino);
 }
 
 int metad_db_get_symlink(struct metad_db *db, uint64_t ino, char *buf, uint32_t *ret_len)

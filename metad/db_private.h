@@ -141,7 +141,11 @@ void db_read_meta(sqlite3_stmt *s, struct metad_meta *ret);
 struct metad_db_snapshot { /* db_snapshot.h */
 	sqlite3 *sql;
 	struct metad_meta meta;
+	sqlite3_stmt *add; /* db_fsck_chunks.c */
 };
+/* db_fsck.c; step: 1 a row, 0 the end, negative errno (logged). */
+int db_fsck_prepare(struct metad_db_snapshot *snap, const char *sql, sqlite3_stmt **ret);
+int db_fsck_step(struct metad_db_snapshot *snap, sqlite3_stmt *s);
 
 static inline void bind_u64(sqlite3_stmt *s, int i, uint64_t v)
 {

@@ -43,7 +43,7 @@ int metad_db_snapshot_open(const char *path, struct metad_db_snapshot **ret)
 	if (!s)
 		return -ENOMEM;
 	if (sqlite3_open_v2(path, &s->sql, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-	    sqlite3_exec(s->sql, "PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0; "
+	    sqlite3_exec(s->sql, "PRAGMA wal_autocheckpoint = 0; "
 				 "PRAGMA cache_size = -2048; PRAGMA temp_store = FILE; BEGIN",
 			 NULL, NULL, NULL) != SQLITE_OK)
 		r = fail(s, path);
@@ -61,6 +61,7 @@ void metad_db_snapshot_close(struct metad_db_snapshot *s)
 {
 	if (!s)
 		return;
+	sqlite3_finalize(s->add);
 	sqlite3_close(s->sql);
 	free(s);
 }

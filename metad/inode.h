@@ -21,6 +21,7 @@ struct metad_inode {
 	uint32_t seed;
 	uint32_t truncs;
 	uint8_t pin; /* FF3_PIN_*, or 0 */
+	bool sparse; /* of a file: chunks may be absent by right */
 };
 
 /* On whose behalf something is done. */

@@ -4,10 +4,11 @@ libff3metad_la_SOURCES = \
 	%D%/apply.c %D%/apply.h %D%/apply_common.c \
 	%D%/cache.c %D%/cache.h \
 	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
+	%D%/db_fsck.c %D%/db_fsck.h %D%/db_fsck_chunks.c \
 	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
 	%D%/inode.c %D%/inode.h \
 	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_read.c %D%/log_recover.c \
-	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c \
+	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c %D%/op_repair.c \
 	%D%/op_setattr.c %D%/op_tree.c %D%/op_xattr.c \
 	%D%/path.c %D%/path.h \
 	%D%/record.c %D%/record.h \
@@ -20,6 +21,7 @@ sbin_PROGRAMS += ff3fs-metad
 ff3fs_metad_SOURCES = \
 	%D%/main.c %D%/metad.h \
 	%D%/admin.h %D%/admin_lists.c %D%/admin_members.c %D%/backup_admin.c %D%/metad_admin.c \
+	%D%/fsck.c %D%/fsck.h %D%/fsck_admin.c %D%/fsck_chunks.c \
 	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
@@ -70,7 +72,7 @@ TESTS += tests/group-behind.sh tests/group-cut.sh tests/group-diverge.sh tests/g
 	tests/group-witness.sh
 EXTRA_DIST += tests/group.sh
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
-	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-names.sh
+	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
 check_PROGRAMS += tests/names_drive
 tests_names_drive_SOURCES = tests/names_drive.c
 tests_names_drive_LDADD = libff3fs.la libff3base.la -lpthread

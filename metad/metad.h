@@ -43,6 +43,7 @@ struct metad {
 	struct metad_checkpointer *checkpointer;
 	struct metad_caps *caps;
 	struct metad_group *group;
+	struct metad_fsck *fsck; /* fsck.h */
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
 	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */

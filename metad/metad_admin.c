@@ -1,9 +1,11 @@
 /* Purpose: the HTTP endpoint: /healthz /readyz /metrics /v1/status /v1/nodes /v1/targets /v1/chains
- * /v1/removals /v1/layouts/PATH (the lists are in admin_lists.c) /v1/metad/backup (backup_admin.c); httpd.h has the documents.
+ * /v1/removals /v1/layouts/PATH (the lists are in admin_lists.c) /v1/metad/backup
+ * (backup_admin.c) /v1/fsck (fsck_admin.c); httpd.h has the documents.
  *
  * Threads: handlers run on the HTTP server's thread; each takes its snapshot by a call into the
  * loop, which copies what it needs, and formats it afterwards. */
 #include "admin.h"
+#include "fsck.h"
 
 #include "../common/admin/link_counters.h"
 #include "../common/admin/loop_call.h"
@@ -203,6 +205,9 @@ static const struct ff3_http_route routes[] = {
 	{ "GET", "/v1/targets", metad_admin_targets, NULL, NULL },
 	{ "GET", "/v1/chains", metad_admin_chains, NULL, NULL },
 	{ "GET", "/v1/removals", metad_admin_removals, NULL, NULL },
+	{ "GET", "/v1/fsck", metad_admin_fsck_status, NULL, NULL },
+	{ "POST", "/v1/fsck", metad_admin_fsck_begin, NULL, NULL },
+	{ "DELETE", "/v1/fsck", metad_admin_fsck_cancel, NULL, NULL },
 	{ "GET", "/v1/metad/backup", metad_admin_backup_status, NULL, NULL },
 	{ "POST", "/v1/metad/backup", metad_admin_backup_begin, NULL, NULL },
 	{ "DELETE", "/v1/metad/backup", metad_admin_backup_drop, NULL, NULL },
@@ -224,6 +229,8 @@ int metad_admin_new(struct metad *m, struct metad_admin **ret)
 	admin->m = m;
 	r = metad_backup_new(m, &admin->backup);
 	if (r >= 0)
+		r = metad_fsck_new(m, &admin->fsck);
+	if (r >= 0)
 		r = ff3_httpd_new(m->conf->metad.admin, routes, ARRAY_SIZE(routes), admin,
 				  &admin->httpd);
 	if (r < 0) {
@@ -240,6 +247,7 @@ void metad_admin_free(struct metad_admin *admin)
 		return;
 	ff3_httpd_free(admin->httpd);
 	metad_backup_free(admin->backup);
+	metad_fsck_free(admin->fsck);
 	free(admin);
 }
 

@@ -9,6 +9,7 @@ static int cut(struct metad_apply *a, struct metad_inode *inode, uint64_t size)
 	uint64_t cut_size = size, old_size = inode->size, pending_size, pending_old;
 	int r;
 
+	inode->sparse |= size > inode->size;
 	inode->size = size;
 	inode->mtime = inode->ctime = a->now;
 	if (a->rec->cred.uid != 0)
@@ -178,6 +179,7 @@ static int update_size(struct metad_apply *a, const struct metad_size_update *u,
 		inode->ctime = MAX(inode->ctime, u->mtime);
 	}
 	inode->mode &= ~(u->kill_mode & (S_ISUID | S_ISGID));
+	inode->sparse |= (u->kill_mode & METAD_UPDATE_SPARSE) != 0;
 	return metad_db_put_inode(a->db, inode);
 }
 

@@ -20,10 +20,13 @@
 	L(1030, target_state)    /* u64 target, u64 state pairs */                            \
 	L(1031, note_sessions)   /* u64 session ids: they may hold locks */ \
 	L(1032, take_down)       /* u64: so many names at most leave removed trees */ \
+	L(1033, repair)          /* struct metad_repair each: what fsck found */ \
 	L(1040, members)         /* the metadata group's, each u64 id, log, bits: 1 voter, 2 witness */
 
 #define METAD_LOG_OP_ENUM(number, name) METAD_OP_##name = number,
 enum metad_log_op { METAD_LOG_OPS(METAD_LOG_OP_ENUM) METAD_OP_END };
+
+#define METAD_UPDATE_SPARSE 0x80000000u
 
 /* A file's size and time, which were held in memory, for commit and set_sizes. */
 struct metad_size_update {
@@ -31,7 +34,18 @@ struct metad_size_update {
 	uint64_t size;      /* at least */
 	int64_t mtime;      /* 0: not written to */
 	uint32_t truncs;    /* of the inode when that was noted */
-	uint32_t kill_mode; /* S_ISUID, S_ISGID: bits that the writers took away */
+	uint32_t kill_mode; /* S_ISUID, S_ISGID: bits that the writers took away; METAD_UPDATE_SPARSE */
+};
+
+/* At most 64 in one record; only one of kind no-name, which may make /lost+found, or beyond-end. */
+#define METAD_REPAIRS_MAX 64u
+struct metad_repair {
+	uint32_t kind; /* enum metad_finding_kind */
+	uint32_t name_len;
+	uint64_t ino;
+	uint64_t parent;
+	uint64_t have, want;
+	char name[256];
 };
 
 /* "mkdir", "collect". */

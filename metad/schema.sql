@@ -21,7 +21,8 @@ CREATE TABLE meta (
 -- parent and name_hash: the directory entry it was last given, exact for directories, a hint for
 -- files with several names. chunk_size, stripe: of a file, its layout (stripe is a row of
 -- stripes); of a directory, its own layout or 0 (stripe is a width). The low byte of chunk_size is
--- the layout's pin (FF3_PIN_*; 0: none). truncs counts truncations,
+-- the layout's pin (FF3_PIN_*; 0: none), and 128 of a file that may have no chunks before its end where nothing
+-- was written. truncs counts truncations,
 -- so that a size noted before one is not applied after it.
 CREATE TABLE inodes (
 	ino        INTEGER PRIMARY KEY,

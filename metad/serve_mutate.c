@@ -441,6 +441,7 @@ void serve_commit(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		return;
 	}
 	if (metad_file_update(m, &inode, q->end, &u)) {
+		u.kill_mode |= q->sparse ? METAD_UPDATE_SPARSE : 0;
 		log_request(m, conn, r, &q->tag, &rec, 0);
 		return;
 	}

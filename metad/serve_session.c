@@ -119,8 +119,8 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	if (e >= 0) {
 		if (q->end > 0)
 			metad_file_extend(m, f, q->end,
-					  conn->cred.uid ? metad_mode_kills(&conn->cred, &inode) :
-							   0);
+					  (conn->cred.uid ? metad_mode_kills(&conn->cred, &inode) : 0) |
+						  (q->sparse ? METAD_UPDATE_SPARSE : 0));
 		metad_file_overlay(m, &inode);
 		p.size = inode.size;
 	}

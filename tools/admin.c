@@ -6,27 +6,32 @@
 #include "../common/base/conf.h"
 #include "cli.h"
 
-enum { OPT_ADMIN = 0x2000 };
+enum { OPT_ADMIN = 0x2000, OPT_REPAIR };
 
 static const char *address;
+static bool wants_repair;
 
 static const struct argp_option options[] = {
 	{ "admin", OPT_ADMIN, "HOST:PORT", 0, "address of metad's admin endpoint", 1 },
+	{ "repair", OPT_REPAIR, NULL, 0, "fsck: repair what can be", 1 },
 	{ 0 },
 };
 
 static int on_option(int key, char *arg, struct argp_state *state)
 {
-	if (key != OPT_ADMIN)
-		return ARGP_ERR_UNKNOWN;
-	address = arg;
-	return 0;
+	switch (key) {
+	case OPT_ADMIN:
+		return address = arg, 0;
+	case OPT_REPAIR:
+		return wants_repair = true, 0;
+	}
+	return ARGP_ERR_UNKNOWN;
 }
 
 static const struct cli_command command = {
 	.name = "ff3fs-admin",
 	.args = "status\nnodes\nlayout PATH\nmetad backup FILE\nmetad restore FILE DIR\n"
-		"metad members\nmetad admit ID\nmetad remove ID\nmetad hand-over [ID]\nmetad promote",
+		"metad members\nmetad admit ID\nmetad remove ID\nmetad hand-over [ID]\nmetad promote\nfsck",
 	.doc = "Show and administer an ff3fs cluster.",
 	.common = CLI_JSON | CLI_QUIET | CLI_BYTES | CLI_CONF,
 	.options = options,
@@ -283,6 +288,11 @@ static int metad_promote(const struct ff3_conf *conf, char **args)
 	return admin_promote(address);
 }
 
+static int fsck(const struct ff3_conf *conf, char **args)
+{
+	return admin_fsck(address, wants_repair);
+}
+
 /* What the first words are, and what comes after them; [what need not be there]. */
 static const struct {
 	const char *word, *word2;
@@ -299,6 +309,7 @@ static const struct {
 	{ "metad", "remove", (const char *const[]){ "an ID", NULL }, metad_remove },
 	{ "metad", "hand-over", (const char *const[]){ "[an ID]", NULL }, metad_hand_over },
 	{ "metad", "promote", (const char *const[]){ NULL }, metad_promote },
+	{ "fsck", NULL, (const char *const[]){ NULL }, fsck },
 };
 
 static int run_action(size_t i, const struct ff3_conf *conf)
@@ -343,6 +354,10 @@ static int run(const struct ff3_conf *conf)
 	const char *word = cli.args[0], *word2 = cli.n_args > 1 ? cli.args[1] : "";
 	bool known = false;
 
+	if (wants_repair && strcmp(word, "fsck") != 0) {
+		cli_message("--repair goes with fsck only");
+		return CLI_USAGE;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		if (strcmp(actions[i].word, word) != 0)
 			continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 /* GET http://address/path. 0 and the document; otherwise an exit code of cli.h, its message
  * printed. */
@@ -19,6 +20,8 @@ int admin_remove(const char *address, const char *id);
 int admin_hand_over(const char *address, const char *id);
 int admin_promote(const char *address);
 
+/* admin_fsck.c: an exit status of fsck(8). */
+int admin_fsck(const char *address, bool repair);
 /* admin_metad.c: exit codes, too. */
 int admin_backup(const char *address, const char *path);
 int admin_restore(const char *file, const char *dir);

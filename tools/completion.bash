@@ -120,7 +120,7 @@ _ff3fs()
 			;;
 		*' admit '* | *' remove '* | *' hand-over '*) ;;
 		*' metad '*) mapfile -t COMPREPLY < <(compgen -W 'backup restore members admit remove hand-over promote' -- "$cur") ;;
-		*) mapfile -t COMPREPLY < <(compgen -W 'status nodes layout metad' -- "$cur") ;;
+		*) mapfile -t COMPREPLY < <(compgen -W 'status nodes layout metad fsck' -- "$cur") ;;
 		esac
 		;;
 	layout)

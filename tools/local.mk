@@ -37,7 +37,7 @@ ff3fs_get_LDADD = $(ff3fs_LDADD)
 
 bin_PROGRAMS += ff3fs-admin
 ff3fs_admin_SOURCES = \
-	$(ff3fs_shared_sources) %D%/admin.c %D%/admin.h %D%/admin_http.c %D%/admin_members.c %D%/admin_metad.c \
+	$(ff3fs_shared_sources) %D%/admin.c %D%/admin.h %D%/admin_http.c %D%/admin_members.c %D%/admin_metad.c %D%/admin_fsck.c \
 	%D%/progress.c %D%/progress.h common/admin/backup_file.c common/admin/backup_file.h
 ff3fs_admin_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CURL_CFLAGS)
 ff3fs_admin_LDADD = libff3base.la $(JANSSON_LIBS) $(CURL_LIBS) -lpthread

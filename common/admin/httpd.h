@@ -25,6 +25,11 @@
  *   GET /v1/removals         metad: trees being removed, and the last ones that were: {"removal",
  *                            "uid", "began", "ended" (null: it goes on), "names", "directories",
  *                            "pending", "waiting"}
+ *   POST /v1/fsck            metad: {"repair": bool} begins a check: 202, or 409 while there is one
+ *   GET /v1/fsck?from=N      {"state": "idle" | "running" | "done" | "failed", "phase", "done", "total",
+ *                            "found", "repaired", "repair", "items": [{"kind", "ino", "path", "text",
+ *                            "repaired", "repair"}], "next": N or null, "targets_away": [target...]}
+ *   DELETE /v1/fsck          ends it
  *   POST /v1/metad/backup    metad: begins a backup: 202, or 409 while there is one
  *   GET /v1/metad/backup     {"state": "idle" | "running" | "ready" | "failed", "done", "total",
  *                            "backup": {"cluster", "epoch", "seq", "time", "inodes", "size"} (ready),

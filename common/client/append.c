@@ -32,7 +32,10 @@ static int lock(struct ff3_inode *inode, uint64_t *ret_size)
 /* end 0: nothing was written. once: without repeating over lost connections. */
 static int unlock(struct ff3_inode *inode, uint64_t end, bool once)
 {
-	struct ff3_req_extend req = { .ino = inode->ino, .end = end, .unlock = 1 };
+	struct ff3_req_extend req = { .ino = inode->ino,
+				      .end = end,
+				      .unlock = 1,
+				      .sparse = atomic_load(&inode->sparse) };
 	struct ff3_rep_extend rep;
 	uint8_t buf[64];
 	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);

@@ -41,6 +41,8 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 		/* The words of the thread that tried are not this thread's. */
 		if (p->failed)
 			ff3_piece_explain(&p->piece, r);
+		if (op->write)
+			atomic_store(&op->file->inode->sparse, true);
 		ff3_piece_abandon(&p->piece);
 		ff3_pool_put(b->fs, TAKE_PTR(p->piece.data), p->piece.length);
 	} else if (!op->write && (p->piece.got < p->piece.length ||

@@ -133,6 +133,8 @@ static int write_data(struct writer *w)
 		r = write_one(w);
 	else
 		r = write_many(w);
+	if (r < 0)
+		atomic_store(&inode->sparse, true); /* nobody knows which part is there */
 	ff3_inode_touch(inode);
 	return r;
 }

@@ -435,6 +435,7 @@ EXPORT int ff3fs_grow(struct ff3fs_file *file, off_t end)
 		return ff3_public(r);
 	ff3_inode_touch(inode);
 	atomic_store(&file->wrote, true);
+	atomic_store(&inode->sparse, true);
 	r = ff3_inode_extend(inode, (uint64_t)end);
 	if (r == 0)
 		atomic_store(&inode->uncommitted, true);

@@ -221,7 +221,9 @@ static bool is_registered(const struct ff3_inode *inode)
 /* inode->lock is held, or the caller is in an append that waits for nobody. */
 static int extend_once(struct ff3_inode *inode, uint64_t end, bool registering)
 {
-	struct ff3_req_extend req = { .ino = inode->ino, .end = end };
+	struct ff3_req_extend req = { .ino = inode->ino,
+				      .end = end,
+				      .sparse = atomic_load(&inode->sparse) };
 	struct ff3_rep_extend rep;
 	uint8_t buf[64];
 	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);

@@ -188,6 +188,8 @@ struct ff3_inode {
 	uint64_t retry_ns;           /* no attempt at registering for a read before */
 
 	_Atomic uint64_t uncommitted_end; /* told by extend, not yet logged by commit; 0: none */
+	_Atomic uint64_t dense_end;       /* written by us up to here without a gap, if size is less */
+	_Atomic bool sparse;              /* with a gap, or perhaps not at all; stays so */
 	_Atomic bool uncommitted;         /* something was written since the last commit */
 	_Atomic bool told;                /* and metad has heard of it, so that the times are right */
 	_Atomic uint64_t next_write;      /* where a sequential writer would go on */

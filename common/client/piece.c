@@ -68,6 +68,19 @@ bool ff3_block_crcs_match(uint32_t offset, const struct iovec *iov, int n, size_
 	return true;
 }
 
+/* A write behind all that is known to have been written leaves a gap, which metad is told of. */
+static void note_gap(struct ff3_inode *inode, uint64_t offset, uint64_t end)
+{
+	uint64_t dense = atomic_load_explicit(&inode->dense_end, memory_order_relaxed);
+
+	if (atomic_load_explicit(&inode->sparse, memory_order_relaxed))
+		return;
+	if (offset > dense && offset > atomic_load_explicit(&inode->size, memory_order_relaxed))
+		atomic_store(&inode->sparse, true);
+	while (dense < end && !atomic_compare_exchange_weak(&inode->dense_end, &dense, end))
+		;
+}
+
 void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, uint64_t offset,
 		    uint32_t length)
 {
@@ -81,6 +94,8 @@ void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, u
 	p->repeats = atomic_load_explicit(&inode->hold.repeats, memory_order_acquire);
 	p->iov = &p->one;
 	p->n_iov = 1;
+	if (op == FF3_OP_chunk_write)
+		note_gap(inode, offset, offset + length);
 }
 
 static void fill_read(struct ff3_piece *p)

@@ -130,6 +130,7 @@ static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
 		now->lost = false;
 	pthread_mutex_unlock(&hold->lock);
 	ff3_hold_drop(inode, u->target, u->instance, u->last);
+	atomic_store(&inode->sparse, true);
 	ff3_explain("a chunk daemon restarted and unsynced bytes of inode %" PRIu64 " are lost",
 		    inode->ino);
 	return -EIO;
@@ -139,7 +140,9 @@ static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
 static int commit(struct ff3_inode *inode, uint64_t end, bool whole)
 {
 	uint64_t told = atomic_load(&inode->uncommitted_end);
-	struct ff3_req_commit req = { .ino = inode->ino, .end = end };
+	struct ff3_req_commit req = { .ino = inode->ino,
+				      .end = end,
+				      .sparse = atomic_load(&inode->sparse) };
 	struct ff3_rep_commit rep;
 	uint8_t buf[512];
 	struct ff3_meta_call call = FF3_META_CALL(commit, true, &req, &rep, buf, sizeof buf);

@@ -70,6 +70,7 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 	ff3_piece_start(&p);
 	r = ff3_write_wait(&p, &retry, &tell);
 	if (r < 0) {
+		atomic_store(&inode->sparse, true);
 		ff3_piece_abandon(&p);
 		ff3_pool_put(inode->fs, p.data, len);
 		return r;

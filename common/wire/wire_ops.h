@@ -1,4 +1,4 @@
-/* The one list of everything that travels: structs, requests, replies.
+/* The one list of everything that travels: structs, requests, replies. This file is long because it is one list.
  *
  *   S(struct)                           FF3_STRUCT_<struct>(F)
  *   OP(number, name, daemon, traits)    FF3_REQ_<name>(F) and FF3_REP_<name>(F)
@@ -30,7 +30,8 @@
 	S(not_primary)                                                                             \
 	S(tag)                                                                                     \
 	S(cap)                                                                                     \
-	S(cap_key)
+	S(cap_key)                                                                                 \
+	S(chunk)
 
 #define FF3_STRUCT_time(F)                                                                         \
 	F(u64, sec) /* two's complement */                                                         \
@@ -119,6 +120,13 @@
 	F(u32, id)                                                                                 \
 	F(blob, key)
 
+/* A chunk that a target holds. */
+#define FF3_STRUCT_chunk(F)                                                                        \
+	F(u64, ino)                                                                                \
+	F(u32, index)                                                                              \
+	F(u32, length)                                                                             \
+	F(u64, version)
+
 #define FF3_OPS(OP)                                                                                \
 	OP(1, hello, both, SESSION)                                                                \
 	OP(2, ping, both, READ)                                                                    \
@@ -165,7 +173,8 @@
 	OP(67, chunk_truncate, chunkd, DATA)                                                       \
 	OP(68, chunk_remove, chunkd, DATA)                                                         \
 	OP(69, chunk_expose, chunkd, DATA)                                                         \
-	OP(70, chunk_revoke, chunkd, DATA)
+	OP(70, chunk_revoke, chunkd, DATA)                                                         \
+	OP(71, chunk_list, chunkd, DATA)
 
 /* First message of every connection, both ways. A client process chooses its session id once
  * and keeps it over reconnects; a forked child chooses another. */
@@ -242,7 +251,8 @@
 #define FF3_REQ_extend(F)                                                                          \
 	F(u64, ino)                                                                                \
 	F(u64, end)                                                                                \
-	F(u8, unlock)
+	F(u8, unlock)                                                                              \
+	F(u8, sparse) /* something before end may never have been written */
 #define FF3_REP_extend(F) F(u64, size)
 
 /* Waits for the exclusive right to append and answers the end of the file. */
@@ -274,7 +284,8 @@
 #define FF3_REQ_commit(F)                                                                          \
 	F(tag, tag)                                                                                \
 	F(u64, ino)                                                                                \
-	F(u64, end)
+	F(u64, end)                                                                                \
+	F(u8, sparse) /* as of extend */
 #define FF3_REP_commit(F) F(attr, attr)
 
 /* valid: FF3_SET_*. */
@@ -578,6 +589,14 @@
 	F(u64, ino)                                                                                \
 	F(u64, generation)
 #define FF3_REP_chunk_revoke(F)
+
+/* What the target holds, in no order: a page after cursor (0: the first), of as many chunks as fit. A
+ * chunk that exists all the while comes exactly once. cursor in the reply: for the next page; 0: that was
+ * the last. */
+#define FF3_REQ_chunk_list(F) F(u64, cursor)
+#define FF3_REP_chunk_list(F)                                                                      \
+	F(u64, cursor)                                                                             \
+	F(blob, chunks) /* chunk */
 
 /* Limits, in bytes unless said otherwise. */
 #define FF3_NAME_MAX 255u
