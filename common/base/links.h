@@ -13,9 +13,8 @@ struct ff3_links {
 };
 
 #define FF3_LINKS_ALL "shm verbs tcp unix"
-/* Of clients. shm is for those who ask for it: a full ring makes the sender wait for its daemon, so a
- * stopped one would hold a batch's others up. */
-#define FF3_LINKS_DEFAULT "verbs tcp unix"
+/* Of clients. */
+#define FF3_LINKS_DEFAULT FF3_LINKS_ALL
 
 /* "shm tcp". -EINVAL: a word that is not known or comes twice, or none at all. */
 int ff3_links_parse(const char *s, struct ff3_links *ret);

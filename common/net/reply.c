@@ -327,6 +327,19 @@ void ff3_request_reply(struct ff3_request *r, int status, const void *body, size
 	reply(CONTAINER_OF(r, struct ff3_frame, request), status, body, body_len);
 }
 
+/* The daemon's memory is free at once. */
+static void move_to_place(struct ff3_frame *f)
+{
+	struct ff3_conn *conn = f->request.conn;
+
+	memcpy(f->request.place, f->payload, f->payload_len);
+	f->payload = f->request.place;
+	f->placed = true;
+	release_payload(f);
+	conn->held -= f->held;
+	f->held = 0;
+}
+
 void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t body_len,
 			       const void *payload, size_t payload_len,
 			       void (*release)(void *arg), void *arg)
@@ -340,6 +353,8 @@ void ff3_request_reply_payload(struct ff3_request *r, const void *body, size_t b
 	f->placed = r->place && (uint8_t *)payload >= r->place &&
 		    (uint8_t *)payload + payload_len <= r->place + r->place_len;
 	f->place_offset = f->placed ? (uint32_t)((uint8_t *)payload - r->place) : 0;
+	if (!f->placed && r->place && ff3_conn_prefers_place(r, payload_len))
+		move_to_place(f);
 	reply(f, 0, body, body_len);
 }
 

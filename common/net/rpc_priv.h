@@ -20,6 +20,7 @@
 
 #include "pass.h"
 #include "rpc.h"
+#include "spin.h"
 
 #define FF3_RPC_CONNECTIONS_MAX 64u
 #define FF3_RPC_STAGING (64u * 1024u)
@@ -99,6 +100,10 @@ struct ff3_link_ops {
 	 * ended in *done. 1: some came; 0: nothing (wait: for FF3_RPC_RECV_TICK_NS); negative: the
 	 * connection broke (ff3_rpc_break was called). */
 	int (*receive)(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
+	/* By the reader: 1: receive() would have something; 0: not yet; negative: not yet, and it makes no
+	 * sense to look again and again, since the peer does not run at the same time as this thread.
+	 * Without a system call. NULL: only fd tells. */
+	int (*look)(struct ff3_rpc_conn *conn);
 	/* By the reader, before it polls fd: asks to be woken. True: something is there already.
 	 * NULL: fd tells by itself. */
 	bool (*about_to_sleep)(struct ff3_rpc_conn *conn);
@@ -135,6 +140,7 @@ struct ff3_rpc_conn {
 	uint32_t epoch;
 	int cause; /* BROKEN: why */
 	bool reader;
+	struct ff3_spinner spinner; /* the reader's */
 	unsigned n_users; /* threads that use fd outside of lock */
 	_Atomic unsigned n_calls; /* outstanding or about to be sent */
 	struct ff3_rpc_call *first, *last; /* in order of sending */
@@ -248,6 +254,9 @@ void ff3_rpc_rx_done(struct ff3_rpc_rx *rx);
 struct ff3_rpc_waiter *ff3_rpc_waiter_get(void);
 void ff3_rpc_waiter_put(struct ff3_rpc_waiter *w);
 void ff3_rpc_wake(struct ff3_rpc_waiter *w);
+/* By the reader of all n: looks at them for a while, as far as that is worth it. True: one of them has something,
+ * or stop (NULL: never) said so. */
+bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const void *arg), const void *arg);
 /* conn->lock held. The reader stops; somebody who waits goes on. */
 void ff3_rpc_reader_leave(struct ff3_rpc_conn *conn);
 /* Makes w wakeable while it polls. -errno. */

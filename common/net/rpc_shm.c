@@ -20,9 +20,6 @@
 #include "../base/crc32c.h"
 #include "../base/probe.h"
 #include "rpc_shm.h"
-#include "spin.h"
-
-#define SPIN_FOR_ROOM_NS 20000u
 
 /* --- Connecting ---------------------------------------------------------------------------- */
 
@@ -161,19 +158,29 @@ void ff3_rpc_shm_bell(const struct ff3_rpc_conn *conn)
 	(void)!send(conn->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static bool spin_for_room(const struct ff3_rpc_shm *s)
+/* Whether the daemon last ran on another core than this thread runs. */
+bool ff3_rpc_shm_is_apart(const struct ff3_rpc_shm *s)
 {
-	uint64_t begin = ff3_now_ns(CLOCK_MONOTONIC), now = begin;
+	uint32_t cpu = (uint32_t)sched_getcpu() + 1;
 
-	while (ff3_spin_allowed(now) && now - begin < SPIN_FOR_ROOM_NS) {
-		for (int i = 0; i < 64; i++) {
-			if (ff3_shm_room(&s->up) != 0)
-				return true;
+	return atomic_load_explicit(&s->page->daemon_cpu, memory_order_relaxed) != cpu;
+}
+
+static bool spin_for_room(struct ff3_rpc_shm *s)
+{
+	uint64_t begin;
+	bool came = false;
+
+	if (!ff3_rpc_shm_is_apart(s) || !ff3_spin_worth(&s->room_spinner) || !ff3_spin_begin())
+		return false;
+	begin = ff3_now_ns(CLOCK_MONOTONIC);
+	while (!came && ff3_now_ns(CLOCK_MONOTONIC) - begin < FF3_SPIN_NS)
+		for (int i = 0; i < FF3_SPIN_LOOKS && !came; i++) {
+			came = ff3_shm_room(&s->up) != 0;
 			ff3_spin_pause();
 		}
-		now = ff3_now_ns(CLOCK_MONOTONIC);
-	}
-	return false;
+	ff3_spin_end(&s->room_spinner, came);
+	return came;
 }
 
 /* Another thread reads, and wakes us when it is told of room; or we read. */
@@ -185,6 +192,7 @@ static void sleep_for_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, 
 			       { .fd = conn->fd, .events = POLLIN } };
 	uint64_t n;
 
+	atomic_store(&s->is_told, true);
 	ff3_shm_ask(&s->up.ctl->producer_waits);
 	if (ff3_shm_room(&s->up) != 0 || (mine && ff3_rpc_shm_about_to_sleep(conn)))
 		return;
@@ -397,6 +405,7 @@ const struct ff3_link_ops ff3_link_shm = {
 	.set_aside = set_aside,
 	.send = send_shm,
 	.receive = ff3_rpc_receive_shm,
+	.look = ff3_rpc_shm_look,
 	.about_to_sleep = ff3_rpc_shm_about_to_sleep,
 	.cut = ff3_rpc_cut_socket,
 	.drop = drop,

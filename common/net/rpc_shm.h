@@ -18,17 +18,22 @@ struct ff3_rpc_shm {
 	uint8_t *map, *data;
 	struct ff3_shm_page *page;
 	struct ff3_shm_end up; /* conn->send_lock */
+	struct ff3_spinner room_spinner; /* the same */
 	struct ff3_slots slots;
 
 	/* The reader's. */
 	struct ff3_shm_end down;
 	struct ff3_shm_frame frame;
-	uint64_t wait_ns; /* how long it takes lately until something comes */
+	bool asked;	     /* to be woken */
+	uint32_t n_vain;     /* times that there was nothing, without a look at the socket */
+	atomic_bool is_told; /* the socket may have bytes; the sender's, too */
 };
 
 int ff3_rpc_receive_shm(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 bool ff3_rpc_shm_about_to_sleep(struct ff3_rpc_conn *conn);
 /* Takes what the socket has: 1 if there was something. Without conn->lock, or at once. */
-int ff3_rpc_shm_look(struct ff3_rpc_conn *conn, int flags);
+int ff3_rpc_shm_take_bytes(struct ff3_rpc_conn *conn, int flags);
+int ff3_rpc_shm_look(struct ff3_rpc_conn *conn);
+bool ff3_rpc_shm_is_apart(const struct ff3_rpc_shm *s);
 /* Wakes the daemon. */
 void ff3_rpc_shm_bell(const struct ff3_rpc_conn *conn);

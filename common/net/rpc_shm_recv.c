@@ -3,8 +3,7 @@
  * A frame is taken in as far as it is there: header, body, then its payload, which follows in the
  * ring, or lies in the place that the request has named. conn->rx says whose payload arrives.
  *
- * Waiting: first awake, if replies have come quickly lately, cores are free and the daemon runs on
- * another one; then asleep on the socket. How long is chosen by how long it took lately.
+ * Waiting: first awake (spin.h), if the daemon runs on another core; then asleep on the socket.
  *
  * Threads: the connection's reader only; conn->lock is held except while waiting and while large
  * payloads are copied, whose calls are `exposed` meanwhile. Fork/signal: see rpc_priv.h. */
@@ -13,12 +12,10 @@
 #include "../base/crc32c.h"
 #include "../base/probe.h"
 #include "rpc_shm.h"
-#include "spin.h"
 
-#define SPIN_MAX_NS 100000u
-#define SPIN_LOOKS 64
 /* Payloads from this size on are copied without the lock. */
 #define COPY_UNLOCKED (32u * 1024u)
+#define LOOK_EVERY 32u
 
 /* Copies len bytes to bytes [skip, skip + len) of the call's buffers: from `from`, or out of e. */
 static void copy_out(const struct ff3_rpc_call *call, size_t skip, size_t len, const uint8_t *from,
@@ -175,7 +172,7 @@ static int body_done(struct ff3_rpc_conn *conn)
 	if (UNLIKELY(f->h.flags & FF3_FRAME_FDS)) {
 		/* They were sent before the frame was shown. */
 		while (r >= 0 && rx->fds.n == 0)
-			r = ff3_rpc_shm_look(conn, MSG_DONTWAIT) ?: -EBADMSG;
+			r = ff3_rpc_shm_take_bytes(conn, MSG_DONTWAIT) ?: -EBADMSG;
 		if (r < 0)
 			return r;
 		r = ff3_rpc_give_fds(rx, rx->call);
@@ -270,8 +267,9 @@ static bool is_ready(const struct ff3_rpc_conn *conn)
 	return n < 0 || n >= (ssize_t)least;
 }
 
-int ff3_rpc_shm_look(struct ff3_rpc_conn *conn, int flags)
+int ff3_rpc_shm_take_bytes(struct ff3_rpc_conn *conn, int flags)
 {
+	struct ff3_rpc_shm *s = conn->link_state;
 	char bytes[64];
 	struct iovec iov = { bytes, sizeof bytes };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -280,6 +278,7 @@ int ff3_rpc_shm_look(struct ff3_rpc_conn *conn, int flags)
 	int r;
 
 	ff3_fds_expect(&msg, &control);
+	atomic_store(&s->is_told, false);
 	n = recvmsg(conn->fd, &msg, flags | MSG_CMSG_CLOEXEC);
 	if (n == 0)
 		return -ECONNRESET;
@@ -295,57 +294,61 @@ bool ff3_rpc_shm_about_to_sleep(struct ff3_rpc_conn *conn)
 {
 	struct ff3_rpc_shm *s = conn->link_state;
 
+	s->asked = true;
 	ff3_shm_ask(&s->down.ctl->consumer_sleeps);
 	return is_ready(conn);
 }
 
-static bool spin(struct ff3_rpc_conn *conn, uint64_t begin)
+/* Not asleep any more. */
+static void awake(struct ff3_rpc_shm *s)
 {
-	struct ff3_rpc_shm *s = conn->link_state;
-	uint64_t now = begin, until = begin + MIN(2 * s->wait_ns + 10000, (uint64_t)SPIN_MAX_NS);
-	uint32_t cpu = (uint32_t)sched_getcpu() + 1;
+	if (!s->asked)
+		return;
+	s->asked = false;
+	if (!atomic_exchange_explicit(&s->down.ctl->consumer_sleeps, 0, memory_order_relaxed))
+		atomic_store_explicit(&s->is_told, true, memory_order_relaxed);
+}
 
-	if (s->wait_ns > SPIN_MAX_NS || !ff3_spin_allowed(now) ||
-	    atomic_load_explicit(&s->page->daemon_cpu, memory_order_relaxed) == cpu)
-		return false;
-	while (now < until) {
-		for (int i = 0; i < SPIN_LOOKS; i++) {
-			if (is_ready(conn))
-				return true;
-			ff3_spin_pause();
-		}
-		now = ff3_now_ns(CLOCK_MONOTONIC);
-	}
-	return false;
+int ff3_rpc_shm_look(struct ff3_rpc_conn *conn)
+{
+	return is_ready(conn) ? 1 : ff3_rpc_shm_is_apart(conn->link_state) ? 0 : -1;
 }
 
 /* 0: nothing came. Without the lock. */
 static int wait_more(struct ff3_rpc_conn *conn)
 {
 	struct ff3_rpc_shm *s = conn->link_state;
-	uint64_t begin, took;
 	int r = 1;
 
-	if (is_ready(conn))
-		return 1;
-	begin = ff3_now_ns(CLOCK_MONOTONIC);
-	if (!spin(conn, begin) && !ff3_rpc_shm_about_to_sleep(conn))
-		r = ff3_rpc_shm_look(conn, 0);
-	ff3_shm_unask(&s->down.ctl->consumer_sleeps);
-	took = ff3_now_ns(CLOCK_MONOTONIC) - begin;
-	s->wait_ns = s->wait_ns - s->wait_ns / 8 + took / 8;
+	if (!ff3_rpc_spin(&conn, 1, NULL, NULL) && !ff3_rpc_shm_about_to_sleep(conn))
+		r = ff3_rpc_shm_take_bytes(conn, 0);
+	awake(s);
 	return r;
+}
+
+/* The ring is empty. The socket has something only if it was asked for, or because the daemon has gone: that
+ * is seen in time if it is looked for now and then. */
+static int look_at_socket(struct ff3_rpc_conn *conn)
+{
+	struct ff3_rpc_shm *s = conn->link_state;
+
+	if (!atomic_load_explicit(&s->is_told, memory_order_relaxed) && ++s->n_vain % LOOK_EVERY != 0)
+		return 0;
+	return ff3_rpc_shm_take_bytes(conn, MSG_DONTWAIT);
 }
 
 int ff3_rpc_receive_shm(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done)
 {
-	int r = conn->state == FF3_CONN_UP ? take_all(conn, done) : conn->cause;
+	int r;
 
+	if (conn->state == FF3_CONN_UP)
+		awake(conn->link_state);
+	r = conn->state == FF3_CONN_UP ? take_all(conn, done) : conn->cause;
 	if (r == 0) {
 		int some;
 
 		pthread_mutex_unlock(&conn->lock);
-		r = wait ? wait_more(conn) : ff3_rpc_shm_look(conn, MSG_DONTWAIT);
+		r = wait ? wait_more(conn) : look_at_socket(conn);
 		pthread_mutex_lock(&conn->lock);
 		some = conn->state == FF3_CONN_UP ? take_all(conn, done) : conn->cause;
 		r = r < 0 ? r : some ? some : r;

@@ -2,9 +2,10 @@
  * are on and that has none; where another thread reads, it sleeps until that one completes a call
  * of its own or leaves the reading to it.
  *
- * Sleeping: in recvmsg if there is one connection and we read it; in poll if we read one of
- * several, with an eventfd for what other readers have to tell; else on a futex. The objects
- * that others wake (struct ff3_rpc_waiter) are never freed, since a wake-up may come late.
+ * Waiting begins with looking for a while (spin.h) where that takes no system calls. Sleeping: in
+ * recvmsg if there is one connection and we read it; in poll if we read one of several, with an eventfd
+ * for what other readers have to tell; else on a futex. The objects that others wake (struct
+ * ff3_rpc_waiter) are never freed, since a wake-up may come late.
  *
  * Replies that nobody waits for yet (of reads ahead, and of calls that were abandoned) stay in their
  * connections, and the daemon's memory with them. It may need just that memory to answer what is
@@ -306,6 +307,32 @@ static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 	return r;
 }
 
+bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const void *arg), const void *arg)
+{
+	struct ff3_spinner *spinner = &conns[0]->spinner;
+	bool came = false, worth = true;
+	uint64_t begin;
+
+	for (unsigned i = 0; i < n; i++) {
+		int r = conns[i]->link->look ? conns[i]->link->look(conns[i]) : -1;
+
+		came |= r > 0;
+		worth &= r == 0;
+	}
+	if (came || !worth || !ff3_spin_worth(spinner) || !ff3_spin_begin())
+		return came;
+	begin = ff3_now_ns(CLOCK_MONOTONIC);
+	while (!came && ff3_now_ns(CLOCK_MONOTONIC) - begin < FF3_SPIN_NS)
+		for (int k = 0; k < FF3_SPIN_LOOKS && !came; k++) {
+			ff3_spin_pause();
+			came = stop && stop(arg);
+			for (unsigned i = 0; i < n && !came; i++)
+				came = conns[i]->link->look(conns[i]) > 0;
+		}
+	ff3_spin_end(spinner, came);
+	return came;
+}
+
 /* Reads what is there on our connections. Returns whether something came or a connection broke. */
 static bool read_all(struct wait *wait)
 {
@@ -382,12 +409,25 @@ void ff3_rpc_interrupt(struct ff3_rpc_interrupt *i)
 		ff3_rpc_wake(i->w);
 }
 
+/* By another reader, or to be interrupted. */
+static bool is_called(const void *arg)
+{
+	const struct wait *wait = arg;
+
+	return (wait->w && atomic_load_explicit(&wait->w->word, memory_order_relaxed) != wait->seen) ||
+	       (wait->interrupt &&
+		atomic_load_explicit(&wait->interrupt->raised, memory_order_relaxed));
+}
+
 /* Nothing can be read, or others read. */
 static void sleep_round(struct wait *wait, uint64_t left_ns)
 {
 	bool drain = false;
 
 	if (wait->n_mine > 0 && read_all(wait))
+		return;
+	if (wait->n_mine > 0 && left_ns > FF3_SPIN_NS &&
+	    ff3_rpc_spin(wait->conns, wait->n_mine, is_called, wait))
 		return;
 	if (!fall_asleep(wait))
 		return;

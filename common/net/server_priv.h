@@ -234,6 +234,8 @@ void ff3_conn_drop_replies(struct ff3_conn *conn);
 void ff3_conn_attach(struct ff3_conn *conn, struct ff3_request *r);
 /* Where the client wants an answer's payload; NULL: nowhere that exists. */
 uint8_t *ff3_conn_place(const struct ff3_conn *conn, uint32_t page, uint32_t n_pages);
+/* Whether r's payload of len bytes, which is elsewhere, is better put into its place than sent by the ring. */
+bool ff3_conn_prefers_place(const struct ff3_request *r, size_t len);
 
 /* stall.c */
 uint64_t ff3_conn_moved_stream(const struct ff3_conn *conn, uint64_t *ret_enough);

@@ -25,11 +25,6 @@
 #define ACTIVE_NS FF3_NSEC_PER_MSEC
 /* Taken from one ring before the next one's turn. */
 #define TURN_BYTES (4u * FF3_SHM_RING)
-#define SPIN_NS 20000u
-#define SPIN_LOOKS 64
-/* What waiting awake has brought lately: from 0 on it is not tried. */
-#define SCORE_MAX 64
-#define SCORE_WIN 4
 
 struct ff3_conn_shm {
 	struct ff3_conn *conn;
@@ -49,9 +44,8 @@ struct shm_loop {
 	struct ff3_poller poller;
 	struct ff3_loop *loop;
 	TAILQ_HEAD(, ff3_conn_shm) active;
-	int score;
+	struct ff3_spinner spinner;
 	uint32_t cpu; /* where this runs, plus 1 */
-	uint64_t asleep_ns; /* since when; 0: awake */
 };
 
 /* --- Which rings are looked at ------------------------------------------------------------- */
@@ -282,18 +276,13 @@ static bool poll_one(struct shm_loop *l, struct ff3_conn_shm *s)
 static bool shm_poll(struct ff3_poller *p)
 {
 	struct shm_loop *l = CONTAINER_OF(p, struct shm_loop, poller);
-	uint64_t slept = l->asleep_ns ? ff3_now_ns(CLOCK_MONOTONIC) - l->asleep_ns : UINT64_MAX;
 	bool some = false;
 
-	l->asleep_ns = 0;
 	l->cpu = (uint32_t)sched_getcpu() + 1;
 	for (struct ff3_conn_shm *s = TAILQ_FIRST(&l->active), *next; s; s = next) {
 		next = TAILQ_NEXT(s, link);
 		some |= poll_one(l, s);
 	}
-	/* It would have been worth staying awake. */
-	if (some && slept < SPIN_NS)
-		l->score = MIN(l->score + SCORE_WIN, SCORE_MAX);
 	return some;
 }
 
@@ -313,34 +302,29 @@ static bool shm_worth(struct ff3_poller *p)
 	struct shm_loop *l = CONTAINER_OF(p, struct shm_loop, poller);
 	struct ff3_conn_shm *s;
 
-	if (TAILQ_EMPTY(&l->active) || l->score <= 0)
+	if (TAILQ_EMPTY(&l->active))
 		return false;
 	TAILQ_FOREACH(s, &l->active, link)
 		if (atomic_load_explicit(&s->page->client_cpu, memory_order_relaxed) == l->cpu)
 			return false;
-	return ff3_spin_allowed(ff3_now_ns(CLOCK_MONOTONIC));
+	return ff3_spin_worth(&l->spinner);
 }
 
 static bool shm_spin(struct ff3_poller *p)
 {
 	struct shm_loop *l = CONTAINER_OF(p, struct shm_loop, poller);
-	uint64_t begin = ff3_now_ns(CLOCK_MONOTONIC), now = begin;
+	uint64_t begin = ff3_now_ns(CLOCK_MONOTONIC);
+	bool came = false;
 
-	while (now - begin < SPIN_NS) {
-		for (int i = 0; i < SPIN_LOOKS; i++) {
-			if (shm_ready(p)) {
-				l->score = MIN(l->score + SCORE_WIN, SCORE_MAX);
-				return true;
-			}
-			/* The disk has answered: no fault of the clients'. */
-			if (ff3_loop_has_completions(l->loop))
-				return true;
+	if (!ff3_spin_begin())
+		return false;
+	while (!came && ff3_now_ns(CLOCK_MONOTONIC) - begin < FF3_SPIN_NS)
+		for (int i = 0; i < FF3_SPIN_LOOKS && !came; i++) {
+			came = shm_ready(p) || ff3_loop_has_completions(l->loop);
 			ff3_spin_pause();
 		}
-		now = ff3_now_ns(CLOCK_MONOTONIC);
-	}
-	l->score--;
-	return false;
+	ff3_spin_end(&l->spinner, came);
+	return came;
 }
 
 static bool shm_arm(struct ff3_poller *p)
@@ -355,10 +339,7 @@ static bool shm_arm(struct ff3_poller *p)
 			atomic_store_explicit(&s->down.ctl->producer_waits, 1, memory_order_relaxed);
 	}
 	atomic_thread_fence(memory_order_seq_cst);
-	if (shm_ready(p))
-		return true;
-	l->asleep_ns = TAILQ_EMPTY(&l->active) ? 0 : ff3_now_ns(CLOCK_MONOTONIC);
-	return false;
+	return shm_ready(p);
 }
 
 static void shm_free_poller(struct ff3_poller *p)
@@ -376,7 +357,6 @@ static int need_poller(struct ff3_loop *loop)
 	if (!l)
 		return -ENOMEM;
 	l->loop = loop;
-	l->score = SCORE_MAX;
 	l->poller = (struct ff3_poller){ shm_poll, shm_ready, shm_worth, shm_spin, shm_arm, shm_free_poller };
 	TAILQ_INIT(&l->active);
 	ff3_loop_set_poller(loop, &l->poller);
@@ -492,4 +472,17 @@ uint8_t *ff3_conn_place(const struct ff3_conn *conn, uint32_t page, uint32_t n_p
 	if (!conn->shm || n_pages == 0 || page >= all || n_pages > all - page)
 		return NULL;
 	return ff3_shm_data(conn->shm->map) + (size_t)page * FF3_SHM_PAGE;
+}
+
+/* By the ring, the client can take the first bytes while the last ones are put; but it must run meanwhile, and
+ * every ring-full that it does not is another change between the two. */
+bool ff3_conn_prefers_place(const struct ff3_request *r, size_t len)
+{
+	const struct ff3_conn *conn = r->conn;
+	uint32_t cpu = loop_of(conn)->cpu;
+
+	return len >= FF3_SHM_PIECE / 4 && len <= r->place_len &&
+	       (conn->n_requests > 1 ||
+		atomic_load_explicit(&conn->shm->page->client_cpu, memory_order_relaxed) == cpu ||
+		ff3_shm_room(&conn->shm->down) < (ssize_t)MIN(len, FF3_SHM_RING / 2));
 }

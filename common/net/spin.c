@@ -1,40 +1,29 @@
-#include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
-
 #include "spin.h"
 
-#define ASK_NS (5 * FF3_NSEC_PER_MSEC)
+#include <stdatomic.h>
 
-static _Atomic uint64_t asked_ns;
-static atomic_bool allowed;
+#define PENALTY_MAX 128u
 
-/* "0.20 0.18 0.12 1/80 11206": the fourth begins with the runnable threads. */
-static bool cores_are_free(void)
+/* 0: there is no core for it. */
+static int most_at_once(void)
 {
-	char text[128], *p = text;
-	_cleanup_close_ int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+	static atomic_int known; /* plus 1 */
+	int n = atomic_load_explicit(&known, memory_order_relaxed);
 
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	for (int i = 0; i < 3 && p; i++) {
-		p = strchr(p, ' ');
-		p = p ? p + 1 : NULL;
+	if (n == 0) {
+		n = (int)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+		atomic_store_explicit(&known, n, memory_order_relaxed);
 	}
-	return p && strtol(p, NULL, 10) <= sysconf(_SC_NPROCESSORS_ONLN);
+	return n - 1;
 }
 
-bool ff3_spin_allowed(uint64_t now_ns)
+bool ff3_spin_begin(void)
 {
-	uint64_t asked = atomic_load_explicit(&asked_ns, memory_order_relaxed);
+	return most_at_once() > 0;
+}
 
-	if (now_ns - asked >= ASK_NS && atomic_compare_exchange_strong(&asked_ns, &asked, now_ns)) {
-		int saved = errno;
-
-		atomic_store_explicit(&allowed, cores_are_free(), memory_order_relaxed);
-		errno = saved;
-	}
-	return atomic_load_explicit(&allowed, memory_order_relaxed);
+void ff3_spin_end(struct ff3_spinner *s, bool came)
+{
+	s->penalty = came ? s->penalty / 2 : MIN(2 * s->penalty + 1, PENALTY_MAX);
+	s->skip = came ? 0 : s->penalty;
 }

@@ -1,16 +1,41 @@
-/* Whether it makes sense to wait by looking again and again.
+/* Waiting by looking again and again, before going to sleep.
  *
- * Spinning spares two system calls and a wake-up, but only while the one that is waited for runs on
- * another core: with more runnable threads than cores it takes the time from somebody. How many
- * there are is asked of the kernel now and then (/proc/loadavg), while somebody wants to spin.
+ * Going to sleep and being woken on another core costs both sides much (an interrupt between
+ * processors; in a virtual machine 50 us and more), and nothing is cheaper than to look, as long as
+ * the one that is waited for runs at the same time. So one looks about as long as the other way would
+ * take: that at most doubles the costs of a wait, however wrong it was. Where looking was in vain,
+ * some of the next waits go without, after each further failure twice as many; what shares its core
+ * with the other side does not look at all.
  *
- * Threads: any. */
+ * Of a process, only as many threads look at a time as leave a core to the other side.
+ *
+ * Threads: a spinner is its owner's; how many look is shared. */
 #pragma once
 
 #include "../base/base.h"
 
-/* now_ns: CLOCK_MONOTONIC. */
-bool ff3_spin_allowed(uint64_t now_ns);
+#define FF3_SPIN_LOOKS 32
+
+struct ff3_spinner {
+	uint32_t skip;	 /* so many waits to go without */
+	uint32_t penalty; /* for the next failure */
+};
+
+/* Whether to look this time, if there is a core for it; asked once for each wait. */
+static inline bool ff3_spin_worth(struct ff3_spinner *s)
+{
+	if (s->skip == 0)
+		return true;
+	s->skip--;
+	return false;
+}
+
+/* True: ff3_spin_end is due. */
+bool ff3_spin_begin(void);
+void ff3_spin_end(struct ff3_spinner *s, bool came);
+
+/* For how long. */
+#define FF3_SPIN_NS 100000u
 
 static inline void ff3_spin_pause(void)
 {
