@@ -119,9 +119,11 @@ void ff3_batch_calls_remove(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 
 /* --- Sending; without the lock ------------------------------------------------------------- */
 
-/* r: of starting it. */
+/* r: of starting it. Who reaps is woken unless it receives there. */
 static void started(struct ff3fs_batch *b, struct ff3_batch_piece *p, int r)
 {
+	const struct ff3_rpc_conn *conn = p->piece.call.conn;
+
 	p->piece.started = r == 0;
 	p->piece.start_error = r;
 	if (r < 0) {
@@ -133,6 +135,8 @@ static void started(struct ff3fs_batch *b, struct ff3_batch_piece *p, int r)
 	ff3_batch_lock(b);
 	ff3_batch_calls_add(b, p);
 	ff3_batch_unlock(b);
+	if (!ff3_rpc_is_received(conn, &b->interrupt))
+		ff3_rpc_interrupt(&b->interrupt);
 }
 
 /* Sends what gathered for one peer. */
@@ -211,7 +215,7 @@ static int fill_write(struct ff3_batch_op *op, struct ff3_piece *p, uint64_t at)
 	p->data = ff3_pool_get(fs, p->length);
 	if (!p->data)
 		return -ENOMEM;
-	r = ff3_cursor_read(&c, p->data, p->length);
+	r = ff3_piece_take(p, &c);
 	if (r < 0)
 		ff3_pool_put(fs, TAKE_PTR(p->data), p->length);
 	return r;
@@ -486,11 +490,12 @@ void ff3_batch_submit(struct ff3fs_batch *b)
 		else
 			start_read(op);
 		ff3_batch_lock(b);
-		some |= start_pieces(b, op, &gathering) || op->n_active == 0;
+		start_pieces(b, op, &gathering);
+		some |= op->n_active == 0;
 	}
 	ff3_batch_unlock(b);
 	send_all_gathered(b, &gathering);
-	/* Whoever reaps shall look at their connections, too. */
+	/* Those that are done already. */
 	if (some)
 		ff3_rpc_interrupt(&b->interrupt);
 }

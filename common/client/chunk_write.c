@@ -55,7 +55,7 @@ static int start_next(struct writer *w, struct ff3_piece *p)
 	p->data = ff3_pool_get(fs, len);
 	if (!p->data)
 		return -ENOMEM;
-	r = ff3_cursor_read(&w->c, p->data, len);
+	r = ff3_piece_take(p, &w->c);
 	if (r < 0) {
 		ff3_pool_put(fs, TAKE_PTR(p->data), len);
 		return r;

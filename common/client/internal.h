@@ -498,7 +498,9 @@ struct ff3_piece {
 	uint64_t instance;
 	uint8_t *data; /* of a write: the pool buffer of length bytes that is sent */
 	void *owner;   /* batch.c's */
+	uint32_t n_crcs; /* of data; 0: not computed yet */
 	uint8_t wire[128 + 4 * PIECE_CRCS]; /* body and reply, the small one in the first 64 */
+	uint32_t crcs[PIECE_CRCS];
 };
 
 /* The part [offset, offset + len) of a file that one piece can carry, given max bytes. */
@@ -512,6 +514,8 @@ static inline uint32_t ff3_piece_span(const struct ff3_inode *inode, uint64_t of
 
 void ff3_piece_init(struct ff3_piece *p, struct ff3_inode *inode, uint16_t op, uint64_t offset,
 		    uint32_t length);
+/* Takes what p writes into p->data, with its checksums. -EFAULT. */
+int ff3_piece_take(struct ff3_piece *p, struct ff3_cursor *c);
 /* Makes its call ready to be started at p->route's peer. 0, or the error that is kept in start_error. */
 int ff3_piece_prepare(struct ff3_piece *p);
 /* Prepares and sends it; an error is kept for ff3_piece_wait. */

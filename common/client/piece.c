@@ -31,6 +31,35 @@ size_t ff3_block_crcs(uint32_t offset, const void *data, size_t len, uint32_t *r
 	return n;
 }
 
+/* A block is copied and summed while it is in the cache: over 1 MiB that takes two thirds of the time of
+ * one after the other. */
+static void copy_and_sum(struct ff3_piece *p, const uint8_t *from)
+{
+	uint32_t at = 0;
+
+	while (at < p->length) {
+		uint32_t part = MIN(p->length - at, FF3_BLOCK - (p->offset + at) % FF3_BLOCK);
+
+		memcpy(p->data + at, from + at, part);
+		p->crcs[p->n_crcs++] = htole32(ff3_crc32c(0, p->data + at, part));
+		at += part;
+	}
+}
+
+int ff3_piece_take(struct ff3_piece *p, struct ff3_cursor *c)
+{
+	const uint8_t *from;
+
+	if (c->n == 0 || c->iov->iov_len - c->offset < p->length)
+		return ff3_cursor_read(c, p->data, p->length);
+	from = (const uint8_t *)c->iov->iov_base + c->offset;
+	if (ff3_user_readable(from, p->length) < 0)
+		return -EFAULT;
+	copy_and_sum(p, from);
+	ff3_cursor_skip(c, p->length);
+	return 0;
+}
+
 /* One block that lies in more than one iovec. */
 static uint32_t scattered_crc(struct ff3_cursor *c, size_t len)
 {
@@ -133,7 +162,6 @@ static void free_own(struct ff3_piece *p)
 
 static void fill_write(struct ff3_piece *p)
 {
-	uint32_t crcs[PIECE_CRCS];
 	struct ff3_req_chunk_write req = {
 		.ino = p->inode->ino,
 		.index = p->index,
@@ -143,8 +171,11 @@ static void fill_write(struct ff3_piece *p)
 		.flags = p->flags,
 		.session = atomic_load_explicit(&p->inode->fs->session, memory_order_relaxed),
 		.seq = p->seq,
-		.crcs = { crcs, 4 * (uint32_t)ff3_block_crcs(p->offset, p->data, p->length, crcs) },
 	};
+
+	if (p->n_crcs == 0)
+		p->n_crcs = (uint32_t)ff3_block_crcs(p->offset, p->data, p->length, p->crcs);
+	req.crcs = (struct ff3_blob){ p->crcs, 4 * p->n_crcs };
 
 	p->one = (struct iovec){ p->data, p->length };
 	p->call.body = p->wire + SMALL;

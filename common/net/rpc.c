@@ -92,6 +92,7 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 		conn->epoch++;
 		atomic_store(&conn->state, FF3_CONN_EMPTY);
 		conn->reader = false;
+		atomic_store(&conn->receiver, NULL);
 		conn->n_users = 0;
 		atomic_store(&conn->n_calls, 0);
 		conn->first = conn->last = NULL;

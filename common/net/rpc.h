@@ -22,6 +22,7 @@
 #include "../wire/wire.h"
 
 struct ff3_rpc_peer;
+struct ff3_rpc_conn;
 
 struct ff3_rpc_identity {
 	uint64_t cluster; /* 0 until known */
@@ -246,6 +247,10 @@ struct ff3_rpc_interrupt {
 };
 int ff3_rpc_wait_interruptible(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns,
 			       struct ff3_rpc_interrupt *interrupt);
+/* Whether the thread that waits with interrupt receives on the connection of a call that was started: its
+ * reply comes without more ado. If the call is in the list for the thread's next wait, it may be
+ * left asleep. */
+bool ff3_rpc_is_received(const struct ff3_rpc_conn *conn, const struct ff3_rpc_interrupt *interrupt);
 /* From any thread, and from call.done. */
 void ff3_rpc_interrupt(struct ff3_rpc_interrupt *interrupt);
 /* Receives what has arrived on the connections of calls, without waiting. */

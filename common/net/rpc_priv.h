@@ -141,6 +141,7 @@ struct ff3_rpc_conn {
 	int cause; /* BROKEN: why */
 	bool reader;
 	struct ff3_spinner spinner; /* the reader's */
+	const struct ff3_rpc_interrupt *_Atomic receiver; /* of a reader that can be interrupted; or NULL */
 	unsigned n_users; /* threads that use fd outside of lock */
 	_Atomic unsigned n_calls; /* outstanding or about to be sent */
 	struct ff3_rpc_call *first, *last; /* in order of sending */

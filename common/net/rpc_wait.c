@@ -196,6 +196,7 @@ static int join(struct wait *wait, struct ff3_rpc_conn *conn)
 	if (!conn->reader && conn->state == FF3_CONN_UP && conn->first) {
 		conn->reader = true;
 		conn->n_users++;
+		atomic_store(&conn->receiver, wait->interrupt);
 		/* Ours stand in front. */
 		wait->conns[i] = wait->conns[wait->n_mine];
 		i = wait->n_mine++;
@@ -238,6 +239,7 @@ static void leave_mine(struct wait *wait, unsigned i)
 
 	wait->conns[i] = wait->conns[--wait->n_mine];
 	wait->conns[wait->n_mine] = wait->conns[--wait->n_conns];
+	atomic_store(&conn->receiver, NULL);
 	pthread_mutex_lock(&conn->lock);
 	ff3_rpc_reader_leave(conn);
 	ff3_rpc_leave_unlock(conn);
@@ -400,6 +402,11 @@ static void awake(struct wait *wait)
 {
 	if (wait->interrupt)
 		atomic_store(&wait->interrupt->asleep, false);
+}
+
+bool ff3_rpc_is_received(const struct ff3_rpc_conn *conn, const struct ff3_rpc_interrupt *interrupt)
+{
+	return atomic_load(&conn->receiver) == interrupt;
 }
 
 void ff3_rpc_interrupt(struct ff3_rpc_interrupt *i)
