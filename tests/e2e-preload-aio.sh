@@ -75,7 +75,12 @@ away() { # away WHAT GO COME: the daemon goes by the command GO and comes back b
 # Mappings of other clusters on this machine are none of ours.
 mkdir "$tmp/maps"
 export FF3FS_MMAP_DIR=$tmp/maps
-stop() { kill -STOP "${chunkd_pid[3]}"; }
+# One thread takes the signal and stops the others as soon as it runs.
+up() { grep -L '^State:.T' $(grep -L '^Name:.iou-' /proc/"$1"/task/*/status); }
+stop() {
+	kill -STOP "${chunkd_pid[3]}"
+	while [ -n "$(up "${chunkd_pid[3]}")" ]; do :; done
+}
 go_on() { kill -CONT "${chunkd_pid[3]}"; }
 end() { kill_daemon "${chunkd_pid[3]}" KILL; }
 away 'a stopped daemon' stop go_on

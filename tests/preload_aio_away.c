@@ -37,7 +37,10 @@ static void check_file(int k, int generation)
 	pattern(want, k, generation);
 	if (writes)
 		CHECK(pread(fds[k], bufs[k], SIZE, 0) == SIZE);
-	CHECK(memcmp(bufs[k], want, SIZE) == 0);
+	for (int i = 0; i < SIZE; i++)
+		if (bufs[k][i] != want[i])
+			DIE("file %d: byte %d is %d, want %d; the last one is %d, want %d", k, i, bufs[k][i],
+			    want[i], bufs[k][SIZE - 1], want[SIZE - 1]);
 }
 
 static void ask(const bool *which, aio_context_t ctx, int generation)

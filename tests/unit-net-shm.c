@@ -419,12 +419,15 @@ START_TEST(stopped_daemon)
 	struct ff3_rpc_call **calls = calloc(N + FF3_RPC_MANY, sizeof *calls);
 	uint8_t *data = malloc(1 << 20);
 	pthread_t patient;
+	int status;
 
 	fill(data, 1 << 20, 4, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		unsigned n;
 
 		kill(pid, SIGSTOP);
+		/* All its threads have stopped. */
+		ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
 		n = fill_ring(peer, ops, calls, N, data, sizes[i]);
 		ck_assert_uint_gt(n, 20);
 		for (unsigned k = 0; k < FF3_RPC_MANY; k++) {
