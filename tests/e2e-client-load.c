@@ -6,9 +6,9 @@
  *   compare DIR MODEL                   with a new client: all is there and equal
  *   linger NAME READY SECONDS           reads an unlinked file for SECONDS, and nothing else
  *   speed [SECONDS [WHAT…]]             rates of the usual operations, one thread */
+#include "clocks.h"
 #include "e2e-client.h"
 
-#include <sys/resource.h>
 
 enum { N_FILES = 6 };
 #define FILE_MAX KIB(2500)
@@ -241,23 +241,6 @@ int linger_main(int argc, char **argv)
 
 /* --- Figures --------------------------------------------------------------------------------- */
 
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
-
 static struct ff3fs_file *speed_file;
 static uint8_t *speed_buf;
 static uint64_t speed_seed = 1, speed_number;
@@ -331,15 +314,15 @@ static void measure(const char *what, void (*fn)(void), size_t len, double limit
 	speed_number = 0;
 	for (int i = 0; i < 20; i++)
 		fn();
-	begin = seconds();
-	cpu = cpu_seconds();
+	begin = now_s();
+	cpu = cpu_s();
 	do {
 		for (int i = 0; i < 16; i++)
 			fn();
 		n += 16;
-		end = seconds();
+		end = now_s();
 	} while (end - begin < limit);
-	cpu = cpu_seconds() - cpu;
+	cpu = cpu_s() - cpu;
 	printf("%-24s %9.0f/s %8.2f us %8.2f us CPU", what, (double)n / (end - begin),
 	       (end - begin) / (double)n * 1e6, cpu / (double)n * 1e6);
 	if (len >= 65536)
@@ -352,7 +335,7 @@ static void measure_batch(const char *what, size_t len, unsigned depth, double l
 {
 	struct ff3fs_completion *c;
 	struct ff3fs_batch *b;
-	double begin = seconds(), end, cpu = cpu_seconds();
+	double begin = now_s(), end, cpu = cpu_s();
 	uint8_t *buf;
 	long n = 0;
 
@@ -373,9 +356,9 @@ static void measure_batch(const char *what, size_t len, unsigned depth, double l
 			OK(ff3fs_batch_read(b, speed_file, c[i].user, len, (off_t)at, c[i].user));
 		}
 		n += m;
-		end = seconds();
+		end = now_s();
 	} while (end - begin < limit);
-	cpu = cpu_seconds() - cpu;
+	cpu = cpu_s() - cpu;
 	printf("%-24s %9.0f/s %8.2f us %8.2f us CPU %8.0f MiB/s\n", what, (double)n / (end - begin),
 	       (end - begin) / (double)n * 1e6, cpu / (double)n * 1e6,
 	       (double)n * (double)len / (end - begin) / (double)MIB(1));
@@ -396,11 +379,11 @@ int speed_main(int argc, char **argv)
 	speed_buf = malloc(MIB(8));
 	fill(speed_buf, MIB(8), 0, 1);
 	speed_file = open_file(fs, in_dir("f"), O_CREAT | O_RDWR);
-	begin = seconds();
+	begin = now_s();
 	for (int i = 0; i < 8; i++)
 		EQ(ff3fs_pwrite(speed_file, speed_buf, MIB(8), (off_t)MIB(8) * i), (long long)MIB(8));
 	OK(ff3fs_fsync(speed_file));
-	printf("write 64 MiB + fsync: %.0f MiB/s\n", 64 / (seconds() - begin));
+	printf("write 64 MiB + fsync: %.0f MiB/s\n", 64 / (now_s() - begin));
 	measure("read 4K random", do_random_read, 4096, limit);
 	measure("read 64K random", do_random_read, 65536, limit);
 	measure("read 1M random", do_random_read, MIB(1), limit);

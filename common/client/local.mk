@@ -28,7 +28,7 @@ tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
 tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client.h tests/e2e-client-batch.c \
-	tests/e2e-client-io.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c
+	tests/e2e-client-io.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c tests/clocks.h
 tests_e2e_client_LDADD = libff3fs.la -lpthread
 
 check_PROGRAMS += tests/e2e-hot
@@ -38,6 +38,6 @@ tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
 
 # Beside FUSE and memcpy.
 noinst_PROGRAMS += tests/bench/hot
-tests_bench_hot_SOURCES = tests/bench/hot.c
+tests_bench_hot_SOURCES = tests/bench/hot.c tests/clocks.h
 tests_bench_hot_LDADD = -lpthread
 EXTRA_DIST += tests/bench/hot.sh tests/bench/xrootd.sh

@@ -14,29 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "../clocks.h"
 
 #define MAX_THREADS 64
 #define WARM_S 1.0
-
-static double now(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static double cpu(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-}
 
 static void die(const char *what)
 {
@@ -102,7 +85,7 @@ static void *reading(void *arg)
 
 static void wait_for(double seconds)
 {
-	double until = now(CLOCK_MONOTONIC) + seconds;
+	double until = now_s() + seconds;
 	struct timespec t = { (time_t)until, (long)((until - (double)(time_t)until) * 1e9) };
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
@@ -135,12 +118,12 @@ static void do_read(const char *path, size_t size, int n_threads, double seconds
 	}
 	wait_for(WARM_S);
 	atomic_store(&s.phase, 1);
-	from = now(CLOCK_MONOTONIC);
-	cpu_from = cpu();
+	from = now_s();
+	cpu_from = cpu_s();
 	wait_for(seconds);
 	atomic_store(&s.phase, 2);
-	from = now(CLOCK_MONOTONIC) - from;
-	cpu_from = cpu() - cpu_from;
+	from = now_s() - from;
+	cpu_from = cpu_s() - cpu_from;
 	for (int i = 0; i < n_threads; i++) {
 		pthread_join(readers[i].thread, NULL);
 		n += readers[i].n;
@@ -158,10 +141,10 @@ static void do_copy(size_t size, double seconds)
 		die("memory");
 	fill(from, all, 0);
 	memset(to, 0, size);
-	begin = now(CLOCK_MONOTONIC);
+	begin = now_s();
 	until = begin + seconds;
-	cpu_from = cpu();
-	for (; now(CLOCK_MONOTONIC) < until; n++) {
+	cpu_from = cpu_s();
+	for (; now_s() < until; n++) {
 		uint64_t at;
 
 		x ^= x << 13;
@@ -172,7 +155,7 @@ static void do_copy(size_t size, double seconds)
 		if (!is_right(to, size, at))
 			die("memcpy");
 	}
-	print(n, size, now(CLOCK_MONOTONIC) - begin, cpu() - cpu_from);
+	print(n, size, now_s() - begin, cpu_s() - cpu_from);
 }
 
 static void do_make(const char *path, size_t size)

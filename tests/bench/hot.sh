@@ -8,26 +8,16 @@
 # FUSE daemon with it, on one core.
 . "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
 rounds=${1:-5} seconds=${2:-1}
-requires taskset fusermount3
+. "$srcdir/tests/bench/passthrough.sh"
+requires taskset
 hot=$builddir/tests/bench/hot
 [ -x "$hot" ] || die 'tests/bench/hot is not built'
 [ -n "$shim" ] || die 'the shim is not built'
-example=/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c
-[ -f "$example" ] || skip "no $example"
-gcc -O2 -w -I"${example%/*}" "$example" $(pkg-config --cflags --libs fuse3) -o "$tmp/passthrough_ll" ||
-	skip 'passthrough_ll does not compile'
-
 size=$((64 << 20))
-mkdir "$tmp/below" "$tmp/mnt"
-mkfifo "$tmp/pause"
+mkdir "$tmp/below"
 "$hot" make "$tmp/below/file" $size || die 'cannot make the file'
-"$tmp/passthrough_ll" -o cache=never -f "$tmp/mnt" >"$tmp/fuse.log" 2>&1 &
-fuse_pid=$!
-cleanup_fn 'fusermount3 -u -z "$tmp/mnt"; kill $fuse_pid 2>/dev/null'
-fuse_file=$tmp/mnt$tmp/below/file
-for ((i = 0; i < 100; i++)); do [ -f "$fuse_file" ] && break; read -r -t 0.1 <>"$tmp/pause"; done
-[ -f "$fuse_file" ] || die 'FUSE does not mount'
-taskset -cp 0 $fuse_pid >/dev/null
+passthrough "$tmp/below/file" 0
+[ -z "$no_fuse" ] || skip "$no_fuse"
 
 FF3FS_CHUNKD_MEMORY=1G start_cluster 1
 export FF3FS_PREFIX=$prefix

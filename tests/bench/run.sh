@@ -6,7 +6,8 @@
 # Run in the build directory. A development cluster of one chunk daemon is started; then, round by
 # round, the limits and ff3fs bench do the same work one after the other. What counts is the ratio
 # within a round, and of those the median over the rounds (5 by default). Operations one at a time
-# run with client and daemons on one core, everything else without pinning. As root, the cluster
+# run with client and daemons on one core, everything else without pinning. What is compared with bare TCP
+# goes over TCP; the rows named shm go through shared memory. As root, the cluster
 # and the raw disk files lie on an XFS in a loop file, because an ext4 root is slow at creates after
 # many unlinks.
 #
@@ -26,8 +27,9 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 requires taskset /usr/bin/python3
-limits=$builddir/tests/bench/limits
-[ -x "$limits" ] || die 'tests/bench/limits is not built'
+limits=$builddir/tests/bench/limits hot=$builddir/tests/bench/hot
+[ -x "$limits" ] && [ -x "$hot" ] || die 'tests/bench/limits or hot is not built'
+. "$srcdir/tests/bench/passthrough.sh"
 bytes=$(numfmt --from=iec "$size")
 mkdir -p "$out"
 rm -f "$tmp"/round.*
@@ -79,6 +81,17 @@ print(json.dumps({"round": int(sys.argv[1]), "part": sys.argv[2], "rows": json.l
 
 bench() { ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" "$@"; }
 
+# by TRANSPORT COMMAND…: requests go by it, all of them.
+by() { FF3FS_CLIENT_TRANSPORTS=$1 FF3FS_CLIENT_HOT=no "${@:2}"; }
+
+# plain NAME BLOCK COMMAND…: a figure of tests/bench/hot, as JSON.
+plain() {
+	local ops bytes cpu
+	read -r ops bytes cpu < <("${@:3}") && [ -n "$cpu" ] || return 1
+	printf '{"name": "%s", "block": %d, "depth": 1, "ops_per_s": %s, "cpu_us_per_op": %s, "p50_us": 0}' \
+		"$1" "$2" "$ops" "$cpu"
+}
+
 # --- Rounds ---------------------------------------------------------------------------------------
 
 cluster warm 1G
@@ -86,14 +99,19 @@ for ((round = 1; round <= rounds; round++)); do
 	say "round $round of $rounds: warm"
 	pin 0
 	keep $round one-core-limit "$limits" --cpu 0 --seconds "$seconds" --size "$bytes" --only tcp
-	keep $round one-core taskset -c 0 ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" \
-		--size "$size" --threads 1 --depth 1 --only read-rand
+	keep $round one-core by tcp taskset -c 0 ff3fs bench --json --time "$seconds" \
+		--daemon-pid "$daemons" --size "$size" --threads 1 --depth 1 --only read-rand
+	keep $round one-core-shm by shm taskset -c 0 ff3fs bench --json --time "$seconds" \
+		--daemon-pid "$daemons" --size "$size" --threads 1 --depth 1 --only read-rand
 	keep $round files taskset -c 0 ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" \
 		--files "$files" --threads 1 --only create,stat,open-read-close,readdir,unlink
 	pin "$all_cpus"
 	keep $round many-limit "$limits" --seconds "$seconds" --size "$bytes" --only tcp
-	keep $round many bench --size "$size" --threads 1 --depth 16 --only read-rand
-	keep $round threads bench --size "$size" --threads 8 --depth 1 --only read-rand --block 4K,64K
+	for way in tcp shm; do
+		keep $round many-$way by $way bench --size "$size" --threads 1 --depth 1,16 --only read-rand
+		keep $round threads-$way by $way bench --size "$size" --threads 8 --depth 1 --only read-rand \
+			--block 4K,64K
+	done
 	keep $round write-limit "$limits" --dir "$disk" --size $((bytes * 4)) --only disk_write
 	keep $round write bench --size $((bytes * 4)) --threads 1 --only write-seq
 done
@@ -104,7 +122,34 @@ for ((round = 1; round <= rounds; round++)); do
 	[ -w /proc/sys/vm/drop_caches ] && { sync -f "$disk"; echo 3 >/proc/sys/vm/drop_caches; }
 	keep $round cold-limit "$limits" --dir "$disk" --seconds "$seconds" --size $((bytes * 4)) \
 		--only disk_read
-	keep $round cold bench --size $((bytes * 4)) --threads 1 --depth 1,8,32 --once --only read-rand
+	for way in tcp shm; do
+		keep $round cold-$way by $way bench --size $((bytes * 4)) --threads 1 --depth 1,8,32 --once \
+			--only read-rand
+	done
+done
+
+# What a daemon has in memory and exposes, by pread under the shim, one at a time on one core.
+mkdir "$tmp/below"
+"$hot" make "$tmp/below/file" $((64 << 20)) || die 'cannot make a file'
+passthrough "$tmp/below/file" 0
+[ -z "$no_fuse" ] || say "not compared with FUSE: $no_fuse"
+exposed() { LD_PRELOAD=$shim FF3FS_PREFIX=/ff3fs "$@"; }
+[ -n "$shim" ] && cluster hot 1G && ff3fs layout set --pin memory --quiet / &&
+	exposed "$hot" make /ff3fs/hot $((64 << 20)) || die 'cannot make a file on ff3fs'
+hot_rows() {
+	printf '['
+	if [ -z "$no_fuse" ]; then
+		plain fuse 4096 taskset -c 0 "$hot" read "$fuse_file" 4096 1 "$seconds"
+		printf ','
+	fi
+	plain exposed 4096 exposed taskset -c 0 "$hot" read /ff3fs/hot 4096 1 "$seconds" && printf ',' &&
+		plain copy 1048576 taskset -c 0 "$hot" copy 1048576 "$seconds" && printf ',' &&
+		plain exposed 1048576 exposed taskset -c 0 "$hot" read /ff3fs/hot 1048576 1 "$seconds" &&
+		printf ']'
+}
+for ((round = 1; round <= rounds; round++)); do
+	say "round $round of $rounds: exposed memory"
+	keep $round hot hot_rows
 done
 
 /usr/bin/python3 "$srcdir/tests/bench/table.py" "$tmp/results" "$out" | tee "$out/bench.txt"

@@ -53,12 +53,23 @@ def lines():
             yield Line(f"read {NAMES[block]}, one at a time / {BARE[limit]}", ("one-core", "read-rand"),
                        ("one-core-limit", limit), block, 1, target, True)
     for block in NAMES:
-        yield Line(f"read {NAMES[block]}, 16 at once / {BARE['tcp_pread']}", ("many", "read-rand"),
-                   ("many-limit", "tcp_pread"), block, 16, None)
+        yield Line(f"shm: read {NAMES[block]}, one at a time / {BARE['tcp_memory']}",
+                   ("one-core-shm", "read-rand"), ("one-core-limit", "tcp_memory"), block, 1, 1, True)
     for block in NAMES:
-        for depth in (1, 8, 32):
-            yield Line(f"cold read {NAMES[block]}, {depth} at once / disk", ("cold", "read-rand"),
-                       ("cold-limit", "disk_read"), block, depth, 0.75)
+        yield Line(f"shm: read {NAMES[block]}, not pinned / ff3fs by TCP", ("many-shm", "read-rand"),
+                   ("many-tcp", "read-rand"), block, 1, 1, True)
+    for way in ("tcp", "shm"):
+        for block in NAMES:
+            yield Line(f"{way}: read {NAMES[block]}, 16 at once / {BARE['tcp_pread']}",
+                       (f"many-{way}", "read-rand"), ("many-limit", "tcp_pread"), block, 16, None)
+    for way, target in (("tcp", 0.75), ("shm", 0.9)):
+        for block in NAMES:
+            for depth in (1, 8, 32):
+                yield Line(f"{way}: cold read {NAMES[block]}, {depth} at once / disk",
+                           (f"cold-{way}", "read-rand"), ("cold-limit", "disk_read"), block, depth, target)
+    yield Line("shm: exposed memory, 4 KiB / passthrough FUSE", ("hot", "exposed"), ("hot", "fuse"),
+               4 * KIB, 1, 3)
+    yield Line("shm: exposed memory, 1 MiB / memcpy", ("hot", "exposed"), ("hot", "copy"), MIB, 1, 0.7)
     yield Line("write 1 MiB in sequence + fsync / disk", ("write", "write-seq"),
                ("write-limit", "disk_write"), MIB, 1, 0.7, limit_depth=8)
 
@@ -81,12 +92,12 @@ def main():
         if line.ratios:
             done.append(line)
 
-    print(f"{'median of ' + str(len(rounds)) + ' rounds':<46} {'ratio':>6} {'goal':>5} {'(spread)':>12} "
+    print(f"{'median of ' + str(len(rounds)) + ' rounds':<52} {'ratio':>6} {'goal':>5} {'(spread)':>12} "
           f"{'ops/s':>10} {'limit':>10} {'CPU us':>8} {'limit':>8}")
     summary = []
     for l in done:
         low, high = min(l.ratios), max(l.ratios)
-        print(f"{l.title:<46} {l.ratio():>6.2f} {l.target or '':>5} {f'{low:.2f}-{high:.2f}':>12} "
+        print(f"{l.title:<52} {l.ratio():>6.2f} {l.target or '':>5} {f'{low:.2f}-{high:.2f}':>12} "
               f"{l.median(l.ours_rows, 'ops_per_s'):>10.0f} {l.median(l.limit_rows, 'ops_per_s'):>10.0f} "
               f"{l.median(l.ours_rows, 'cpu_us_per_op'):>8.1f} "
               f"{l.median(l.limit_rows, 'cpu_us_per_op'):>8.1f}")
