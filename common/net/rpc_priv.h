@@ -238,6 +238,11 @@ void ff3_rpc_stuck_done(struct ff3_rpc_stuck *x);
 /* Takes conn->send_lock. False: its owner waits for the peer, and no_wait. */
 bool ff3_rpc_lock_to_send(struct ff3_rpc_conn *conn, bool no_wait);
 
+/* rpc_spin.c */
+/* By the reader of all n: looks at them for a while, as far as that is worth it. True: one of them has something,
+ * or stop (NULL: never) said so. */
+bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const void *arg), const void *arg);
+
 /* rpc_recv.c */
 #define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)
 /* The caller is conn's reader. Receives once, as link->receive, without conn->lock held. */
@@ -255,9 +260,6 @@ void ff3_rpc_rx_done(struct ff3_rpc_rx *rx);
 struct ff3_rpc_waiter *ff3_rpc_waiter_get(void);
 void ff3_rpc_waiter_put(struct ff3_rpc_waiter *w);
 void ff3_rpc_wake(struct ff3_rpc_waiter *w);
-/* By the reader of all n: looks at them for a while, as far as that is worth it. True: one of them has something,
- * or stop (NULL: never) said so. */
-bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const void *arg), const void *arg);
 /* conn->lock held. The reader stops; somebody who waits goes on. */
 void ff3_rpc_reader_leave(struct ff3_rpc_conn *conn);
 /* Makes w wakeable while it polls. -errno. */

@@ -2,10 +2,9 @@
  * are on and that has none; where another thread reads, it sleeps until that one completes a call
  * of its own or leaves the reading to it.
  *
- * Waiting begins with looking for a while (spin.h) where that takes no system calls. Sleeping: in
- * recvmsg if there is one connection and we read it; in poll if we read one of several, with an eventfd
- * for what other readers have to tell; else on a futex. The objects that others wake (struct
- * ff3_rpc_waiter) are never freed, since a wake-up may come late.
+ * Waiting begins with looking for a while (rpc_spin.c). Sleeping: in recvmsg if there is one connection and we
+ * read it; in poll if we read one of several, with an eventfd for what other readers have to tell; else on
+ * a futex. The objects that others wake (struct ff3_rpc_waiter) are never freed: a wake-up may come late.
  *
  * Replies that nobody waits for yet (of reads ahead, and of calls that were abandoned) stay in their
  * connections, and the daemon's memory with them. It may need just that memory to answer what is
@@ -232,7 +231,6 @@ static int join_all(struct wait *wait)
 	return r;
 }
 
-/* Leaves the reading of conns[i]. */
 static void leave_mine(struct wait *wait, unsigned i)
 {
 	struct ff3_rpc_conn *conn = wait->conns[i];
@@ -307,32 +305,6 @@ static int sleep_in_poll(struct wait *wait, uint64_t left_ns)
 	if (r > 0 && others && p[n - 1].revents)
 		(void)!read(wait->w->event_fd, &value, sizeof value);
 	return r;
-}
-
-bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const void *arg), const void *arg)
-{
-	struct ff3_spinner *spinner = &conns[0]->spinner;
-	bool came = false, worth = true;
-	uint64_t begin;
-
-	for (unsigned i = 0; i < n; i++) {
-		int r = conns[i]->link->look ? conns[i]->link->look(conns[i]) : -1;
-
-		came |= r > 0;
-		worth &= r == 0;
-	}
-	if (came || !worth || !ff3_spin_worth(spinner) || !ff3_spin_begin())
-		return came;
-	begin = ff3_now_ns(CLOCK_MONOTONIC);
-	while (!came && ff3_now_ns(CLOCK_MONOTONIC) - begin < FF3_SPIN_NS)
-		for (int k = 0; k < FF3_SPIN_LOOKS && !came; k++) {
-			ff3_spin_pause();
-			came = stop && stop(arg);
-			for (unsigned i = 0; i < n && !came; i++)
-				came = conns[i]->link->look(conns[i]) > 0;
-		}
-	ff3_spin_end(spinner, came);
-	return came;
 }
 
 /* Reads what is there on our connections. Returns whether something came or a connection broke. */
