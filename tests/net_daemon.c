@@ -346,6 +346,9 @@ void read_init(struct op *op, uint64_t ino, uint32_t offset, void *buf, uint32_t
 				     .reply_size = sizeof op->reply, .into = &op->iov, .n_into = 1,
 				     .reply_expected = 20, .place_len = len + 100 },
 			   .iov = { buf, len } };
+	op->call.sums = op->sums;
+	op->call.sums_max = ARRAY_SIZE(op->sums);
+	op->call.sums_offset = offset % FF3_BLOCK;
 	op->call.body_len = ff3_encode_req_chunk_read(
 		op->body, sizeof op->body,
 		&(struct ff3_req_chunk_read){ .ino = ino, .offset = offset, .length = len,
@@ -362,6 +365,13 @@ void read_check(struct op *op, uint64_t ino, uint32_t offset)
 	ck_assert_uint_eq(op->call.payload_len, m.crcs.len ? m.chunk_size : m.chunk_size / 3);
 	ck_assert_uint_eq(ff3_crc32c(0, op->iov.iov_base, op->call.payload_len), m.version);
 	ck_assert(is_pattern(op->iov.iov_base, op->call.payload_len, ino, offset));
+	for (size_t i = 0, at = 0; i < op->call.n_sums; i++) {
+		size_t part = MIN(op->call.payload_len - at, FF3_BLOCK - (offset + at) % FF3_BLOCK);
+
+		ck_assert_uint_eq(op->sums[i], ff3_crc32c(0, (char *)op->iov.iov_base + at, part));
+		at += part;
+		ck_assert((i + 1 == op->call.n_sums) == (at == op->call.payload_len));
+	}
 }
 
 void write_init(struct op *op, const void *buf, size_t len)

@@ -51,6 +51,7 @@ struct daemon {
 struct op {
 	struct ff3_rpc_call call;
 	uint8_t body[128], reply[256];
+	uint32_t sums[8]; /* of a read's blocks, if there are no more */
 	struct iovec iov;
 };
 

@@ -364,14 +364,13 @@ START_TEST(killed_daemon)
 	struct op op;
 	struct ff3_rpc_call *call = &op.call;
 	pid_t pid = start_apart(&d, &peer);
-	int status;
 
 	ping_init(&op, 3);
 	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
 	kill(pid, SIGKILL);
 	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(10000)), 0);
 	ck_assert_int_eq(call->status, -ECONNRESET);
-	waitpid(pid, &status, 0);
+	waitpid(pid, NULL, 0);
 	ck_assert_int_lt(ping(peer, 0), 0);
 	ff3_rpc_peer_free(peer);
 }
@@ -471,6 +470,7 @@ START_TEST(thousands)
 	struct op *ops = calloc(N, sizeof *ops);
 	struct ff3_rpc_call **calls = calloc(N, sizeof *calls);
 	uint8_t *buf = malloc((size_t)N * SIZE);
+	unsigned n_summed = 0;
 
 	start(&d, &peer);
 	for (int round = 0; round < 2; round++) {
@@ -480,10 +480,10 @@ START_TEST(thousands)
 			ck_assert_int_eq(ff3_rpc_start(peer, calls[i]), 0);
 		}
 		ck_assert_int_eq(ff3_rpc_wait(calls, N, in_ms(50000)), 0);
-		for (unsigned i = 0; i < N; i++)
+		for (unsigned i = 0; i < N; n_summed += ops[i++].call.n_sums > 0)
 			read_check(&ops[i], i, 5);
 	}
-	ck_assert_uint_gt(d.n_places, N / 10);
+	ck_assert(d.n_places > N / 10 && n_summed > N / 20);
 	free(buf);
 	free(calls);
 	free(ops);

@@ -41,3 +41,17 @@ uint32_t ff3_crc32c(uint32_t crc, const void *data, size_t len)
 	}
 	return ~crc;
 }
+
+size_t ff3_crc32c_copy(void *to, const void *from, size_t len, uint32_t offset, uint32_t *ret)
+{
+	size_t at = 0, n = 0;
+
+	while (at < len) {
+		size_t part = MIN(len - at, (size_t)(FF3_BLOCK - (offset + at) % FF3_BLOCK));
+
+		memcpy((char *)to + at, (const char *)from + at, part);
+		ret[n++] = ff3_crc32c(0, (char *)to + at, part);
+		at += part;
+	}
+	return n;
+}

@@ -498,9 +498,9 @@ struct ff3_piece {
 	uint64_t instance;
 	uint8_t *data; /* of a write: the pool buffer of length bytes that is sent */
 	void *owner;   /* batch.c's */
-	uint32_t n_crcs; /* of data; 0: not computed yet */
+	uint32_t n_crcs; /* of data, in crcs, little-endian; 0: not computed yet */
 	uint8_t wire[128 + 4 * PIECE_CRCS]; /* body and reply, the small one in the first 64 */
-	uint32_t crcs[PIECE_CRCS];
+	uint32_t crcs[PIECE_CRCS]; /* of a write; or a read's, as the transport found them */
 };
 
 /* The part [offset, offset + len) of a file that one piece can carry, given max bytes. */

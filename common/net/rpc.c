@@ -520,6 +520,7 @@ static void prepare_call(struct ff3_rpc_call *call)
 	call->reply_len = call->payload_len = 0;
 	call->n_fds = 0;
 	call->place_pages = 0;
+	call->n_sums = 0;
 	call->waiter = NULL;
 	call->exposed = false;
 	call->state = FF3_CALL_NEW;

@@ -172,6 +172,10 @@ struct ff3_rpc_call {
 	 * in whole blocks, in memory that both share; 0: none. What is put there is copied into into
 	 * as if it had come otherwise. */
 	uint32_t place_len;
+	/* A transport that copies the reply's payload itself may sum it on the way, if it goes to one buffer
+	 * (ff3_crc32c_copy, whose offset is sums_offset). NULL: not wanted. */
+	uint32_t *sums;
+	uint32_t sums_max, sums_offset;
 	uint64_t deadline_ns; /* for sending and connecting (CLOCK_BOOTTIME; 0: none of its own) */
 
 	/* The memory it names went wrong before (a checksum): it is copied from or to a buffer of the
@@ -194,6 +198,7 @@ struct ff3_rpc_call {
 	size_t reply_len;
 	size_t payload_len; /* of the reply; never more than into holds, else -E2BIG */
 	uint64_t instance;  /* of the daemon that answered */
+	uint32_t n_sums;    /* in sums; 0: it did not */
 	unsigned n_fds; /* in fds, the caller's to close; also with a status below 0 */
 
 	/* Called by whichever thread read the reply, before the waiter is woken. May be NULL;

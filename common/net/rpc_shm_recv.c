@@ -41,19 +41,36 @@ static void copy_out(const struct ff3_rpc_call *call, size_t skip, size_t len, c
 	}
 }
 
-/* As copy_out, without the lock if it takes long. The cause if the connection broke meanwhile. */
+/* As copy_out of all len bytes from `from`; with their sums, where they are wanted and one buffer takes them. */
+static void copy_whole(struct ff3_rpc_call *call, size_t len, const uint8_t *from)
+{
+	uint64_t blocks = ((uint64_t)call->sums_offset + len + FF3_BLOCK - 1) / FF3_BLOCK;
+
+	if (call->sums && blocks <= call->sums_max && call->into[0].iov_len >= len)
+		call->n_sums = (uint32_t)ff3_crc32c_copy(call->into[0].iov_base, from, len,
+							 call->sums_offset, call->sums);
+	else
+		copy_out(call, 0, len, from, NULL);
+}
+
+/* As copy_out or, if from is given, copy_whole; without the lock if it takes long. The cause if the connection
+ * broke meanwhile. */
 static int copy_exposed(struct ff3_rpc_conn *conn, size_t skip, size_t len, const uint8_t *from,
 			struct ff3_shm_end *e)
 {
 	struct ff3_rpc_call *call = conn->rx.call;
+	bool unlock = len >= COPY_UNLOCKED;
 
-	if (len < COPY_UNLOCKED) {
-		copy_out(call, skip, len, from, e);
-		return 0;
+	if (unlock) {
+		call->exposed = true;
+		pthread_mutex_unlock(&conn->lock);
 	}
-	call->exposed = true;
-	pthread_mutex_unlock(&conn->lock);
-	copy_out(call, skip, len, from, e);
+	if (from)
+		copy_whole(call, len, from);
+	else
+		copy_out(call, skip, len, NULL, e);
+	if (!unlock)
+		return 0;
 	pthread_mutex_lock(&conn->lock);
 	call->exposed = false;
 	return conn->state == FF3_CONN_UP ? 0 : conn->cause;
