@@ -10,6 +10,7 @@
  * connections, and the daemon's memory with them. It may need just that memory to answer what is
  * waited for: who has waited for a while takes in what has come on the peer's other connections.
  *
+ * This file is long because nearly all of it works on one struct wait, which nobody else may see.
  * Threads: any. The list of waiters only grows; taking one is a compare-and-swap.
  * Fork: the child marks all waiters unused and closes their eventfds, which the parent shares. */
 #include <fcntl.h>
