@@ -73,6 +73,11 @@ TESTS += tests/group-behind.sh tests/group-cut.sh tests/group-diverge.sh tests/g
 EXTRA_DIST += tests/group.sh
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
 	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
+check_PROGRAMS += tests/metad_fill
+EXTRA_DIST += tests/bench/names.sh
+tests_metad_fill_SOURCES = tests/metad_fill.c tests/metad_client.c tests/metad_client.h
+tests_metad_fill_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
+tests_metad_fill_LDADD = libff3metad.la libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/names_drive
 tests_names_drive_SOURCES = tests/names_drive.c
 tests_names_drive_LDADD = libff3fs.la libff3base.la -lpthread

@@ -1,0 +1,215 @@
+/* Very many inodes in metad's database, and what that costs.
+ *
+ *   metad_fill fill DIR N         makes N files, a thousand to a directory, in the database of an empty DIR,
+ *                                 by applying the records that opens of clients would log; ff3fs-metad
+ *                                 starts on it as on a restored backup
+ *   metad_fill rates ADDRESS N    stats, opens and creates a second among them, 64 outstanding: files at
+ *                                 random of all, and of a thousand */
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "metad_client.h"
+
+#include "../common/admin/backup_file.h"
+#include "../metad/apply.h"
+
+#define IN_DIR 1000u
+#define IN_TX 20000u
+#define DEPTH 64
+
+static void must(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "metad_fill: %s: %s\n", what, ff3_strerror(r));
+	exit(1);
+}
+
+static double seconds(uint64_t began)
+{
+	return (double)(ff3_boottime_ns() - began) / 1e9;
+}
+
+/* --- Filling ------------------------------------------------------------------------------------ */
+
+static struct metad_db *db;
+static struct metad_apply *apply;
+static struct metad_record rec;
+static uint8_t body[4096];
+static uint64_t n_in_tx;
+
+static void run(uint16_t op, size_t len)
+{
+	static const uint32_t chains[] = { 1 };
+	static uint8_t buf[8192];
+	struct metad_record decoded;
+	size_t size;
+
+	if (n_in_tx++ == 0)
+		must(metad_db_begin(db), "begin");
+	rec.seq++;
+	rec.ino++;
+	rec.epoch = 1;
+	rec.time++;
+	rec.op = op;
+	rec.assigned = (struct ff3_blob){ chains, sizeof chains };
+	rec.payload = (struct ff3_blob){ body, (uint32_t)len };
+	metad_record_encode(buf, &rec);
+	must(metad_record_decode(buf, sizeof buf, &decoded, &size), "record");
+	rec.prev_hash = metad_record_hash(buf, size);
+	must(metad_apply(apply, &decoded, rec.prev_hash), "apply");
+	must(apply->status, metad_op_name(op));
+	if (n_in_tx == IN_TX) {
+		must(metad_db_commit(db), "commit");
+		n_in_tx = 0;
+	}
+}
+
+static void register_target(void)
+{
+	uint8_t targets[64];
+	struct ff3_enc e = ff3_enc_init(targets, sizeof targets);
+	struct ff3_req_register_node q = { .node = 7, .address = FF3_STR("127.0.0.1:1"),
+					   .admin = FF3_STR("") };
+
+	ff3_put_target(&e, &(struct ff3_target){ 7, 7, FF3_TARGET_SERVING, 1 << 30, 0 });
+	q.targets = (struct ff3_blob){ targets, (uint32_t)e.len };
+	run(FF3_OP_register_node, ff3_encode_req_register_node(body, sizeof body, &q));
+}
+
+static void fill(const char *dir, uint64_t n)
+{
+	char name[64], path[4096], mark[4096];
+	uint64_t dir_ino = 0, began = ff3_boottime_ns();
+	int fd;
+
+	must(metad_db_open(dir, FF3_MIB(512), 1 << 20, 1, &db), "open");
+	must(metad_apply_new(db, &apply), "apply");
+	rec.ino = metad_db_meta(db)->next_ino - 1;
+	rec.time = (int64_t)ff3_realtime_ns();
+	register_target();
+	for (uint64_t i = 0; i < n; i++) {
+		if (i % IN_DIR == 0) {
+			struct ff3_req_mkdir q = { .mode = 0755 };
+
+			snprintf(name, sizeof name, "d%" PRIu64, i / IN_DIR);
+			q.at = (struct ff3_path){ FF3_ROOT_INO, 0, ff3_str_from(name) };
+			run(FF3_OP_mkdir, ff3_encode_req_mkdir(body, sizeof body, &q));
+			dir_ino = rec.ino;
+		}
+		struct ff3_req_open q = { .flags = FF3_OPEN_CREATE | FF3_OPEN_WRITE, .mode = 0644 };
+
+		snprintf(name, sizeof name, "f%" PRIu64, i % IN_DIR);
+		q.at = (struct ff3_path){ dir_ino, 0, ff3_str_from(name) };
+		run(FF3_OP_open, ff3_encode_req_open(body, sizeof body, &q));
+		if (i % 1000000 == 999999)
+			fprintf(stderr, "%" PRIu64 " in %.1f s\n", i + 1, seconds(began));
+	}
+	if (n_in_tx > 0)
+		must(metad_db_commit(db), "commit");
+	metad_apply_free(apply);
+	metad_db_close(db);
+	snprintf(path, sizeof path, "%s/" FF3_RESTORED_NAME, dir);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0 || snprintf(mark, sizeof mark, "filled\n") < 0 || close(fd) < 0)
+		must(-errno, path);
+	printf("filled with %" PRIu64 " files in %.1f s: %.0f/s\n", n, seconds(began),
+	       (double)n / seconds(began));
+}
+
+/* --- Rates ----------------------------------------------------------------------------------------- */
+
+static struct mc *c;
+static uint64_t seed = 88172645463325252ull;
+
+static uint64_t next_random(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	return seed ^= seed << 17;
+}
+
+static size_t encode(unsigned what, uint8_t *buf, size_t size, uint64_t file)
+{
+	char name[64];
+	struct ff3_path at = { FF3_ROOT_INO, 0, { NULL, 0 } };
+
+	snprintf(name, sizeof name, what == 2 ? "new/n%" PRIu64 : "d%" PRIu64 "/f%" PRIu64,
+		 what == 2 ? file : file / IN_DIR, file % IN_DIR);
+	at.path = ff3_str_from(name);
+	if (what == 0)
+		return ff3_encode_req_lookup(buf, size, &(struct ff3_req_lookup){ .at = at });
+	return ff3_encode_req_open(buf, size,
+				   &(struct ff3_req_open){ .tag = mc_tag(c), .at = at, .mode = 0644,
+							   .flags = what == 2 ? FF3_OPEN_WRITE | FF3_OPEN_CREATE :
+										FF3_OPEN_READ });
+}
+
+static void release(const uint8_t *reply, size_t len)
+{
+	struct ff3_rpc_call call = { .op = FF3_OP_release, .one_way = true, .body = c->body };
+	struct ff3_rep_open p;
+
+	must(ff3_decode_rep_open(reply, len, &p), "reply");
+	call.body_len = ff3_encode_req_release(c->body, sizeof c->body,
+					       &(struct ff3_req_release){ p.attr.ino, 1 });
+	must(ff3_rpc_start(c->peer, &call), "release");
+}
+
+/* For two seconds. */
+static void measure(unsigned what, const char *name, uint64_t among)
+{
+	static struct ff3_rpc_call calls[DEPTH];
+	static uint8_t bodies[DEPTH][256], replies[DEPTH][1024];
+	static uint64_t made;
+	struct ff3_rpc_call *one[DEPTH];
+	uint64_t began = ff3_boottime_ns(), n = 0;
+
+	while (ff3_boottime_ns() - began < 2 * FF3_NSEC_PER_SEC) {
+		for (unsigned k = 0; k < DEPTH; k++) {
+			calls[k] = (struct ff3_rpc_call){
+				.op = what == 0 ? FF3_OP_lookup : FF3_OP_open,
+				.body = bodies[k],
+				.body_len = encode(what, bodies[k], sizeof bodies[k],
+						   what == 2 ? made++ : next_random() % among),
+				.reply = replies[k],
+				.reply_size = sizeof replies[k],
+			};
+			one[k] = &calls[k];
+			must(ff3_rpc_start(c->peer, one[k]), "start");
+		}
+		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
+		for (unsigned k = 0; k < DEPTH; k++) {
+			must(calls[k].status, name);
+			if (what > 0)
+				release(replies[k], calls[k].reply_len);
+		}
+		n += DEPTH;
+	}
+	printf("%-8s among %-9" PRIu64 " %9.0f/s\n", name, among, (double)n / seconds(began));
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t n;
+
+	if (argc != 4)
+		return 2;
+	n = strtoull(argv[3], NULL, 10);
+	if (strcmp(argv[1], "fill") == 0) {
+		fill(argv[2], n);
+		return 0;
+	}
+	must(mc_new(argv[2], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "new", 0), .mode = 0755), "mkdir");
+	for (unsigned round = 0; round < 2; round++) {
+		uint64_t among = round == 0 ? MIN(n, (uint64_t)1000) : n;
+
+		measure(0, "stat", among);
+		measure(1, "open", among);
+	}
+	measure(2, "create", n);
+	mc_free(c);
+	return 0;
+}
