@@ -1,7 +1,8 @@
 /* Purpose: descriptor → open file description, for every descriptor of the process.
  *
- * A slot is one word: UNKNOWN (nobody looked yet, or closed), NATIVE, CLOSING (ours, between its close
- * here and the kernel's), INTERNAL (a descriptor of the client core), or a struct ofd. Hooks that make descriptors set it, close empties it, and an
+ * A slot is one word: UNKNOWN (nobody looked yet, or closed), NATIVE, CLOSING (between its close here and
+ * the kernel's), INTERNAL (a descriptor of the client core), or a struct ofd, with a tag while who takes
+ * the file up is not sure of it. Hooks that make descriptors set it, close empties it, and an
  * UNKNOWN one is looked at once (placeholder.c), which is how files inherited over exec and fork are
  * taken up. A descriptor made by a call we do not see is UNKNOWN, because its number was closed
  * before; one that replaced ours unseen stays a placeholder's and fails closed.
@@ -10,7 +11,9 @@
  * given back, so that a reader may look at one whose last reference is just going: it takes a
  * reference unless there are none left, and then looks whether the slot still names it.
  * `free_lock` guards the free list; nothing is called with it held. Who takes a file up may be late: the
- * number may be another file's by then, so its slot changes only from UNKNOWN, and is looked at once more.
+ * number may be another file's by then, or closed. So its slot changes only from UNKNOWN, to the
+ * description with the tag, for which others wait; the number is looked at once more; and only the same
+ * word becomes the description itself. A close in between takes the word away.
  * Fork: a child inherits table and references. Descriptions that other threads of the parent were
  * using keep those references for ever. Between vfork and exec the table belongs to the parent:
  * the hooks that change it look whether they are in such a child (init.h).
@@ -41,6 +44,18 @@ static _Atomic uintptr_t *_Atomic pages[N_PAGES] = { fdtab_first };
 	(O_ACCMODE | O_APPEND | O_ASYNC | O_DIRECT | O_DIRECTORY | O_LARGEFILE | O_NOATIME |       \
 	 O_NOFOLLOW | O_NONBLOCK | O_PATH | O_SYNC | O_TMPFILE)
 
+#define TAG ((uintptr_t)1)
+
+static bool is_ofd(uintptr_t word)
+{
+	return word > SLOT_INTERNAL && !(word & TAG);
+}
+
+static bool is_tagged(uintptr_t word)
+{
+	return word > SLOT_INTERNAL && (word & TAG);
+}
+
 static struct ofd *free_ofds;
 static _Atomic int free_lock;
 
@@ -61,9 +76,10 @@ void fdtab_after_fork(void)
 {
 	free_lock = 0; /* its holder, if another thread, does not exist here; the list is whole:
 			* it changes by single stores */
-	for (int i = 0; i < N_PAGES; i++) /* nor do those who were closing something */
+	for (int i = 0; i < N_PAGES; i++) /* nor do those who were closing something, or taking it up */
 		for (int k = 0; pages[i] && k < FDTAB_PAGE; k++)
-			fdtab_closed(i * FDTAB_PAGE + k);
+			if (pages[i][k] == SLOT_CLOSING || is_tagged(pages[i][k]))
+				pages[i][k] = SLOT_UNKNOWN;
 }
 
 static struct ofd *new_slab(void)
@@ -205,7 +221,7 @@ static void replace(int fd, uintptr_t word)
 	if (old > SLOT_NATIVE && init_is_vfork_child())
 		return;
 	old = atomic_exchange_explicit(slot, word, memory_order_acq_rel);
-	if (old > SLOT_INTERNAL)
+	if (is_ofd(old))
 		ofd_close((struct ofd *)old);
 }
 
@@ -254,15 +270,15 @@ int fdtab_take(int fd, struct ofd **ret)
 		return 0;
 	old = atomic_load_explicit(slot, memory_order_relaxed);
 	do {
-		if (old == SLOT_UNKNOWN || old == SLOT_CLOSING)
+		if (old == SLOT_CLOSING || (old != SLOT_NATIVE && init_is_vfork_child()))
 			return 0;
-		if (old > SLOT_NATIVE && init_is_vfork_child())
-			return 0;
-	} while (!atomic_compare_exchange_weak_explicit(slot, &old,
-							old > SLOT_INTERNAL ? SLOT_CLOSING : SLOT_UNKNOWN,
-							memory_order_acq_rel, memory_order_relaxed));
-	if (old <= SLOT_INTERNAL)
+	} while (!atomic_compare_exchange_weak_explicit(
+		slot, &old, old == SLOT_NATIVE || old == SLOT_INTERNAL ? SLOT_UNKNOWN : SLOT_CLOSING,
+		memory_order_acq_rel, memory_order_relaxed));
+	if (old == SLOT_NATIVE || old == SLOT_INTERNAL)
 		return 0;
+	if (!is_ofd(old))
+		return -EAGAIN;
 	*ret = (struct ofd *)old;
 	return 1;
 }
@@ -277,28 +293,40 @@ void fdtab_closed(int fd)
 							memory_order_relaxed);
 }
 
+static bool is_still(int fd, const struct placeholder *p)
+{
+	struct placeholder now;
+
+	return placeholder_probe(fd, &now) > 0 && now.ino == p->ino && now.generation == p->generation &&
+	       now.flags == p->flags;
+}
+
 /* Puts what was taken up into its slot, unless another thread did, or closed it, or has given the number to
- * another file since we looked at it: false. */
+ * another file since we looked at it: false. No handler may run on top of this: it would wait for us. */
 static bool install(int fd, _Atomic uintptr_t *slot, struct ofd *o, const struct placeholder *p)
 {
-	uintptr_t word = SLOT_UNKNOWN;
-	struct placeholder now;
+	uintptr_t word = SLOT_UNKNOWN, tagged = (uintptr_t)o | TAG;
+	bool done = false;
+	uint64_t saved;
 
 	uring_fd_closed(fd);
 	atomic_fetch_add_explicit(&o->refs, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&o->slots, 1, memory_order_relaxed);
-	if (atomic_compare_exchange_strong_explicit(slot, &word, (uintptr_t)o, memory_order_acq_rel,
+	raw_block_signals(&saved);
+	if (atomic_compare_exchange_strong_explicit(slot, &word, tagged, memory_order_acq_rel,
 						    memory_order_relaxed)) {
-		if (placeholder_probe(fd, &now) > 0 && now.ino == p->ino &&
-		    now.generation == p->generation && now.flags == p->flags)
-			return true;
-		word = (uintptr_t)o;
-		if (!atomic_compare_exchange_strong_explicit(slot, &word, SLOT_UNKNOWN, memory_order_acq_rel,
-							     memory_order_relaxed))
-			return false; /* who replaced it has closed it */
+		bool still = is_still(fd, p);
+
+		word = tagged;
+		done = atomic_compare_exchange_strong_explicit(slot, &word,
+							       still ? (uintptr_t)o : SLOT_UNKNOWN,
+							       memory_order_acq_rel,
+							       memory_order_relaxed) && still;
 	}
-	ofd_close(o);
-	return false;
+	RAW(rt_sigprocmask, SIG_SETMASK, &saved, 0, 8);
+	if (!done)
+		ofd_close(o);
+	return done;
 }
 
 /* Takes an inherited file up. 2: look again. */
@@ -381,6 +409,10 @@ int fdtab_get_slow(int fd, struct ofd **ret)
 				continue;
 			return r;
 		}
+		if (is_tagged(word)) {
+			RAW(sched_yield);
+			continue;
+		}
 		if (!ofd_ref_unless_gone((struct ofd *)word))
 			continue;
 		if (atomic_load_explicit(slot, memory_order_acquire) == word) {
@@ -400,7 +432,7 @@ bool fdtab_is_ours(int fd)
 	if (fd < 0 || !init_active() || word == SLOT_NATIVE || word == SLOT_CLOSING ||
 	    word == SLOT_INTERNAL)
 		return false;
-	return word != SLOT_UNKNOWN || placeholder_probe(fd, &p) > 0;
+	return is_ofd(word) || placeholder_probe(fd, &p) > 0;
 }
 
 bool fdtab_is_internal(int fd)

@@ -42,7 +42,7 @@ static inline bool ofd_writes(const struct ofd *o)
 
 #define SLOT_UNKNOWN ((uintptr_t)0)
 #define SLOT_NATIVE ((uintptr_t)1)
-#define SLOT_CLOSING ((uintptr_t)2)  /* of ours, and not given back to the kernel yet: nobody takes it up */
+#define SLOT_CLOSING ((uintptr_t)2)  /* not given back to the kernel yet: nobody takes it up */
 #define SLOT_INTERNAL ((uintptr_t)3) /* the core's own */
 
 #define FDTAB_PAGE 1024
@@ -82,7 +82,8 @@ void fdtab_set_internal(int fd);
 /* Puts o behind fd; takes a reference of its own. */
 void fdtab_set(int fd, struct ofd *o);
 /* Empties fd's slot for a close. 1 and its reference in *ret, without taking an inherited file up; then
- * fdtab_closed follows when the kernel has closed it. 0: nothing of ours that this process has taken up. */
+ * fdtab_closed follows when the kernel has closed it. -EAGAIN: nobody knew whose it is, and nobody will find
+ * out before fdtab_closed. 0: not ours. */
 int fdtab_take(int fd, struct ofd **ret);
 void fdtab_closed(int fd);
 /* Calls fn for every slot that is INTERNAL in [first, last], ascending. */

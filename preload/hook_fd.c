@@ -45,13 +45,20 @@ static int close_taken(int fd, struct ofd *o)
 int fd_close(int fd)
 {
 	struct ofd *o;
+	int closed, taken = fdtab_take(fd, &o);
 
-	return fdtab_take(fd, &o) ? close_taken(fd, o) : (int)RAW(close, fd);
+	if (taken > 0)
+		return close_taken(fd, o);
+	closed = (int)RAW(close, fd);
+	if (taken < 0)
+		fdtab_closed(fd);
+	return closed;
 }
 
 int hook_close(int fd)
 {
 	struct ofd *o;
+	int taken, closed;
 
 	if (!init_active())
 		return REAL(close)(fd);
@@ -62,9 +69,13 @@ int hook_close(int fd)
 		return REAL(close)(fd);
 	}
 	fdtab_cancel_point(fd);
-	if (UNLIKELY(fdtab_take(fd, &o)))
+	taken = fdtab_take(fd, &o);
+	if (UNLIKELY(taken > 0))
 		return (int)hook_result(close_taken(fd, o));
-	return REAL(close)(fd);
+	closed = REAL(close)(fd);
+	if (UNLIKELY(taken < 0))
+		fdtab_closed(fd);
+	return closed;
 }
 
 /* Closes our own in [first, last], and the others in pieces between the core's. */
@@ -82,8 +93,10 @@ static int close_range_ours(unsigned first, unsigned last)
 		if (internal < 0 || (unsigned)internal > first)
 			r = (int)RAW(close_range, first, end, 0);
 		for (fd = (int)first; fd <= (int)MIN(end, 1u << 16); fd++)
-			if (fdtab_take(fd, &o)) /* it has just become ours */
+			if (fdtab_take(fd, &o) > 0) /* it has just become ours */
 				close_taken(fd, o);
+			else
+				fdtab_closed(fd);
 		if (internal < 0)
 			break;
 		first = (unsigned)internal + 1;

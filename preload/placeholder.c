@@ -122,7 +122,7 @@ int placeholder_probe(int fd, struct placeholder *ret)
 	fd_path(path, fd);
 	n = RAW(readlinkat, AT_FDCWD, path, link, sizeof link - 1);
 	if (n <= 0)
-		return 0;
+		return -EBADF; /* closed since */
 	link[n] = '\0';
 	if (strncmp(link, "/memfd:" NAME, strlen("/memfd:" NAME)) != 0)
 		return 0;

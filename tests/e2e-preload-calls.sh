@@ -4,6 +4,7 @@
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 calls=$(find_built preload-calls) || die 'preload-calls is not built'
+closed=$(find_built preload-closed) || die 'preload-closed is not built'
 
 start_cluster 2
 mkdir "$tmp/local"
@@ -17,4 +18,8 @@ check 'what a vfork child does to its descriptors' \
 	on bash -c 'echo embedded >"$1/seven"; exec "$0" vforked "$1" 7<"$1/seven"' "$calls" "$prefix"
 check 'a thousand threads' on "$calls" threads "$prefix"
 check 'a handler that reads' on "$calls" signals "$prefix"
+cat "$tmp/check.out"
+echo x >"$tmp/x"
+on cp "$tmp/x" "$prefix/closed"
+check 'a closed descriptor that others are taking up' on "$closed" "$prefix/closed"
 cat "$tmp/check.out"

@@ -362,7 +362,7 @@ START_TEST(table_races)
 
 		fdtab_set(raced_fd, o);
 		ofd_unref(o);
-		if (i % 2 && fdtab_take(raced_fd, &taken)) {
+		if (i % 2 && fdtab_take(raced_fd, &taken) > 0) {
 			ofd_close(taken);
 			fdtab_set_native(raced_fd);
 		}
