@@ -28,7 +28,7 @@ equal 'all of them' "$(sed -n 's/^\t{ "\([a-z-]*\)", bench_.*/\1/p' "$srcdir/too
 completes 'mount options' 'attr_timeout=' ff3fs mount -o attr
 completes 'daemons' 'metad chunkd' ff3fs dev kill ''
 completes 'commands of dev' 'status' ff3fs dev st
-completes 'commands of admin' 'status nodes layout metad' ff3fs-admin ''
+completes 'commands of admin' 'status nodes layout metad fsck' ff3fs-admin ''
 touch "$tmp/some.conf"
 completes 'a file' "$tmp/some.conf" ff3fs ls --conf = "$tmp/so"
 completes 'a directory' "$tmp/bin" ff3fs dev up --dir = "$tmp/bi"

@@ -4,7 +4,7 @@
  * all mappings.
  *
  * What POSIX leaves open is left out: a private page whose file has changed there since it was mapped is not
- * looked at, and nothing is stored behind the end of a file. So is what a private mapping grows by. */
+ * looked at, and nothing is stored behind the end of a file. Private mappings do not grow here. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -319,13 +319,14 @@ static void remap(struct slot *s)
 
 	if (!s->whole)
 		return;
+	if (as.private && n > old) /* a private mapping of a part may refuse: preload_map.c, "grow" */
+		n = old;
 	m = mremap(s->addr, (size_t)old * PAGE, (size_t)n * PAGE, MREMAP_MAYMOVE);
 	printf("mremap %d to %d: %s\n", old, n, m == MAP_FAILED ? strerrorname_np(errno) : "done");
 	if (m == MAP_FAILED)
 		return;
 	s->addr = m, s->n = n;
 	as.at++, as.stored = false;
-	as.unsure = as.private; /* by data, or not at all: see ff3fs-preload(7) */
 	if (n > old)
 		note(s, old, n - old, as);
 }
