@@ -35,7 +35,7 @@ static int send_all(int fd, const uint8_t *p, size_t len, uint64_t deadline_ns)
 		} else if (errno == EAGAIN) {
 			r = ff3_rpc_wait_fd(fd, POLLOUT, deadline_ns);
 		} else if (errno != EINTR) {
-			r = -errno;
+			r = ff3_rpc_send_error(errno);
 		}
 		if (r < 0)
 			return r;

@@ -222,6 +222,12 @@ void ff3_rpc_cut_socket(struct ff3_rpc_conn *conn);
 /* Waits for events on fd. -ETIMEDOUT. */
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns);
 
+/* A peer that is gone is one cause, whether it shows when one sends or when one receives. */
+static inline int ff3_rpc_send_error(int error)
+{
+	return error == EPIPE ? -ECONNRESET : -error;
+}
+
 /* rpc_send.c */
 /* Who sends, and has to wait because the peer takes no more at present. Zero-initialise. */
 struct ff3_rpc_stuck {

@@ -126,7 +126,7 @@ static int send_all(struct ff3_rpc_conn *conn, struct msghdr *msg, size_t len,
 			continue;
 		}
 		if (n < 0) {
-			r = errno == EINTR ? 0 : -errno;
+			r = errno == EINTR ? 0 : ff3_rpc_send_error(errno);
 			continue;
 		}
 		*ret_begun = true;
