@@ -292,7 +292,7 @@ static void moved(uintptr_t from, uintptr_t to, size_t len, bool kept)
 static void *remap_ours(uintptr_t addr, size_t old_len, size_t len, int flags, void *to)
 {
 	bool kept = old_len == 0 || (flags & MREMAP_DONTUNMAP);
-	struct map_region *r, copy, *tail = NULL, *under = NULL;
+	struct map_region *r, copy, *rest = NULL, *tail = NULL, *under = NULL;
 	void *m = MAP_FAILED;
 	int e = 0;
 
@@ -312,6 +312,9 @@ static void *remap_ours(uintptr_t addr, size_t old_len, size_t len, int flags, v
 		tail = map_region_take(addr + len, old_len - len);
 		map_shared_send_regions(tail);
 	}
+	/* To the kernel they are one mapping, and so they are to us from now on. */
+	if (e == 0 && r && !kept && MIN(old_len, len) > copy.len)
+		rest = map_region_take(addr + copy.len, MIN(old_len, len) - copy.len);
 	if (e == 0 && (flags & MREMAP_FIXED)) {
 		map_region_split((uintptr_t)to, len);
 		under = map_region_take((uintptr_t)to, len);
@@ -322,12 +325,14 @@ static void *remap_ours(uintptr_t addr, size_t old_len, size_t len, int flags, v
 	else
 		hook_result(e);
 	if (m == MAP_FAILED) {
+		map_region_put_back(rest);
 		map_region_put_back(tail);
 		map_region_put_back(under);
 		return m;
 	}
 	if (r)
 		moved(addr, (uintptr_t)m, len, kept);
+	map_region_drop(rest);
 	map_region_drop(tail);
 	map_region_drop(under);
 	return m;

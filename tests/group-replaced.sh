@@ -13,7 +13,7 @@ kill_member "$other"
 rm -rf "$tmp/metad.$other"
 start_member "$other"
 until_true 'the primary sees another log' is_state "$primary" "$other" replaced
-grep -q 'a replaced disk' "$tmp/metad.$primary.log" || die 'no word of it'
+until_true 'it says so' grep -q 'a replaced disk' "$tmp/metad.$primary.log"
 # With the third one away there is no majority: the replaced disk's vote counts for nothing.
 kill_member "$third"
 until_true 'the primary gives up' no_primary
