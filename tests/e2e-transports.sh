@@ -1,7 +1,7 @@
 #!/bin/bash
 # limit: 600
 # Every transport: clients come by the one that they are told to use and by no other; where the preferred one does
-# not work they take the next, and daemons count which, and why. A few end-to-end, fault and fuzz tests
+# not work they take the next, and daemons count which, and why. A few end-to-end and fuzz tests
 # run over each; all of them: make check TRANSPORT=unix.
 # transport: none (it takes each in turn)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
