@@ -4,7 +4,8 @@
 # emulation: TEST_LIMIT, VM_SECONDS and VM_TEST_LIMIT say how many.
 dir=$(cd "$(dirname "$0")" && pwd)
 failed=0
-[ $# -gt 0 ] || set -- $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//')
+# Faults come last: a link that was down, and killed daemons' windows, are not quite gone when they end.
+[ $# -gt 0 ] || set -- $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//' | grep -vx faults) faults
 for name; do
 	started=$SECONDS
 	timeout -k 5 "${VM_TEST_LIMIT:-150}" bash "$dir/rdma-$name.sh" </dev/null
