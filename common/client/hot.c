@@ -49,6 +49,23 @@ static bool look(struct ff3_hot_slot *slot, uint64_t word, uint64_t ino, uint32_
 	return true;
 }
 
+#define LINE 64u
+#define STEP 1024u
+
+/* The CRC32C of [p, p + len), while [next, next + next_len) comes from memory: the one waits for the core, the other
+ * for memory. In steps, because a core has room for a few lines under way only. */
+static uint32_t crc_and_fetch(const uint8_t *p, size_t len, const uint8_t *next, size_t next_len)
+{
+	uint32_t crc = 0;
+
+	for (size_t at = 0; at < len; at += STEP) {
+		for (size_t i = at; i < MIN(at + STEP, next_len); i += LINE)
+			__builtin_prefetch(next + i);
+		crc = ff3_crc32c(crc, p + at, MIN(len - at, (size_t)STEP));
+	}
+	return crc;
+}
+
 /* Copies [from, from + len) of the chunk to p and compares. */
 static bool copy_blocks(const struct ff3_hot_view *v, uint32_t from, uint8_t *p, size_t len)
 {
@@ -58,7 +75,8 @@ static bool copy_blocks(const struct ff3_hot_view *v, uint32_t from, uint8_t *p,
 		size_t part = MIN(len, (size_t)(begin + size - from));
 
 		memcpy(p, v->data + from, part);
-		if (ff3_crc32c(0, part == size ? p : v->data + begin, size) != v->header->crcs[block])
+		if (crc_and_fetch(part == size ? p : v->data + begin, size, v->data + from + part,
+				  len - part) != v->header->crcs[block])
 			return false;
 		p += part;
 		from += (uint32_t)part;
