@@ -128,6 +128,20 @@ read -r forged <"$tmp/forged"
 FF3FS_CLIENT_METAD=$forged doctor 1
 finding problem "metad $forged" 'speaks protocol version 3, this is 2'
 
+# --- A group of metadata servers ----------------------------------------------------------------
+. "$srcdir/tests/group.sh"
+start_group
+wait_primary
+follower=$((primary % 3 + 1)) other=$(((primary + 1) % 3 + 1))
+FF3FS_CLIENT_METAD=${member_addr[$follower]},${member_addr[$primary]},${member_addr[$other]} doctor 1
+finding ok "member ${member_addr[$primary]}" 'is the primary'
+finding ok "member ${member_addr[$follower]}" 'follows'
+finding ok "metad ${member_addr[$primary]}" 'answers'
+kill_member "$other"
+FF3FS_CLIENT_METAD=${member_addr[$other]},${member_addr[$follower]},${member_addr[$primary]} doctor 1
+finding note "member ${member_addr[$other]}" 'is away: Connection refused' 'start ff3fs-metad'
+finding ok "metad ${member_addr[$primary]}" 'answers'
+
 # --- This host ----------------------------------------------------------------------------------
 (ulimit -n 200 && doctor 1) || die 'open files'
 finding problem 'open files' '200' 'ulimit -n'

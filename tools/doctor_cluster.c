@@ -146,6 +146,35 @@ static bool look_at_daemon(struct ff3fs *fs, size_t i, struct ff3fs_daemon *d, b
 	return r == 0;
 }
 
+/* Each member of metad's group, if a list was given; whichever serves is daemon 0 from then on, and is told of as such. */
+static void look_at_members(struct ff3fs *fs, const char *list)
+{
+	const char *address;
+	char what[80];
+
+	for (unsigned i = 0; strpbrk(list, ", \t"); i++) {
+		int r;
+		json_t *j;
+
+		address = NULL;
+		r = ff3fs_ask_metad(fs, i, timeout_ms, &address);
+		if (!address)
+			break;
+		snprintf(what, sizeof what, "member %.70s", address);
+		if (r >= 0)
+			j = doctor_say(DOCTOR_OK, what, NULL, r == FF3FS_FOLLOWS ? "follows" : "is the primary");
+		else
+			j = doctor_say(DOCTOR_NOTE, what,
+				       r == -ECONNREFUSED ? "start ff3fs-metad there: until then the group can bear one failure less" :
+							    fix_for("metad", r),
+				       "is away: %s", cause(r));
+		if (!j)
+			continue;
+		json_object_set_new(j, "member", cli_json_name(address));
+		json_object_set_new(j, "role", json_string(r == 0 ? "primary" : r > 0 ? "follower" : "away"));
+	}
+}
+
 static bool said_before(const struct ff3fs_daemon *all, size_t i)
 {
 	for (size_t k = 1; k < i; k++)
@@ -162,6 +191,7 @@ bool doctor_cluster(struct ff3fs *fs, const struct ff3_conf *conf)
 
 	timeout_ms = (unsigned)MIN(conf->client.timeout, (uint64_t)TIMEOUT_MS);
 	doctor_section("cluster");
+	look_at_members(fs, conf->client.metad);
 	if (!all || ff3fs_daemons(fs, all, 1) < 1 || !look_at_daemon(fs, 0, &all[0], true))
 		return false;
 	r = ff3fs_find_daemons(fs);

@@ -172,6 +172,16 @@ EXPORT int ff3fs_ping(struct ff3fs *fs, size_t i, const char *link, unsigned n, 
 	return ff3_public(r);
 }
 
+EXPORT int ff3fs_ask_metad(struct ff3fs *fs, unsigned i, unsigned timeout_ms, const char **ret_address)
+{
+	FF3_ENTER();
+	int r = ff3_rpc_group_ask(fs->meta.group, i, timeout_ms * FF3_NSEC_PER_MSEC, ret_address);
+
+	if (r == FF3_E_NOT_PRIMARY)
+		return FF3FS_FOLLOWS;
+	return ff3_public(r);
+}
+
 EXPORT int ff3fs_describe_rdma(char *text, size_t size)
 {
 	return ff3_rpc_verbs_describe(text, size);

@@ -324,6 +324,11 @@ struct ff3fs_daemon {
 /* The daemons that fs has to do with: metad, then what serves chunks as far as metad has told. Fills
  * ret with at most max; returns how many there are. */
 size_t ff3fs_daemons(struct ff3fs *fs, struct ff3fs_daemon *ret, size_t max);
+/* Asks member number i of metad's group, those of client.metad first: 0: it is the primary, FF3FS_FOLLOWS: it is not,
+ * -ENOENT: there is no such member, and ret_address is untouched. The address lives as long as fs. Other failures are
+ * explained by ff3fs_last_error. */
+#define FF3FS_FOLLOWS 1
+int ff3fs_ask_metad(struct ff3fs *fs, unsigned i, unsigned timeout_ms, const char **ret_address);
 /* Asks metad, once, who serves chunks. */
 int ff3fs_find_daemons(struct ff3fs *fs);
 /* Asks daemon number i n times, and fills in the shortest time that it took to answer. link: by that and

@@ -347,6 +347,22 @@ static int ask(struct member *m, uint64_t within_ns)
 	return ff3_rpc_call(m->rpc, &call, ff3_boottime_ns() + within_ns);
 }
 
+int ff3_rpc_group_ask(struct ff3_rpc_group *g, unsigned i, uint64_t within_ns, const char **ret_address)
+{
+	struct member *m;
+	int r;
+
+	if (i >= atomic_load(&g->n))
+		return -ENOENT;
+	m = g->members[i];
+	*ret_address = m->address;
+	r = ask(m, within_ns);
+	atomic_store(&m->error, r);
+	if (r == 0)
+		settle(g, m);
+	return r;
+}
+
 /* Whether m serves, or knows who does; NULL: neither. */
 static struct member *ask_other(struct ff3_rpc_group *g, struct member *m, const struct member *silent)
 {

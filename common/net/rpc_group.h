@@ -38,6 +38,10 @@ int ff3_rpc_group_call(struct ff3_rpc_group *g, struct ff3_rpc_call *call, uint6
 struct ff3_rpc_peer *ff3_rpc_group_peer(struct ff3_rpc_group *g);
 /* Whether there is anybody else to ask. */
 bool ff3_rpc_group_is_many(const struct ff3_rpc_group *g);
+/* Asks member number i, of the list first, by a ping that is given up after within_ns. 0: it serves, and calls go to
+ * it from now on; FF3_E_NOT_PRIMARY: it follows; -ENOENT: there is no such member, ret_address is untouched. The address
+ * lives as long as the group. */
+int ff3_rpc_group_ask(struct ff3_rpc_group *g, unsigned i, uint64_t within_ns, const char **ret_address);
 /* What the members had in common so far: epoch, cluster, lease. */
 const struct ff3_rpc_known *ff3_rpc_group_known(const struct ff3_rpc_group *g);
 /* "HOST:PORT: why it was not taken; …" for people, of those that failed when they were last tried. */
