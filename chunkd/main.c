@@ -6,13 +6,10 @@
  * by a signalfd on main's loop; SIGPIPE is ignored. */
 #include <argp.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 
+#include "../common/admin/daemon.h"
 #include "../common/admin/httpd.h"
 #include "../common/base/log.h"
 #include "daemon.h"
@@ -23,60 +20,15 @@ static const char doc[] = "Stores chunks of the files of an ff3fs cluster and se
 			  "Everything else is configured in ff3fs.conf, section [chunkd], or by "
 			  "environment variables FF3FS_CHUNKD_*. See ff3fs-chunkd(8).";
 
-enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT };
-
-static const struct argp_option options[] = {
-	{ "conf", OPT_CONF, "FILE", 0, "read this configuration file", 0 },
-	{ "ready-fd", OPT_READY_FD, "N", 0, "write a line to descriptor N when serving", 0 },
-	{ "exit-with-parent", OPT_EXIT_WITH_PARENT, NULL, 0, "end when the parent process ends", 0 },
-	{ "verbose", 'v', NULL, 0, "log more", 0 },
-	{ 0 },
-};
-
-struct arguments {
-	const char *conf;
-	int ready_fd;
-	bool exit_with_parent, verbose;
-};
-
 struct main_state {
 	struct chunkd_daemon daemon;
-	struct arguments args;
+	struct ff3_daemon start;
 	struct ff3_loop *loop;
 	struct ff3_httpd *httpd;
 	struct ff3_io signal_io;
-	int signal_fd;
 	struct ff3_work registered_work, fatal_work;
 	int status;
 };
-
-static error_t parse_opt(int key, char *arg, struct argp_state *state)
-{
-	struct arguments *a = state->input;
-	char *end;
-
-	switch (key) {
-	case OPT_CONF:
-		a->conf = arg;
-		return 0;
-	case OPT_READY_FD:
-		a->ready_fd = (int)strtol(arg, &end, 10);
-		if (*end || end == arg || a->ready_fd < 0 || fcntl(a->ready_fd, F_GETFD) < 0)
-			argp_error(state, "--ready-fd: %s is no open descriptor", arg);
-		return 0;
-	case OPT_EXIT_WITH_PARENT:
-		a->exit_with_parent = true;
-		return 0;
-	case 'v':
-		a->verbose = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument '%s'", arg);
-		return 0;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-}
 
 /* --- Connections that arrive -------------------------------------------------------------------- */
 
@@ -244,15 +196,9 @@ static void now_ready(struct ff3_work *w)
 {
 	struct main_state *m = CONTAINER_OF(w, struct main_state, registered_work);
 
-	sd_notifyf(0, "READY=1\nSTATUS=serving %zu targets on %s", m->daemon.n_targets,
-		   m->daemon.address);
 	ff3_notice("node %016" PRIx64 " serves %zu targets on %s, admin on %s", m->daemon.node,
 		   m->daemon.n_targets, m->daemon.address, m->daemon.admin);
-	if (m->args.ready_fd >= 0) {
-		dprintf(m->args.ready_fd, "READY listen=%s admin=%s\n", m->daemon.address,
-			m->daemon.admin);
-		close(TAKE_FD(m->args.ready_fd));
-	}
+	ff3_daemon_ready(&m->start, m->daemon.address, m->daemon.admin);
 }
 
 static void now_fatal(struct ff3_work *w)
@@ -284,29 +230,6 @@ static void on_signal(struct ff3_io *io, int res)
 	ff3_loop_stop(m->loop);
 }
 
-static int catch_signals(struct main_state *m)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-		return -errno;
-	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (m->signal_fd < 0)
-		return -errno;
-	if (m->args.exit_with_parent) {
-		pid_t parent = getppid();
-
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		if (getppid() != parent) /* it ended just now */
-			raise(SIGTERM);
-	}
-	m->signal_io.fn = on_signal;
-	return 0;
-}
-
 /* Starts everything; what was started is ended by finish(). */
 static int start(struct main_state *m)
 {
@@ -314,9 +237,6 @@ static int start(struct main_state *m)
 	uint16_t port;
 	int r;
 
-	r = catch_signals(m);
-	if (r < 0)
-		return ff3_log_errno(r, "cannot catch signals");
 	r = make_targets(d);
 	if (r < 0)
 		return r;
@@ -346,7 +266,8 @@ static int start(struct main_state *m)
 		if (r < 0)
 			return ff3_log_errno(r, "cannot start a thread");
 	}
-	ff3_loop_poll(m->loop, m->signal_fd, &m->signal_io);
+	m->signal_io.fn = on_signal;
+	ff3_loop_poll(m->loop, m->start.signal_fd, &m->signal_io);
 	r = chunkd_register_start(d, post_registered, post_fatal, m);
 	return r < 0 ? ff3_log_errno(r, "cannot speak to metad at %s", d->conf->chunkd.metad) : 0;
 }
@@ -368,32 +289,21 @@ static int finish(struct main_state *m)
 		chunkd_target_free(d->targets[i]);
 	free(d->targets);
 	ff3_loop_free(m->loop);
-	if (m->signal_fd >= 0)
-		close(m->signal_fd);
 	return r;
 }
 
 int main(int argc, char **argv)
 {
-	static struct main_state m = { .args.ready_fd = -1, .signal_fd = -1 };
-	static const struct argp argp = { options, parse_opt, NULL, doc, NULL, NULL, NULL };
-	struct rlimit limit;
+	static struct main_state m = { .start = FF3_DAEMON_NONE };
+	static const struct argp_child children[] = { { &ff3_daemon_argp, 0, NULL, 0 }, { 0 } };
+	static const struct argp argp = { NULL, NULL, NULL, doc, children, NULL, NULL };
 	struct ff3_conf conf;
 	int r;
 
 	argp_err_exit_status = 2;
-	argp_parse(&argp, argc, argv, 0, NULL, &m.args);
-	ff3_log_open("ff3fs-chunkd", m.args.verbose ? FF3_LOG_DEBUG : FF3_LOG_INFO);
-	r = ff3_conf_load(&conf, m.args.conf);
-	if (r < 0) {
-		ff3_error("%s", conf.error);
+	argp_parse(&argp, argc, argv, 0, NULL, &m.start);
+	if (ff3_daemon_begin(&m.start, "ff3fs-chunkd", &conf) < 0)
 		return EXIT_FAILURE;
-	}
-	/* Connections and slabs take descriptors, registered memory is locked. */
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
 	m.daemon.conf = &conf;
 	m.daemon.instance = ff3_random_u64();
 	m.daemon.started_ns = ff3_boottime_ns();

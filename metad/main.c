@@ -8,14 +8,12 @@
  * Signals: SIGTERM and SIGINT come by a signalfd on main's loop; SIGPIPE is ignored. */
 #include <argp.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
+#include "../common/admin/daemon.h"
 #include "../common/base/log.h"
 #include "group.h"
 #include "metad.h"
@@ -26,60 +24,35 @@ static const char doc[] = "Keeps the names and the layouts of an ff3fs cluster.\
 			  "Everything else is configured in ff3fs.conf, section [metad], or by "
 			  "environment variables FF3FS_METAD_*. See ff3fs-metad(8).";
 
-enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT, OPT_FORM };
+enum { OPT_FORM = 512 };
 
 static const struct argp_option options[] = {
-	{ "conf", OPT_CONF, "FILE", 0, "read this configuration file", 0 },
-	{ "ready-fd", OPT_READY_FD, "N", 0, "write a line to descriptor N when serving", 0 },
-	{ "exit-with-parent", OPT_EXIT_WITH_PARENT, NULL, 0, "end when the parent process ends", 0 },
 	{ "form", OPT_FORM, NULL, 0, "make a new cluster, of this first member of a group", 0 },
-	{ "verbose", 'v', NULL, 0, "log more", 0 },
 	{ 0 },
-};
-
-struct arguments {
-	const char *conf;
-	int ready_fd;
-	bool exit_with_parent, form, verbose;
 };
 
 struct main_state {
 	struct metad m;
 	struct ff3_conf conf;
-	struct arguments args;
+	struct ff3_daemon start;
+	bool form;
 	char **argv;
 	struct metad_admin *admin;
 	struct ff3_io signal_io;
 	struct ff3_timer stop_timer;
-	int signal_fd;
 	int lock_fd;
 };
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
-	struct arguments *a = state->input;
-	char *end;
+	struct main_state *s = state->input;
 
 	switch (key) {
-	case OPT_CONF:
-		a->conf = arg;
-		return 0;
-	case OPT_READY_FD:
-		a->ready_fd = (int)strtol(arg, &end, 10);
-		if (*end || end == arg || a->ready_fd < 0 || fcntl(a->ready_fd, F_GETFD) < 0)
-			argp_error(state, "--ready-fd: %s is no open descriptor", arg);
-		return 0;
-	case OPT_EXIT_WITH_PARENT:
-		a->exit_with_parent = true;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &s->start;
 		return 0;
 	case OPT_FORM:
-		a->form = true;
-		return 0;
-	case 'v':
-		a->verbose = true;
-		return 0;
-	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument '%s'", arg);
+		s->form = true;
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -180,7 +153,7 @@ static void leave_no_locks(struct metad *m)
 static int open_state(struct main_state *s)
 {
 	struct metad *m = &s->m;
-	int r = metad_group_open(m, s->argv, s->args.form);
+	int r = metad_group_open(m, s->argv, s->form);
 
 	/* Of locks that another one granted, nothing is known here. */
 	return r < 0 || !metad_group_is_alone(m) ? r : take_no_locks(m);
@@ -217,11 +190,7 @@ static void tell_ready(struct main_state *s)
 			 metad_db_meta(s->m.db)->cluster);
 	else
 		ff3_info("following on %s, HTTP on %s", s->m.listen, admin);
-	if (s->args.ready_fd >= 0) {
-		dprintf(s->args.ready_fd, "READY listen=%s admin=%s\n", s->m.listen, admin);
-		close(s->args.ready_fd);
-	}
-	sd_notify(0, "READY=1");
+	ff3_daemon_ready(&s->start, s->m.listen, admin);
 }
 
 /* --- End ----------------------------------------------------------------------------------------- */
@@ -256,8 +225,8 @@ static void on_signal(struct ff3_io *io, int res)
 	struct main_state *s = CONTAINER_OF(io, struct main_state, signal_io);
 	struct signalfd_siginfo info;
 
-	if (read(s->signal_fd, &info, sizeof info) != (ssize_t)sizeof info) {
-		ff3_loop_poll(s->m.loop, s->signal_fd, &s->signal_io);
+	if (read(s->start.signal_fd, &info, sizeof info) != (ssize_t)sizeof info) {
+		ff3_loop_poll(s->m.loop, s->start.signal_fd, &s->signal_io);
 		return;
 	}
 	ff3_info("ending on signal %u", info.ssi_signo);
@@ -265,21 +234,6 @@ static void on_signal(struct ff3_io *io, int res)
 	s->m.stopping = true;
 	s->stop_timer.fn = on_stop_timer;
 	ff3_loop_timer_arm(s->m.loop, &s->stop_timer, 1);
-}
-
-static int watch_signals(struct main_state *s)
-{
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (s->signal_fd < 0)
-		return ff3_log_errno(-errno, "cannot make a signalfd");
-	return 0;
 }
 
 static int finish(struct main_state *s)
@@ -335,8 +289,6 @@ static int serve(struct main_state *s)
 	if (r >= 0 && ff3_loop_register_file(m->loop, s->lock_fd) < 0)
 		ff3_warning("cannot tie the lock of %s to the ring", s->conf.metad.dir);
 	if (r >= 0)
-		r = watch_signals(s);
-	if (r >= 0)
 		r = open_state(s);
 	if (r >= 0)
 		r = start_serving(s);
@@ -345,7 +297,7 @@ static int serve(struct main_state *s)
 	if (r < 0)
 		return r;
 	s->signal_io.fn = on_signal;
-	ff3_loop_poll(m->loop, s->signal_fd, &s->signal_io);
+	ff3_loop_poll(m->loop, s->start.signal_fd, &s->signal_io);
 	tell_ready(s);
 	r = ff3_loop_run(m->loop);
 	return r < 0 ? ff3_log_errno(r, "the event loop failed") : 0;
@@ -353,31 +305,16 @@ static int serve(struct main_state *s)
 
 int main(int argc, char **argv)
 {
-	static const struct argp argp = { options, parse_opt, NULL, doc, NULL, NULL, NULL };
-	static struct main_state s = { .args = { .ready_fd = -1 }, .lock_fd = -1, .signal_fd = -1 };
-	struct rlimit files;
+	static const struct argp_child children[] = { { &ff3_daemon_argp, 0, NULL, 0 }, { 0 } };
+	static const struct argp argp = { options, parse_opt, NULL, doc, children, NULL, NULL };
+	static struct main_state s = { .start = FF3_DAEMON_NONE, .lock_fd = -1 };
 	int r;
 
 	argp_err_exit_status = 2;
-	argp_parse(&argp, argc, argv, 0, NULL, &s.args);
+	argp_parse(&argp, argc, argv, 0, NULL, &s);
 	s.argv = argv;
-	ff3_log_open("ff3fs-metad", s.args.verbose ? FF3_LOG_DEBUG : FF3_LOG_INFO);
-	if (s.args.exit_with_parent) {
-		pid_t parent = getppid();
-
-		prctl(PR_SET_PDEATHSIG, SIGTERM);
-		if (getppid() != parent)
-			return 0;
-	}
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
-	r = ff3_conf_load(&s.conf, s.args.conf);
-	if (r < 0) {
-		ff3_error("%s", s.conf.error);
+	if (ff3_daemon_begin(&s.start, "ff3fs-metad", &s.conf) < 0)
 		return 1;
-	}
 	r = serve(&s);
 	if (finish(&s) < 0)
 		r = -EIO;

@@ -1,13 +1,14 @@
 noinst_LTLIBRARIES += libff3admin.la
 libff3admin_la_SOURCES = \
 	%D%/backup_file.c %D%/backup_file.h \
+	%D%/daemon.c %D%/daemon.h \
 	%D%/httpd.c %D%/httpd.h \
 	%D%/link_counters.c %D%/link_counters.h \
 	%D%/json_bytes.c %D%/json_bytes.h \
 	%D%/loop_call.c %D%/loop_call.h \
 	%D%/metrics.c %D%/metrics.h
-libff3admin_la_CFLAGS = $(AM_CFLAGS) $(MICROHTTPD_CFLAGS) $(JANSSON_CFLAGS)
-libff3admin_la_LIBADD = $(MICROHTTPD_LIBS) $(JANSSON_LIBS) -lpthread
+libff3admin_la_CFLAGS = $(AM_CFLAGS) $(MICROHTTPD_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
+libff3admin_la_LIBADD = $(MICROHTTPD_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS) -lpthread
 
 check_PROGRAMS += tests/unit-metrics tests/unit-httpd
 TESTS += tests/unit-metrics tests/unit-httpd
