@@ -106,6 +106,11 @@ static void measure_write(struct io_uring *ring, int fd, size_t block, unsigned 
 	free(buf);
 }
 
+static bool is_wanted(size_t block, unsigned depth)
+{
+	return (options.block == 0 || options.block == block) && (options.depth == 0 || options.depth == depth);
+}
+
 void limits_disk(void)
 {
 	static const size_t blocks[] = { FF3_KIB(4), FF3_KIB(64), FF3_MIB(1) };
@@ -121,7 +126,8 @@ void limits_disk(void)
 	fd = limits_file(O_RDWR | O_DIRECT);
 	for (size_t i = 0; limits_wanted("disk_read") && i < ARRAY_SIZE(blocks); i++)
 		for (size_t k = 0; k < ARRAY_SIZE(depths); k++)
-			measure_read(&ring, fd, blocks[i], depths[k]);
+			if (is_wanted(blocks[i], depths[k]))
+				measure_read(&ring, fd, blocks[i], depths[k]);
 	if (limits_wanted("disk_write")) {
 		measure_write(&ring, fd, FF3_MIB(1), 1);
 		measure_write(&ring, fd, FF3_MIB(1), 8);

@@ -119,12 +119,17 @@ done
 cluster cold 16M
 for ((round = 1; round <= rounds; round++)); do
 	say "round $round of $rounds: cold"
-	[ -w /proc/sys/vm/drop_caches ] && { sync -f "$disk"; echo 3 >/proc/sys/vm/drop_caches; }
-	keep $round cold-limit "$limits" --dir "$disk" --seconds "$seconds" --size $((bytes * 4)) \
-		--only disk_read
-	for way in tcp shm; do
-		keep $round cold-$way by $way bench --size $((bytes * 4)) --threads 1 --depth 1,8,32 --once \
-			--only read-rand
+	# What is compared is measured right after each other: how fast a disk is may change within seconds.
+	for block in 4096 65536 1048576; do
+		for depth in 1 8 32; do
+			[ -w /proc/sys/vm/drop_caches ] && { sync -f "$disk"; echo 3 >/proc/sys/vm/drop_caches; }
+			keep $round cold-limit "$limits" --dir "$disk" --seconds "$seconds" \
+				--size $((bytes * 4)) --only disk_read --block $block --depth $depth
+			for way in tcp shm; do
+				keep $round cold-$way by $way bench --size $((bytes * 4)) --threads 1 \
+					--block $block --depth $depth --once --only read-rand
+			done
+		done
 	done
 done
 

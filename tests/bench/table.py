@@ -84,7 +84,7 @@ def main():
     with open(path) as f:
         for line in f:
             d = json.loads(line)
-            rounds.setdefault(d["round"], {})[d["part"]] = d["rows"]
+            rounds.setdefault(d["round"], {}).setdefault(d["part"], []).extend(d["rows"])
     done = []
     for line in lines():
         for n in sorted(rounds):
