@@ -234,7 +234,7 @@ static void note_damage(struct metad_group *g)
 	if (view.damaged)
 		return;
 	ff3_info("the log is whole again");
-	g->vote.damaged = false;
+	g->vote.damaged = 0;
 	r = group_save_vote(g);
 	if (r < 0)
 		metad_die(r, "cannot write the vote");

@@ -194,7 +194,7 @@ static int promote(struct metad_group *g)
 	metad_pipeline_commit(m);
 	g->vote.epoch++;
 	g->vote.vote = 0;
-	g->vote.damaged = false;
+	g->vote.damaged = 0;
 	r = metad_db_begin(m->db);
 	if (r >= 0)
 		r = metad_db_put_members(m->db, &config);

@@ -221,17 +221,37 @@ static void set_base(struct metad_group *g, const struct metad_log_found *found,
 	d->changes = g->changes;
 }
 
+/* Damage that was found is noted: a segment that begins behind what is left makes the rest void, so that
+ * the next start does not take it for new damage. */
+static int begin_log(struct metad_group *g, const struct metad_log_found *found)
+{
+	struct metad_log *log = g->m->log;
+	struct metad_log_write write;
+	int r = metad_log_begin(log, found->last_seq, found->last_hash);
+
+	if (r < 0 || found->lost_seq == 0)
+		return r;
+	r = metad_log_cut(log, &write);
+	if (r < 0)
+		return r;
+	if (pwrite(write.fd, write.buf, write.len, (off_t)write.offset) != (ssize_t)write.len)
+		return errno ? -errno : -EIO;
+	metad_log_written(log);
+	return 0;
+}
+
 /* Everything up to seq is in the database, or with a witness nowhere but counted on. */
 static int recover_log(struct metad_group *g, uint64_t seq, uint64_t epoch, uint64_t hash, bool may_lack)
 {
 	struct metad *m = g->m;
 	struct replay rp = { .g = g, .last_seq = UINT64_MAX - 1, .applied = seq };
 	struct metad_log_found found;
+	bool new_damage = false;
 	int r = metad_log_recover(m->log, seq, hash, on_record, &rp, &found);
 
 	if (r < 0)
 		return ff3_log_errno(r, "cannot recover from the log in %s", m->conf->metad.dir);
-	if (found.foreign || found.last_seq <= seq)
+	if (found.first_seq > found.last_seq)
 		g->disk.n_runs = g->disk.n_changes = 0;
 	if (found.foreign)
 		ff3_info("%s: the log is older than the database that came; it begins behind %" PRIu64,
@@ -240,11 +260,13 @@ static int recover_log(struct metad_group *g, uint64_t seq, uint64_t epoch, uint
 		ff3_error("%s: log record %" PRIu64 " is unreadable: what follows is taken from the other "
 			  "members, and until then this one has no vote",
 			  m->conf->metad.dir, found.last_seq + 1);
-		g->vote.damaged = true;
+		new_damage = true;
 	}
 	g->disk.epoch = MAX(g->vote.epoch, epoch);
 	g->disk.applied_seq = seq;
 	set_base(g, &found, seq, epoch);
+	if (new_damage)
+		g->vote.damaged = g->disk.epoch + 1;
 	g->disk.vote = g->vote.epoch == g->disk.epoch ? g->vote.vote : 0;
 	g->disk.damaged = g->vote.damaged;
 	g->vote.epoch = g->disk.epoch;
@@ -253,7 +275,7 @@ static int recover_log(struct metad_group *g, uint64_t seq, uint64_t epoch, uint
 		 g->disk.base_seq + 1, g->disk.last_seq, seq, g->disk.epoch);
 	r = group_save_vote(g);
 	if (r >= 0)
-		r = metad_log_begin(m->log, found.last_seq, found.last_hash);
+		r = begin_log(g, &found);
 	return r < 0 ? ff3_log_errno(r, "cannot write to %s", m->conf->metad.dir) : 0;
 }
 
@@ -350,7 +372,7 @@ static int wait_for_copy(struct metad_group *g)
 	if (has(g, "log-000") && !g->vote.damaged) {
 		ff3_error("%s: there is a log but no database; a copy is taken from the other members",
 			  g->m->conf->metad.dir);
-		g->vote.damaged = true;
+		g->vote.damaged = g->vote.epoch + 1;
 	}
 	g->disk = (struct replica_disk){ .epoch = g->vote.epoch, .vote = g->vote.vote,
 					 .damaged = g->vote.damaged };

@@ -125,7 +125,8 @@ static int take_batch(struct scan *sc, struct segment *s, uint64_t offset, bool 
 	return 0;
 }
 
-/* The header alone tells what was cut off: nothing that had to be kept. */
+/* The header alone tells what was cut off, and that whatever else was seen from its first record on is
+ * void: damage that was found and is made good from elsewhere. */
 static void read_header(struct scan *sc, struct segment *s)
 {
 	struct metad_segment_header h;
@@ -135,8 +136,8 @@ static void read_header(struct scan *sc, struct segment *s)
 	    metad_segment_decode(sc->buf, sc->log->key, &h) < 0 || h.number != s->number)
 		return;
 	rec = (struct metad_record){ .seq = h.first_seq, .prev_hash = h.prev_hash };
-	if (replaces(sc, &rec))
-		lower(sc, sc->last);
+	replaces(sc, &rec);
+	lower(sc, h.first_seq - 1);
 }
 
 /* Every block of the file is looked at: what follows damage may prove that it is damage. */

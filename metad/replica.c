@@ -26,10 +26,11 @@ int replica_new(uint64_t id, uint64_t log_id, const struct replica_disk *disk,
 	r->vote = disk->vote;
 	r->heard_ns = now;
 	r->generation = 1;
-	r->damaged = r->save_due = disk->damaged;
-	if (r->damaged) {
-		r->epoch++;
+	r->damaged = disk->damaged > 0;
+	if (r->epoch < disk->damaged) {
+		r->epoch = disk->damaged;
 		r->vote = 0;
+		r->save_due = true;
 	}
 	r->applied_seq = r->commit_seq = r->told_commit = MAX(disk->applied_seq, disk->base_seq);
 	e = replica_log_init(r, disk);

@@ -75,8 +75,10 @@ struct replica_disk {
 	uint32_t n_changes;
 	uint64_t applied_seq;
 	/* Damage in the log's middle took entries behind last_seq that were there once: no vote until it is
-	 * whole again. The driver remembers that until replica_view says so. */
-	bool damaged;
+	 * whole again, and nobody is followed who may count on them: what was primary below this epoch.
+	 * The driver makes it epoch + 1 when it finds damage, and remembers it until replica_view says
+	 * that the log is whole; a restart in between is no new damage. 0: none. */
+	uint64_t damaged;
 };
 
 enum replica_role {

@@ -5,7 +5,8 @@
  * primary like anybody who is behind. It does not vote until it has again whatever its own
  * acknowledgements may have counted for: what a primary of an epoch that none of them belongs to has
  * committed. A primary that they do belong to may still count them, so there must be a new one: the
- * member begins an epoch of its own (replica_new), which ends the old primary's.
+ * member begins an epoch of its own (replica_new), which ends the old primary's. Once for each damage:
+ * it may start anew many times before its log is whole, and each such epoch ends a primary.
  *
  * Threads, fork, signals: see replica.h. */
 #include "replica_internal.h"

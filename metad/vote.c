@@ -46,7 +46,7 @@ static int unpack(uint64_t w[WORDS], struct metad_vote *v)
 		w[i] = le64toh(w[i]);
 	if (w[0] != MAGIC || w[1] != FORMAT || w[12] > REPLICA_MEMBERS_MAX)
 		return -EBADMSG;
-	*v = (struct metad_vote){ w[2], w[3], w[4], w[5], w[6] != 0, w[7], w[8], w[9], w[10], w[11],
+	*v = (struct metad_vote){ w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11],
 				  { .n = (uint32_t)w[12] } };
 	for (uint32_t i = 0; i < v->base_config.n; i++)
 		v->base_config.member[i] = (struct replica_member){

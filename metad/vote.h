@@ -8,7 +8,7 @@
 struct metad_vote {
 	uint64_t id, log_id;
 	uint64_t epoch, vote;
-	bool damaged;
+	uint64_t damaged; /* as replica_disk has it */
 	/* A witness's. base_seq 0: it has nothing yet. */
 	uint64_t cluster, log_key;
 	uint64_t base_seq, base_epoch, base_hash;

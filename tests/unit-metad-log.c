@@ -364,6 +364,38 @@ START_TEST(cut_off_and_replaced)
 }
 END_TEST
 
+/* Who found damage notes it by beginning a segment behind what is left: from then on what came behind is
+ * void, be it in front of what the database has or not. */
+START_TEST(damage_is_noted)
+{
+	struct metad_log *again;
+	struct metad_log_found found;
+	struct metad_log_write w;
+	uint64_t n, hash;
+
+	for (unsigned i = 0; i < 4; i++) {
+		append(3, 50);
+		write_out();
+	}
+	flip(0, 8192 + 100);
+	ck_assert_int_eq(recover(), -EBADMSG);
+	ck_assert_int_eq(metad_log_open(dir, KEY, SEGMENT, &again), 0);
+	ck_assert_int_eq(metad_log_recover(again, 0, 0, look, &n, &found), 0);
+	ck_assert_uint_eq(found.last_seq, 3);
+	hash = found.last_hash;
+	ck_assert_int_eq(metad_log_begin(again, 3, hash), 0);
+	ck_assert_int_eq(metad_log_cut(again, &w), 0);
+	ck_assert_int_eq(pwrite(w.fd, w.buf, w.len, (off_t)w.offset), (ssize_t)w.len);
+	metad_log_close(again);
+	ck_assert_int_eq(recover(), 3);
+	ck_assert_int_eq(recover_after(3, hash), 3);
+	/* The segment that says so goes bad: then it is not known again. */
+	flip(1, 20);
+	flip(1, 4096 + 20);
+	ck_assert_int_eq(recover(), -EBADMSG);
+}
+END_TEST
+
 /* The cut comes while a batch is on its way to the disk. */
 START_TEST(cut_off_under_way)
 {
@@ -439,6 +471,7 @@ int main(void)
 	tcase_add_test(tc, no_free_segment);
 	tcase_add_test(tc, missing_log_is_refused);
 	tcase_add_test(tc, cut_off_and_replaced);
+	tcase_add_test(tc, damage_is_noted);
 	tcase_add_test(tc, cut_off_under_way);
 	tcase_add_test(tc, read_back);
 	suite_add_tcase(suite, tc);

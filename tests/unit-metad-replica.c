@@ -261,6 +261,32 @@ START_TEST(membership)
 }
 END_TEST
 
+/* Damage ends the epoch of whoever may count on what it took, once: a member that starts anew before its
+ * log is whole, because it got a copy of the database, follows the primary that it has by now. */
+START_TEST(damage_begins_one_epoch)
+{
+	struct replica_config config = look(2).config;
+	struct replica_disk disk = { .epoch = 4, .vote = 1, .base_seq = 9, .base_epoch = 4,
+				     .base_config = config, .last_seq = 9, .applied_seq = 9,
+				     .damaged = 5 };
+	struct replica_options options = REPLICA_OPTIONS;
+	struct node *n = &nodes[2];
+
+	for (int i = 0; i < 3; i++) {
+		replica_free(n->core);
+		ck_assert_int_eq(replica_new(2, 102, &disk, &options, now, 2, &n->core), 0);
+		ck_assert(look(2).damaged);
+		ck_assert_uint_eq(look(2).epoch, 5);
+		n->saved_epoch = 0;
+		tick(2);
+		/* Saved before anything else, when it is news. */
+		ck_assert_uint_eq(n->saved_epoch, i == 0 ? 5 : 0);
+		disk.epoch = 5;
+		disk.vote = 0;
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("metad-replica");
@@ -273,6 +299,7 @@ int main(void)
 	tcase_add_test(c, votes_are_saved_first);
 	tcase_add_test(c, hand_over);
 	tcase_add_test(c, membership);
+	tcase_add_test(c, damage_begins_one_epoch);
 	suite_add_tcase(s, c);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);

@@ -253,7 +253,7 @@ bool sim_run(struct sim *s, uint64_t seed, const struct sim_options *options)
 		for (int i = 0; i < 30 && !sim_settled(s) && !s->failure[0]; i++)
 			run_until(s, s->now + SIM_SEC);
 		if (!s->failure[0] && !sim_settled(s))
-			sim_fail(s, "with every fault over, the group does not serve again");
+			sim_fail(s, "with every fault over, the group does not serve again, or not all of it");
 	}
 	if (!s->failure[0])
 		sim_check_history(s);

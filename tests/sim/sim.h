@@ -56,7 +56,7 @@ struct sim_disk {
 	struct sim_entry *log; /* SIM_LOG of them, by sequence number */
 	uint64_t safe_seq;     /* a later batch tells that these were durable: damage there shows */
 	uint64_t flipped;      /* an entry with a wrong checksum; 0: none */
-	bool damaged;	       /* noted at recovery, until the log is whole again */
+	uint64_t damaged;      /* noted at recovery, until the log is whole again: as replica_disk has it */
 	struct sim_state db;		   /* synced */
 };
 
@@ -70,6 +70,7 @@ struct sim_member {
 	struct replica *core;
 	struct replica_actions actions;
 	bool up, failing; /* the next write to its disk fails */
+	bool again;	  /* it is to start anew */
 	uint32_t life;	  /* counts starts: events of an earlier one are void */
 	uint64_t paused_until;
 	double rate;	   /* of its clock */
@@ -137,6 +138,7 @@ struct sim_options {
 	uint32_t message_entries; /* 0: as usual */
 	bool slow;	/* the last member's disk and network */
 	bool diverge;	/* member 2's database goes wrong once */
+	bool again;	/* as the daemon: who loses the role or gets a checkpoint starts anew */
 	bool heal_at_end;
 	void (*at_end)(struct sim *s);
 };

@@ -109,7 +109,7 @@ static void read_disk(struct sim_member *m, struct replica_disk *d, struct repli
 
 	forget_what_checkpoint_covers(disk);
 	if (disk->flipped > 0) {
-		disk->damaged = true;
+		disk->damaged = disk->epoch + 1;
 		disk->last_seq = disk->flipped - 1;
 		disk->flipped = 0;
 	}

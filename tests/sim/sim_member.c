@@ -211,7 +211,10 @@ static void on_offer(struct sim *s, struct sim_member *m, uint64_t id)
 		e->state = malloc(sizeof *e->state);
 		if (!e->state)
 			abort();
-		*e->state = m->db;
+		/* As of its last transaction: it may lack what was just applied. */
+		*e->state = sim_chance(s, 0.5) ? m->db :
+			    m->n_history > 1   ? m->history[m->n_history - 2] :
+						 m->disk.db;
 	}
 	e = sim_at(s, delay + SIM_MSEC, SIM_OFFER_END);
 	e->member = (uint32_t)m->id;
@@ -262,6 +265,7 @@ static void act(struct sim *s, struct sim_member *m, const struct replica_action
 	case REPLICA_PRIMARY_NO_MORE:
 		sim_say(s, "member %u is the primary no more", (unsigned)m->id);
 		m->n_pending = 0;
+		m->again = s->o.again;
 		break;
 	case REPLICA_HALT:
 		sim_say(s, "member %u halts: %s", (unsigned)m->id, a->reason);
@@ -271,6 +275,28 @@ static void act(struct sim *s, struct sim_member *m, const struct replica_action
 			sim_fail(s, "member %u halts: %s", (unsigned)m->id, a->reason);
 		break;
 	}
+}
+
+/* The log up to seq, which is in the database, is no longer there. */
+static void forget_log(struct sim_disk *d, uint64_t seq)
+{
+	if (seq <= d->base_seq || seq > d->last_seq || d->flipped > 0)
+		return;
+	for (uint64_t i = d->base_seq + 1; i <= seq; i++)
+		if (d->log[i].kind == SIM_CONFIG)
+			d->base_config = d->log[i].config;
+	d->base_epoch = d->log[seq].epoch;
+	d->base_seq = seq;
+}
+
+static void start_anew(struct sim *s, struct sim_member *m)
+{
+	m->again = false;
+	sim_member_crash(s, m);
+	/* It may be one that keeps little. */
+	if (sim_chance(s, 0.5))
+		forget_log(&m->disk, m->disk.db.seq);
+	sim_at(s, sim_random(s, 20 * SIM_MSEC), SIM_RESTART)->member = (uint32_t)m->id;
 }
 
 int sim_member_step(struct sim *s, struct sim_member *m, struct replica_event *e,
@@ -303,9 +329,12 @@ int sim_member_step(struct sim *s, struct sim_member *m, struct replica_event *e
 		struct replica_view view;
 
 		replica_view(m->core, &view);
-		m->disk.damaged = view.damaged;
+		if (!view.damaged)
+			m->disk.damaged = 0;
 		if (view.role == REPLICA_HALTED)
 			sim_member_crash(s, m);
+		else if (m->again)
+			start_anew(s, m);
 		else
 			sim_member_arm(s, m);
 	}
@@ -428,11 +457,7 @@ void sim_member_checkpoint(struct sim *s, struct sim_member *m)
 	e.seq = d->db.seq > keep ? MIN(d->db.seq - keep, d->last_seq) : 0;
 	if (e.seq <= d->base_seq || d->flipped > 0)
 		return;
-	for (uint64_t seq = d->base_seq + 1; seq <= e.seq; seq++)
-		if (d->log[seq].kind == SIM_CONFIG)
-			d->base_config = d->log[seq].config;
-	d->base_epoch = d->log[e.seq].epoch;
-	d->base_seq = e.seq;
+	forget_log(d, e.seq);
 	sim_member_step(s, m, &e, NULL);
 }
 
@@ -447,5 +472,8 @@ void sim_member_install(struct sim *s, struct sim_member *m, const struct sim_st
 	sim_say(s, "member %u gets a checkpoint of %u", (unsigned)m->id, (unsigned)state->seq);
 	m->db = m->disk.db = *state;
 	m->n_history = 0;
-	sim_member_step(s, m, &e, NULL);
+	if (s->o.again)
+		start_anew(s, m);
+	else
+		sim_member_step(s, m, &e, NULL);
 }

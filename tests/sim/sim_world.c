@@ -264,11 +264,24 @@ void sim_calm(struct sim *s)
 		s->clients[i].stopped = true;
 }
 
+/* Everybody was answered, and no voter lacks anything or has no vote. */
 bool sim_settled(const struct sim *s)
 {
 	for (uint32_t i = 0; i < SIM_CLIENTS; i++)
 		if (s->clients[i].busy)
 			return false;
+	for (uint32_t i = 1; i <= SIM_MEMBERS; i++) {
+		const struct sim_member *m = &s->members[i];
+		struct replica_view v;
+
+		if (!is_voter(s, m))
+			continue;
+		if (!m->up)
+			return false;
+		replica_view(m->core, &v);
+		if (v.damaged || v.applied_seq < s->n_committed)
+			return false;
+	}
 	return true;
 }
 

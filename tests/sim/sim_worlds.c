@@ -54,6 +54,8 @@ static const struct world {
 	{ "torn-tail", "members crash in the middle of writes", { .crash = 4, .checkpoint = 2 } },
 	{ "bad-record", "bits flip in the middle of logs",
 	  { .flip = 1.5, .crash = 1, .checkpoint = 0.5 } },
+	{ "anew", "the same, and whoever loses the role or gets a checkpoint starts anew, as the daemon does",
+	  { .flip = 1.5, .crash = 0.5, .checkpoint = 3, .again = true } },
 	{ "io-error", "writes to the log fail", { .fail = 1.5 } },
 	{ "wall-clock", "wall clocks jump by up to an hour", { .at_end = one_epoch } },
 	{ "power-cut", "all members lose power at once", { .power = 0.4, .checkpoint = 1 } },
@@ -88,6 +90,7 @@ static struct sim_options mixture(uint64_t seed)
 		o.crash = 1.5, o.flip = 0.3, o.fail = 0.3, o.replace = 0.2;
 	if (kind >= 8)
 		o.hunt = 0.7, o.message_entries = 1 + (uint32_t)(seed / 30 % 2), o.crash = o.pause = o.flip = o.fail = o.replace = 0;
+	o.again = seed / 30 % 5 == 3;
 	if (kind == 7)
 		o.admin = 1, o.delay_ns = 40 * SIM_MSEC;
 	else if (kind >= 4 && kind < 8)
