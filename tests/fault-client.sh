@@ -62,12 +62,12 @@ for w in 1 2; do check "and after a restart" "$client" compare "w$w" "$tmp/model
 
 # A process that only reads an unlinked file keeps it over a restart of metad, for longer than a lease.
 kill_daemon "$metad_pid" TERM
-FF3FS_METAD_LEASE=1s start_metad
+FF3FS_METAD_LEASE=3s start_metad
 while read -r -n 1 -t 0.01 -u "$progress"; do :; done
-"$client" linger lingering "$tmp/progress" 6 >"$tmp/linger.log" 2>&1 &
+"$client" linger lingering "$tmp/progress" 9 >"$tmp/linger.log" 2>&1 &
 linger_pid=$!
 read -r -n 1 -t 60 -u "$progress" || die "linger has not begun"
 kill_daemon "$metad_pid"
-FF3FS_METAD_LEASE=1s start_metad
+FF3FS_METAD_LEASE=3s start_metad
 wait $linger_pid || die "an unlinked file was lost"
 say "ok: an unlinked file outlives metad's restart"

@@ -109,7 +109,7 @@ static int append_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len,
 		*cause = r;
 		unlock(inode, 0, true);
 		ff3_hold_forget(inode, offset, len);
-		return ff3_chunk_retriable(r) ? -EAGAIN : r;
+		return r == -ERESTART || ff3_chunk_retriable(r) ? -EAGAIN : r;
 	}
 	r = unlock(inode, offset + len, true);
 	*cause = r;
@@ -129,14 +129,18 @@ static int append_locked(struct ff3_inode *inode, struct ff3_cursor c, size_t le
 	struct ff3_retry retry = ff3_retry_begin(inode->fs);
 	int r, cause = 0;
 
-	for (;;) {
+	do {
 		r = append_once(inode, c, len, sync, ret_offset, &cause);
 		if (r != -EAGAIN)
 			return r;
-		r = ff3_retry_pause(&retry, cause);
-		if (r < 0)
-			return r;
-	}
+		/* A restarted daemon has all again that it had lost; that may have taken long. */
+		if (cause == -ERESTART)
+			retry = ff3_retry_begin(inode->fs);
+		r = cause == -ERESTART ? 0 : ff3_retry_pause(&retry, cause);
+	} while (r == 0);
+	ff3_explain("appending to inode %" PRIu64 ": %s%s", inode->ino, ff3_strerror(r),
+		    ff3_retry_tried(inode->fs, &retry).text);
+	return r;
 }
 
 ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset)

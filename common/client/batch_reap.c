@@ -40,7 +40,7 @@ static void piece_finish(struct ff3fs_batch *b, struct ff3_batch_piece *p)
 	if (r < 0 && !kept) {
 		/* The words of the thread that tried are not this thread's. */
 		if (p->failed)
-			ff3_piece_explain(&p->piece, r);
+			ff3_piece_explain(&p->piece, &p->retry, r);
 		if (op->write)
 			atomic_store(&op->file->inode->sparse, true);
 		ff3_piece_abandon(&p->piece);
@@ -239,7 +239,7 @@ static void give_up_old(struct ff3fs_batch *b, uint64_t now)
 	b->aged_ns = now;
 	n = old_calls(b, now, calls);
 	if (n > 0)
-		ff3_rpc_wait(calls, n, 1);
+		ff3_rpc_wait(calls, n, FF3_RPC_NOW);
 	for (unsigned i = 0; i < n; i++) {
 		struct ff3_batch_piece *p = ff3_batch_piece_of(calls[i]);
 

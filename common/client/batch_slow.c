@@ -8,8 +8,6 @@
  * Threads: one for each peer that has such pieces, with all signals blocked; it ends with the last of
  * them. slow->lock guards the queue, for moments; a batch's lock is taken inside or alone.
  * Fork: a child has no such threads; its batches send again what was under way (batch.c). */
-#include <signal.h>
-
 #include "batch.h"
 
 /* An answer may take so long before the peer is taken for one to wait for. */
@@ -126,21 +124,12 @@ static void *slow_main(void *arg)
 
 static int start_thread(struct ff3_slow *slow)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
 	pthread_t thread;
-	int r = pthread_attr_init(&attr);
+	int r = ff3_thread_start(&thread, slow_main, slow);
 
-	if (r != 0)
-		return -r;
-	pthread_attr_setstacksize(&attr, 512 * 1024);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&thread, &attr, slow_main, slow);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return -r;
+	if (r == 0)
+		pthread_detach(thread);
+	return r;
 }
 
 /* False: there is no thread, and none can be had. */

@@ -3,7 +3,7 @@
  * affair, and none of the others can tell: before a call that could see a file's bytes or size,
  * whoever gathers for it is asked to send, and read-ahead that is older than a change is dropped.
  *
- * Format: /dev/shm/ff3fs-board.3-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
+ * Format: /dev/shm/ff3fs-board.4-<uid>, mode 0600, shared memory: a bell, which flusher threads wait on,
  * and N_SLOTS slots, chosen by a hash of cluster and inode. Two files in one slot cost a needless
  * request. In a slot, each process that gathers has a place with a word of its own, new each time; who
  * must see the bytes writes the word's lower half beside it, rings, and waits until the word is gone. Who
@@ -58,7 +58,7 @@ static void *map_shared(void)
 	void *p = MAP_FAILED;
 	int fd;
 
-	snprintf(path, sizeof path, "/dev/shm/ff3fs-board.3-%u", (unsigned)geteuid());
+	snprintf(path, sizeof path, "/dev/shm/ff3fs-board.4-%u", (unsigned)geteuid());
 	fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return p;

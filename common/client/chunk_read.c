@@ -65,11 +65,11 @@ static int finish(struct reader *rd, struct slot *s)
 		r = ff3_piece_wait(p, &rd->retry);
 		if (r < 0)
 			return r;
+		rd->retry = (struct ff3_retry){ 0 }; /* progress: the time-out begins anew */
 		/* The daemon restarted without our unsynced bytes: they were sent again. */
 		if (UNLIKELY(ff3_hold_check_read(rd->inode, p)))
 			ff3_piece_start(p);
 	} while (p->started || p->start_error < 0);
-	rd->retry = (struct ff3_retry){ 0 }; /* progress: the time-out begins anew */
 
 	ff3_cursor_skip(&rd->done, p->got);
 	if (p->got < p->length) {
@@ -165,7 +165,7 @@ static void unask_size(struct question *q)
 	struct ff3_rpc_call *call = &q->call;
 
 	if (q->asked)
-		ff3_rpc_wait(&call, 1, 1);
+		ff3_rpc_wait(&call, 1, FF3_RPC_NOW);
 }
 
 /* Reads inside the known size. Returns where valid bytes end: end, or less after a cut. */

@@ -155,6 +155,7 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 	uint64_t now = ff3_boottime_ns(), pause = retry->pause_us * 1000ull;
 	struct timespec ts;
 
+	retry->n++;
 	if (now >= retry->deadline_ns)
 		return cause;
 	/* Between a half and all of it, so that those who failed together do not come back together. */
@@ -166,6 +167,17 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 	retry->pause_us = MIN(retry->pause_us * 2, 200000u);
 	/* The cause says more than the time-out of an attempt that has no time left. */
 	return now + pause >= retry->deadline_ns ? cause : 0;
+}
+
+struct ff3_tried ff3_retry_tried(const struct ff3fs *fs, const struct ff3_retry *retry)
+{
+	uint64_t ms = (ff3_boottime_ns() + fs->timeout_ns - retry->deadline_ns) / FF3_NSEC_PER_MSEC;
+	struct ff3_tried t = { "" };
+
+	if (retry->n > 0)
+		snprintf(t.text, sizeof t.text, ", attempt %u after %u.%u s", retry->n, (unsigned)(ms / 1000),
+			 (unsigned)(ms % 1000 / 100));
+	return t;
 }
 
 /* --- Buffers --------------------------------------------------------------------------------- */

@@ -82,7 +82,7 @@ static void unask(struct ff3fs_dir *d)
 	struct ff3_rpc_call *call = &d->call;
 
 	if (d->asked && d->fork_epoch == d->fs->fork_epoch)
-		ff3_rpc_wait(&call, 1, 1);
+		ff3_rpc_wait(&call, 1, FF3_RPC_NOW);
 	d->asked = false;
 }
 

@@ -1,11 +1,11 @@
-/* Purpose: the library's only thread. It sends what has gathered for 50 to 100 ms, and syncs writes
+/* Purpose: the thread that sends what has gathered for 50 to 100 ms, and syncs writes
  * that have been unsynced for seconds (the daemons have written them out by then), which frees
  * their copies and notices a restarted daemon even if the application does not write any more. And it
  * asks metad four times a lease whether it is still the one that granted our locks.
  *
  * Threads: started at the first buffered write or lock, with all signals blocked; sleeps without a
  * time-out when nothing is buffered and nothing was ever locked. flusher.lock is not held while it
- * works.
+ * works. It may wait for a daemon as long as anybody else.
  * Fork: the child has none and starts its own when it needs one. */
 #include "replay.h"
 
@@ -49,8 +49,6 @@ static void work(struct ff3fs *fs)
 	if (atomic_load(&fs->locked) || atomic_exchange(&fs->meta.doubted, false))
 		ff3_meta_ask(fs);
 	fs->flusher.seen_bell = ff3_board_bell();
-	fs->flusher.seen_alarm = ff3_recover_alarm();
-	ff3_replay_own(fs, UINT64_MAX);
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
@@ -67,19 +65,6 @@ static void work(struct ff3fs *fs)
 			ff3_sync_background(inode);
 		ff3_inode_unref(inode);
 	}
-}
-
-/* A process that holds copies hears the alarm. false: this one never did. flusher.lock is held. */
-static bool sleep_to_alarm(struct ff3fs *fs, uint64_t ms)
-{
-	uint32_t alarm = fs->flusher.seen_alarm;
-
-	if (!atomic_load(&fs->replay.me))
-		return false;
-	pthread_mutex_unlock(&fs->flusher.lock);
-	ff3_recover_sleep(fs, alarm, ms);
-	pthread_mutex_lock(&fs->flusher.lock);
-	return true;
 }
 
 /* flusher.lock is held. */
@@ -100,8 +85,6 @@ static void sleep_a_tick(struct ff3fs *fs)
 		return;
 	if (ms != TICK_MS && atomic_load(&fs->n_held) == 0) {
 		if (!atomic_load(&fs->locked)) {
-			if (sleep_to_alarm(fs, 0))
-				return;
 			pthread_cond_wait(&f->wake, &f->lock);
 			return;
 		}
@@ -117,8 +100,6 @@ static void sleep_a_tick(struct ff3fs *fs)
 		if (waited)
 			return;
 	}
-	if (ms != TICK_MS && sleep_to_alarm(fs, ms))
-		return;
 	until = ff3_now_ns(CLOCK_MONOTONIC) + ms * FF3_NSEC_PER_MSEC;
 	ts.tv_sec = (time_t)(until / FF3_NSEC_PER_SEC);
 	ts.tv_nsec = (long)(until % FF3_NSEC_PER_SEC);
@@ -145,23 +126,20 @@ static void *flusher_main(void *arg)
 	return NULL;
 }
 
-static int start_thread(struct ff3fs *fs)
+int ff3_thread_start(pthread_t *ret, void *(*fn)(void *arg), void *arg)
 {
-	struct ff3_flusher *f = &fs->flusher;
 	sigset_t all, before;
 	pthread_attr_t attr;
-	int r;
+	int r = pthread_attr_init(&attr);
 
-	r = pthread_attr_init(&attr);
 	if (r != 0)
 		return -r;
 	pthread_attr_setstacksize(&attr, 512 * 1024);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&f->thread, &attr, flusher_main, fs);
+	r = pthread_create(ret, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
-	f->running = r == 0;
 	return -r;
 }
 
@@ -175,11 +153,10 @@ void ff3_flusher_kick(struct ff3fs *fs)
 	pthread_mutex_lock(&f->lock);
 	/* Without a thread, gathered bytes wait for the next call that flushes them. */
 	if (!f->running)
-		start_thread(fs);
+		f->running = ff3_thread_start(&f->thread, flusher_main, fs) == 0;
 	else
 		pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
-	ff3_recover_wake(fs);
 }
 
 void ff3_flusher_done(struct ff3fs *fs)
@@ -193,7 +170,6 @@ void ff3_flusher_done(struct ff3fs *fs)
 	pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
 	ff3_board_ring();
-	ff3_recover_wake(fs);
 	if (running)
 		pthread_join(f->thread, NULL);
 	f->running = false;

@@ -249,7 +249,6 @@ struct ff3_flusher {
 	_Atomic uint64_t n_kicks;
 	uint64_t seen_kicks;
 	uint32_t seen_bell; /* of the board; the thread's own */
-	uint32_t seen_alarm; /* recover.c's */
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
 	_Atomic uint32_t n_untold; /* fsyncs under way that will tell an end */
 	_Atomic uint64_t n_sent; /* counts what gathered and is now known to metad */
@@ -323,6 +322,7 @@ int ff3_public(int r);
 struct ff3_retry {
 	uint64_t deadline_ns;
 	uint32_t pause_us;
+	uint32_t n; /* attempts that failed */
 };
 struct ff3_retry ff3_retry_begin(const struct ff3fs *fs);
 /* Whether the request may succeed if it is sent again: transport errors and RETRY_SAME. */
@@ -331,6 +331,11 @@ bool ff3_retriable(int r);
 bool ff3_chunk_retriable(int r);
 /* Sleeps, longer each time; cause when the deadline has passed. */
 int ff3_retry_pause(struct ff3_retry *retry, int cause);
+/* What was tried until now, for people: ", attempt 7 after 1.2 s". Empty for the first one. */
+struct ff3_tried {
+	char text[64];
+};
+struct ff3_tried ff3_retry_tried(const struct ff3fs *fs, const struct ff3_retry *retry);
 
 /* Buffers of up to PIECE_MAX bytes whose pages are reused. */
 void *ff3_pool_get(struct ff3fs *fs, size_t len);
@@ -523,10 +528,11 @@ void ff3_piece_start(struct ff3_piece *p);
 /* Looks at a call that is done. 0, or a negative code; ff3_piece_again tells whether sending it
  * again can help. */
 int ff3_piece_check(struct ff3_piece *p);
-/* After a failed check: pauses and sends again. Negative: it is final. */
+/* After a failed check: pauses and sends again. Negative: it is final; -ERESTART: not that, but it is one that is
+ * not repeated (once), and others have sent again meanwhile what the daemon had lost. */
 int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause);
 /* Its failure as the text of ff3fs_last_error. */
-void ff3_piece_explain(const struct ff3_piece *p, int cause);
+void ff3_piece_explain(const struct ff3_piece *p, const struct ff3_retry *retry, int cause);
 /* Waits, repeats what must be repeated. 0 or a negative code. */
 int ff3_piece_wait(struct ff3_piece *p, struct ff3_retry *retry);
 /* Forgets what is under way; its memory is free then. */
@@ -543,7 +549,7 @@ bool ff3_block_crcs_match(uint32_t offset, const struct iovec *iov, int n, size_
 ssize_t ff3_read(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset);
 /* Writes len bytes of c and tells metad the new end. sync: the data are durable then. */
 int ff3_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset, bool sync);
-/* Only the data; a lost connection is an error. */
+/* Only the data; a lost connection is an error, and -ERESTART as of ff3_piece_again. */
 int ff3_write_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset,
 		   bool sync);
 /* The piece was acknowledged: keeps its bytes until they are synced. -ERESTART: as ff3_piece_check. */
@@ -617,6 +623,8 @@ static inline uint64_t ff3_gather_sent(struct ff3fs *fs)
 bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent);
 int ff3_flush_all(struct ff3fs *fs);
 
+/* A thread of the library: all signals are blocked, and its stack is small. -errno. */
+int ff3_thread_start(pthread_t *ret, void *(*fn)(void *arg), void *arg);
 int ff3_flusher_init(struct ff3_flusher *f);
 void ff3_flusher_done(struct ff3fs *fs);
 /* Starts the thread if there is none, and makes it look again soon. */

@@ -97,7 +97,7 @@ void ff3_meta_done(struct ff3fs *fs)
 	struct ff3_rpc_call *call = &fs->meta.ping.call;
 
 	if (fs->meta.ping.asked)
-		ff3_rpc_wait(&call, 1, 1);
+		ff3_rpc_wait(&call, 1, FF3_RPC_NOW);
 	ff3_rpc_group_free(fs->meta.group);
 	fs->meta.group = NULL;
 }
@@ -261,7 +261,7 @@ static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *b
 	return call->decode(call->buf, rpc.reply_len, call->rep) < 0 ? FF3_E_VERSION : 0;
 }
 
-static void explain(struct ff3fs *fs, const char *what, int cause)
+static void explain(struct ff3fs *fs, const char *what, const struct ff3_retry *retry, int cause)
 {
 	char each[400];
 
@@ -269,13 +269,13 @@ static void explain(struct ff3fs *fs, const char *what, int cause)
 		snprintf(each, sizeof each, "%s: %s", fs->conf.client.metad, ff3_strerror(cause));
 	else
 		ff3_rpc_group_explain(fs->meta.group, each, sizeof each);
-	ff3_explain("%s at %s", what, *each ? each : fs->conf.client.metad);
+	ff3_explain("%s at %s%s", what, *each ? each : fs->conf.client.metad, ff3_retry_tried(fs, retry).text);
 }
 
-static void explain_refusal(struct ff3fs *fs, int cause)
+static void explain_refusal(struct ff3fs *fs, const struct ff3_retry *retry, int cause)
 {
 	if (ff3_rpc_group_is_many(fs->meta.group))
-		explain(fs, "metad refused the connection", cause);
+		explain(fs, "metad refused the connection", retry, cause);
 	else
 		ff3_explain_daemon(ff3_rpc_group_peer(fs->meta.group), "metad", fs->conf.client.metad, cause);
 }
@@ -295,9 +295,9 @@ static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, cons
 			break;
 	}
 	if (ff3_retriable(cause) || ff3_err_class(cause) == FF3_CLASS_REFRESH_ROUTE)
-		explain(fs, "cannot reach metad", cause);
+		explain(fs, "cannot reach metad", &retry, cause);
 	else if (cause == FF3_E_VERSION || cause == FF3_E_CLUSTER || cause == FF3_E_CREDENTIAL)
-		explain_refusal(fs, cause);
+		explain_refusal(fs, &retry, cause);
 	if (call->instance != 0 && !ff3_retriable(cause))
 		heard(fs, call->instance);
 	return cause;

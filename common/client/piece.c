@@ -287,7 +287,7 @@ static bool route_may_be_old(int cause)
 	       cause == FF3_E_CLUSTER;
 }
 
-void ff3_piece_explain(const struct ff3_piece *p, int cause)
+void ff3_piece_explain(const struct ff3_piece *p, const struct ff3_retry *retry, int cause)
 {
 	if (cause == -EFAULT || cause == -ENOSPC)
 		return;
@@ -295,8 +295,9 @@ void ff3_piece_explain(const struct ff3_piece *p, int cause)
 		ff3_explain_daemon(p->route.peer->rpc, "chunkd", p->route.peer->address, cause);
 		return;
 	}
-	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s", p->index, p->inode->ino,
-		    p->route.peer ? p->route.peer->address : "no daemon", ff3_strerror(cause));
+	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s%s", p->index, p->inode->ino,
+		    p->route.peer ? p->route.peer->address : "no daemon", ff3_strerror(cause),
+		    ff3_retry_tried(p->inode->fs, retry).text);
 }
 
 int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
@@ -306,7 +307,7 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 	if (cause == -ERESTART) {
 		ff3_recover(p->inode->fs, p->route.peer, p->settled, p->instance);
 		if (p->once)
-			return -ECONNRESET;
+			return -ERESTART;
 		p->seq = 0; /* what the old daemon, or the new one before the others' copies, was sent */
 		p->repeats = atomic_load_explicit(&p->inode->hold.repeats, memory_order_acquire);
 		*retry = (struct ff3_retry){ 0 };
@@ -329,7 +330,7 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 	}
 	if (r < 0) {
 		free_own(p);
-		ff3_piece_explain(p, cause);
+		ff3_piece_explain(p, retry, cause);
 		return r;
 	}
 	if (route_may_be_old(cause))
@@ -363,7 +364,7 @@ void ff3_piece_abandon(struct ff3_piece *p)
 	struct ff3_rpc_call *call = &p->call;
 
 	if (p->started && p->start_error == 0)
-		ff3_rpc_wait(&call, 1, 1);
+		ff3_rpc_wait(&call, 1, FF3_RPC_NOW);
 	p->started = false;
 	free_own(p);
 }

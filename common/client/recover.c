@@ -10,9 +10,10 @@
  * An instance is newer than what was settled when its request was sent; therefore only the
  * settled one that was noted may be replaced, and one that died meanwhile is never returned to.
  *
- * Whoever waits sends its own copies first, so that nobody waits for a waiter. A holder that has died is
+ * A holder has a thread for nothing but this: its other threads may be waiting for something that in the end waits
+ * for the holder. Whoever waits sends its own copies meanwhile, too. A holder that has died is
  * not waited for: what only it had is gone. A stopped one is, for the client's time-out; then it is
- * evicted, and its fsync fails with EIO. Other hosts and users are not waited for.
+ * evicted, and its fsync fails with EIO. Other hosts, users and clusters are not waited for.
  *
  * Threads: any, under no hold.lock; atomic words only. Fork: the child holds nothing. */
 #include "replay.h"
@@ -132,16 +133,16 @@ uint32_t ff3_recover_alarm(void)
 	return r ? atomic_load(&r->alarm) : 0;
 }
 
-void ff3_recover_sleep(const struct ff3fs *fs, uint32_t alarm, uint64_t ms)
+void ff3_recover_sleep(const struct ff3fs *fs, uint32_t alarm)
 {
-	futex(&ff3_board_recovery()->alarm, FUTEX_WAIT_BITSET, alarm, ms ? now_ms() + ms : 0, bits_of(fs));
+	futex(&ff3_board_recovery()->alarm, FUTEX_WAIT_BITSET, alarm, 0, bits_of(fs));
 }
 
 void ff3_recover_wake(const struct ff3fs *fs)
 {
 	struct ff3_recovery *r = ff3_board_recovery();
 
-	if (!r || !atomic_load(&fs->replay.me))
+	if (!r)
 		return;
 	atomic_fetch_add(&r->alarm, 1);
 	futex(&r->alarm, FUTEX_WAKE_BITSET, INT32_MAX, 0, bits_of(fs));
@@ -163,11 +164,13 @@ struct ff3_patience ff3_recover_patience(const struct ff3fs *fs)
 				      .limit = now + fs->timeout_ns / FF3_NSEC_PER_MSEC };
 }
 
-bool ff3_recover_waits(struct ff3_holder *h, uint64_t epoch, uint64_t stamp, const struct ff3_patience *p)
+bool ff3_recover_waits(const struct ff3fs *fs, struct ff3_holder *h, uint64_t epoch, uint64_t stamp,
+		       const struct ff3_patience *p)
 {
 	uint64_t word = atomic_load(&h->word), now = now_ms();
 
-	if (word == 0 || word & FF3_EVICTED || atomic_load(&h->n) == 0 || atomic_load(&h->done) >= epoch ||
+	if (h == atomic_load(&fs->replay.me) || word == 0 || word & FF3_EVICTED || atomic_load(&h->n) == 0 ||
+	    atomic_load(&h->cluster) != fs->board_salt || atomic_load(&h->done) >= epoch ||
 	    atomic_load(&h->head) > stamp)
 		return false;
 	if (now < p->look)
@@ -186,8 +189,7 @@ static bool any_behind(const struct ff3fs *fs, uint64_t epoch, struct ff3_patien
 	bool any = false;
 
 	for (uint32_t i = 0; i < n; i++)
-		if (&r->holders[i] != atomic_load(&fs->replay.me))
-			any |= ff3_recover_waits(&r->holders[i], epoch, UINT64_MAX - 1, p);
+		any |= ff3_recover_waits(fs, &r->holders[i], epoch, UINT64_MAX - 1, p);
 	if (now_ms() >= p->look)
 		p->look = now_ms() + LOOK_MS;
 	return any;
@@ -219,7 +221,8 @@ void ff3_recover(struct ff3fs *fs, struct ff3_peer *peer, uint64_t sample, uint6
 	for (;;) {
 		uint32_t progress = atomic_load(&r->progress);
 
-		ff3_replay_own(fs, epoch);
+		/* Also for those who have begun to wait since. */
+		ff3_replay_own(fs, UINT64_MAX);
 		if (atomic_load(&now->settled) != sample)
 			return;
 		if (!any_behind(fs, epoch, &patience))

@@ -27,7 +27,8 @@ struct ff3_holder {
 	_Atomic uint64_t head; /* stamp of the one that is its next, meanwhile; 0: not known yet */
 	_Atomic uint64_t start;
 	_Atomic int32_t pid;
-	uint32_t unused[5];
+	_Atomic uint32_t cluster; /* board_salt of its cluster */
+	uint32_t unused[4];
 };
 
 /* What a target is known to have on disk of a file. */
@@ -41,7 +42,7 @@ struct ff3_recovery {
 	uint64_t unused0[7];
 	_Atomic uint64_t clock; /* stamps */
 	uint64_t unused1[7];
-	_Atomic uint32_t alarm;    /* flusher threads sleep on it */
+	_Atomic uint32_t alarm;    /* holders' threads sleep on it */
 	_Atomic uint32_t progress; /* and those who wait for them on this one */
 	_Atomic uint32_t n_holders; /* places that were ever used */
 	uint32_t unused2[13];
@@ -59,4 +60,7 @@ struct ff3_replay {
 	_Atomic uint64_t word;
 	_Atomic bool full; /* there was no place */
 	bool thrown;       /* out of the place we had: somebody took us for dead */
+	pthread_t thread;  /* once there was a place */
+	bool running;
+	_Atomic bool stop;
 };

@@ -7,8 +7,9 @@
  * file on disk, as well as it can (a file may push another one out). Older copies are dropped then, not sent
  * over what others have written since.
  *
- * Threads: any; replay.lock, then hold.lock of all files that hold something. Fork: the child has no
- * place and takes one of its own. */
+ * Threads: any, and one of its own from the first place on, which is never kept from it by another file's or
+ * daemon's absence; replay.lock, then hold.lock of all files that hold something. Fork: the child has neither
+ * and takes its own. */
 #include "replay.h"
 
 struct copy {
@@ -35,15 +36,53 @@ void ff3_replay_init(struct ff3fs *fs)
 	atomic_store(&fs->replay.word, 0);
 	atomic_store(&fs->replay.full, false);
 	fs->replay.thrown = false;
+	fs->replay.running = false;
+	atomic_store(&fs->replay.stop, false);
 }
 
-void ff3_replay_done(struct ff3fs *fs)
+static void leave_place(struct ff3fs *fs)
 {
 	struct ff3_holder *me = atomic_exchange(&fs->replay.me, NULL);
 	uint64_t word = atomic_load(&fs->replay.word);
 
 	if (me && !atomic_compare_exchange_strong(&me->word, &word, 0) && word & FF3_EVICTED)
 		atomic_compare_exchange_strong(&me->word, &word, 0);
+}
+
+/* Sends again whenever there is alarm. */
+static void *thread_main(void *arg)
+{
+	struct ff3fs *fs = arg;
+
+	/* As in flusher.c. */
+	ff3_enter();
+	while (!atomic_load(&fs->replay.stop)) {
+		uint32_t alarm = ff3_recover_alarm();
+
+		ff3_replay_own(fs, UINT64_MAX);
+		if (!atomic_load(&fs->replay.stop))
+			ff3_recover_sleep(fs, alarm);
+	}
+	return NULL;
+}
+
+/* replay.lock is held. */
+static bool start_thread(struct ff3fs *fs)
+{
+	if (!fs->replay.running)
+		fs->replay.running = ff3_thread_start(&fs->replay.thread, thread_main, fs) == 0;
+	return fs->replay.running;
+}
+
+void ff3_replay_done(struct ff3fs *fs)
+{
+	atomic_store(&fs->replay.stop, true);
+	if (fs->replay.running) {
+		ff3_recover_wake(fs);
+		pthread_join(fs->replay.thread, NULL);
+	}
+	fs->replay.running = false;
+	leave_place(fs);
 }
 
 static bool take_place(struct ff3fs *fs, struct ff3_recovery *r, uint32_t i, uint64_t expected)
@@ -58,6 +97,7 @@ static bool take_place(struct ff3fs *fs, struct ff3_recovery *r, uint32_t i, uin
 	atomic_store(&h->n, fs->replay.thrown ? 1ull << 32 : 0);
 	atomic_store(&h->head, 0);
 	atomic_store(&h->done, atomic_load(&r->epoch));
+	atomic_store(&h->cluster, fs->board_salt);
 	atomic_store(&h->pid, (int32_t)getpid());
 	atomic_store(&h->start, ff3_board_start_time());
 	while (n < i + 1 && !atomic_compare_exchange_weak(&r->n_holders, &n, i + 1))
@@ -85,6 +125,8 @@ static void join(struct ff3fs *fs)
 		if (!ff3_board_is_alive(atomic_load(&r->holders[i].pid), atomic_load(&r->holders[i].start)))
 			take_place(fs, r, i, word);
 	}
+	if (atomic_load(&fs->replay.me) && !start_thread(fs))
+		leave_place(fs);
 	atomic_store(&fs->replay.full, !atomic_load(&fs->replay.me));
 	pthread_mutex_unlock(&fs->replay.lock);
 	ff3_flusher_kick(fs);
@@ -260,8 +302,7 @@ static void wait_turn(struct ff3fs *fs, uint64_t epoch, uint64_t stamp)
 
 		wait = false;
 		for (uint32_t i = 0; i < MIN(atomic_load(&r->n_holders), FF3_N_HOLDERS); i++)
-			if (&r->holders[i] != me)
-				wait |= ff3_recover_waits(&r->holders[i], epoch, stamp, &patience);
+			wait |= ff3_recover_waits(fs, &r->holders[i], epoch, stamp, &patience);
 		if (wait)
 			ff3_recover_await(progress);
 	} while (wait);

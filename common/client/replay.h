@@ -26,20 +26,22 @@ int ff3_recover_check(struct ff3_peer *peer, uint64_t sample, uint64_t instance)
 void ff3_recover(struct ff3fs *fs, struct ff3_peer *peer, uint64_t sample, uint64_t instance);
 /* The instance that copies are sent to, or that is settled; 0: there is no board. */
 uint64_t ff3_recover_next(const struct ff3fs *fs, uint64_t target);
-/* For flushers: like the bell; ms 0: for ever. */
+/* The threads of holders sleep until the alarm has another value. */
 uint32_t ff3_recover_alarm(void);
-void ff3_recover_sleep(const struct ff3fs *fs, uint32_t alarm, uint64_t ms);
+void ff3_recover_sleep(const struct ff3fs *fs, uint32_t alarm);
 void ff3_recover_wake(const struct ff3fs *fs);
 /* Between waiters. */
 struct ff3_patience {
 	uint64_t look, limit; /* when to look whether somebody has died, and when to evict */
 };
 struct ff3_patience ff3_recover_patience(const struct ff3fs *fs);
-bool ff3_recover_waits(struct ff3_holder *h, uint64_t epoch, uint64_t stamp, const struct ff3_patience *p);
+bool ff3_recover_waits(const struct ff3fs *fs, struct ff3_holder *h, uint64_t epoch, uint64_t stamp,
+		       const struct ff3_patience *p);
 void ff3_recover_progress(void);
 void ff3_recover_await(uint32_t progress);
 
 void ff3_replay_init(struct ff3fs *fs);
+/* Of a process that goes on; ends the thread. */
 void ff3_replay_done(struct ff3fs *fs);
 /* Before something is held, under no lock. */
 void ff3_replay_ready(struct ff3fs *fs);

@@ -113,8 +113,9 @@ static int finish(struct ff3_inode *inode, struct target_sync *t, struct ff3_ret
 			return 1;
 		}
 	}
-	ff3_explain("cannot sync inode %" PRIu64 " at %s: %s", inode->ino,
-		    t->route.peer ? t->route.peer->address : "no daemon", ff3_strerror(r));
+	ff3_explain("cannot sync inode %" PRIu64 " at %s: %s%s", inode->ino,
+		    t->route.peer ? t->route.peer->address : "no daemon", ff3_strerror(r),
+		    ff3_retry_tried(inode->fs, retry).text);
 	return r;
 }
 

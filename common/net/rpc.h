@@ -239,6 +239,8 @@ int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, s
  * deadline): then -ETIMEDOUT, and those not done are abandoned with status -ETIMEDOUT; nothing is
  * written to their memory any more. The calls may be on different peers. */
 int ff3_rpc_wait(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns);
+/* As deadline: abandons what is not done. */
+#define FF3_RPC_NOW 1u
 /* The same for one call, which is not abandoned. */
 int ff3_rpc_wait_patiently(struct ff3_rpc_call *call, uint64_t deadline_ns);
 /* Waits until at least one of the calls is done, or deadline. For callers who learn from `done`
