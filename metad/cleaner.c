@@ -113,6 +113,10 @@ static void collect(struct metad *m)
 	uint64_t inos[COLLECT_MAX];
 	uint32_t n = 0, taken = 0;
 
+	if (metad_lease_keeps_orphans(m)) {
+		ff3_loop_timer_arm(m->loop, &c->timer, FF3_NSEC_PER_SEC);
+		return;
+	}
 	while (taken < c->n_orphans && n < COLLECT_MAX) {
 		uint64_t ino = c->orphans[taken++];
 

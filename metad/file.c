@@ -212,6 +212,13 @@ bool metad_files_dirty(const struct metad *m)
 	return m->files->dirty != NULL;
 }
 
+bool metad_file_is_dirty(struct metad *m, uint64_t ino)
+{
+	const struct metad_file *f = m->files->dirty ? metad_file_find(m, ino) : NULL;
+
+	return f && f->dirty;
+}
+
 static void on_sizes_applied(struct metad *m, struct metad_mutation *mutation)
 {
 	const struct ff3_blob *all = &mutation->rec->payload;

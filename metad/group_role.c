@@ -12,8 +12,10 @@
 int group_serve(struct metad_group *g)
 {
 	struct metad *m = g->m;
+	bool is_restored;
 	int r;
 
+	is_restored = metad_is_restored(m);
 	metad_restored_done(m);
 	m->next_ino = metad_db_meta(m->db)->next_ino;
 	m->started_ns = ff3_boottime_ns();
@@ -26,6 +28,8 @@ int group_serve(struct metad_group *g)
 		r = metad_cleaner_new(m);
 	if (r >= 0)
 		r = metad_caps_new(m);
+	if (r >= 0)
+		r = metad_leases_new(m, is_restored);
 	metad_db_read_end(m->db);
 	if (r < 0)
 		return r;

@@ -32,6 +32,7 @@ ff3fs_metad_SOURCES = \
 	%D%/group_wire.c \
 	$(REPLICA_SOURCES) \
 	%D%/vote.c %D%/vote.h \
+	%D%/lease.c %D%/lease.h %D%/lease_set.c %D%/lease_wait.c %D%/serve_lease.c \
 	%D%/lock.c %D%/pipeline.c %D%/restored.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
 	%D%/worker.c %D%/worker.h

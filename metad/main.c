@@ -247,6 +247,7 @@ static int finish(struct main_state *s)
 	metad_admin_free(s->admin);
 	if (m->server)
 		metad_serve_stop(m);
+	metad_leases_free(m);
 	metad_caps_free(m);
 	metad_cleaner_free(m);
 	metad_routes_free(m);

@@ -18,6 +18,7 @@ struct metad_files;    /* file.h */
 struct metad_checkpointer;
 struct metad_caps; /* caps.c */
 struct metad_group; /* group.h */
+struct metad_leases; /* lease.c */
 
 struct metad {
 	const struct ff3_conf *conf;
@@ -44,6 +45,7 @@ struct metad {
 	struct metad_caps *caps;
 	struct metad_group *group;
 	struct metad_fsck *fsck; /* fsck.h */
+	struct metad_leases *leases;
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
 	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */
@@ -65,6 +67,14 @@ struct metad_conn {
 	uint32_t groups[];
 };
 
+/* What is changed by an operation that is logged and not applied, for lease.c: nothing of it is granted. */
+#define METAD_LEASE_SET 8u
+struct metad_lease_pins {
+	uint16_t n;
+	bool all;
+	uint16_t slots[METAD_LEASE_SET];
+};
+
 /* --- pipeline.c: mutations ----------------------------------------------------------------- */
 
 /* Called when a record was applied; m->apply has the result. r (may be NULL) is to be answered. */
@@ -77,6 +87,7 @@ struct metad_mutation {
 	struct ff3_tag tag;
 	uint32_t open_flags;
 	uint64_t received_ns;
+	struct metad_lease_pins lease_pins;
 	uint64_t times_ino; /* whose mtime is set, if it is held in memory */
 	const struct metad_record *rec; /* while applied runs */
 };
@@ -105,6 +116,8 @@ void metad_pipeline_apply(struct metad *m);
 bool metad_pipeline_is_paused(const struct metad *m);
 /* Commits what was applied to the database, which otherwise happens within 20 ms. */
 void metad_pipeline_commit(struct metad *m);
+/* What metad_lease_may_apply held back. */
+void metad_pipeline_resume(struct metad *m);
 /* Nothing is being written, and nobody waits for something to be applied. */
 bool metad_pipeline_idle(const struct metad *m);
 /* While paused nothing is applied. */
@@ -179,6 +192,8 @@ uint64_t metad_file_cut(struct metad *m, uint64_t ino);
 /* Logs sizes noted before CLOCK_BOOTTIME before_ns. */
 void metad_files_flush(struct metad *m, uint64_t before_ns);
 bool metad_files_dirty(const struct metad *m);
+/* Its size and times are noted in memory. */
+bool metad_file_is_dirty(struct metad *m, uint64_t ino);
 /* Requests that wait until a truncation is over: parked and run again, or answered with body. */
 void metad_file_set_truncating(struct metad *m, uint64_t ino, bool truncating);
 bool metad_file_is_truncating(struct metad *m, uint64_t ino);
@@ -237,6 +252,33 @@ struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode
 				uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
 /* Its mode or owner has changed: caps of before are void. */
 void metad_caps_revoke(struct metad *m, uint64_t ino);
+
+/* --- lease.c: what clients keep of names and attributes ---------------------------------------- */
+
+/* restored: from a backup, in which the mark may be missing. */
+int metad_leases_new(struct metad *m, bool restored);
+void metad_leases_free(struct metad *m);
+/* A note of sessions in the log, which says that leases may have been granted. */
+#define METAD_LEASE_MARK 1u
+/* Before r, a mutation, is logged, and before r changes the attributes of inode: 0: nobody keeps what
+ * it changes. 1: r was parked, and runs again when that is so. Negative: it fails. */
+int metad_lease_before(struct metad *m, struct metad_conn *conn, struct ff3_request *r);
+int metad_lease_before_inode(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+			     const struct metad_inode *inode);
+/* After metad_lease_before, and when what it was for was applied, or could not be logged. */
+void metad_lease_pin(struct metad *m, struct metad_lease_pins *ret);
+void metad_lease_unpin(struct metad *m, const struct metad_lease_pins *pins);
+/* Before rec is applied. false: not now; metad_pipeline_pause(m, false) follows. */
+bool metad_lease_may_apply(struct metad *m, const struct metad_record *rec);
+void metad_lease_conn_closed(struct metad *m, struct metad_conn *conn);
+void metad_lease_tick(struct metad *m);
+/* Somebody is away who may have open what he has not told of: nothing is collected. */
+bool metad_lease_keeps_orphans(struct metad *m);
+struct metad_lease_stats {
+	uint64_t n_holders, n_dirs, n_grants; /* at present */
+	uint64_t n_granted, n_revoked, n_waited, n_lapsed;
+};
+const struct metad_lease_stats *metad_lease_stats(const struct metad *m);
 
 /* --- checkpointer.c ------------------------------------------------------------------------ */
 

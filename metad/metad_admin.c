@@ -16,6 +16,7 @@ struct status {
 	struct metad_meta meta;
 	struct metad_pipeline_stats pipeline;
 	struct metad_cleaner_stats cleaner;
+	struct metad_lease_stats leases;
 	uint64_t sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	uint64_t removals, removals_waiting;
@@ -52,6 +53,7 @@ static void take_status(void *arg)
 	if (!metad_group_serves(m))
 		return;
 	s->cleaner = *metad_cleaner_stats(m);
+	s->leases = *metad_lease_stats(m);
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
@@ -180,6 +182,13 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 	print(out, "inodes", "gauge", "files and directories", s.meta.n_inodes);
 	print(out, "sessions", "gauge", "client processes", s.sessions);
 	print(out, "opens", "gauge", "files open, per session", s.opens);
+	print(out, "lease_holders", "gauge", "hosts and users that keep names", s.leases.n_holders);
+	print(out, "leases", "gauge", "directories leased, per holder", s.leases.n_grants);
+	print(out, "leases_granted_total", "counter", "leases granted", s.leases.n_granted);
+	print(out, "leases_revoked_total", "counter", "leases revoked", s.leases.n_revoked);
+	print(out, "leases_lapsed_total", "counter", "revoked leases whose holder did not answer in time",
+	      s.leases.n_lapsed);
+	print(out, "lease_waits_total", "counter", "changes that waited for holders", s.leases.n_waited);
 	print(out, "truncations_total", "counter", "files cut on the chunk daemons",
 	      s.cleaner.n_truncations);
 	print(out, "garbage_removed_total", "counter", "inodes whose chunks were removed",

@@ -162,6 +162,13 @@ static int step(struct metad_db *db, struct metad_walk *w, struct cursor *c, uns
 	return slash && !S_ISDIR(next.mode) ? -ENOTDIR : 1;
 }
 
+static void note_dir(struct metad_walk *w, uint64_t ino)
+{
+	if (w->n_dirs < METAD_WALK_DIRS)
+		w->dirs[w->n_dirs] = ino;
+	w->n_dirs += w->n_dirs <= METAD_WALK_DIRS;
+}
+
 int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct ff3_path *at,
 	       unsigned flags, struct metad_walk *w)
 {
@@ -177,6 +184,7 @@ int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct 
 		return r < 0 ? r : -ESTALE;
 	w->last = METAD_LAST_ROOT;
 	w->late = 0;
+	w->n_dirs = 0;
 	w->slash = at->path.len > 0;
 	skip_slashes(&c);
 	while (c.p < c.end) {
@@ -187,6 +195,7 @@ int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct 
 		r = metad_permission(cred, &cur, METAD_MAY_EXEC);
 		if (r < 0)
 			return r;
+		note_dir(w, cur.ino);
 		name = next_name(&c, &slash);
 		r = special_name(db, w, &c, name, &cur);
 		if (r < 0)

@@ -6,6 +6,9 @@
 /* Room for a path whose symbolic links were replaced by their targets. */
 #define METAD_WALK_ROOM 16384u
 
+/* So many directories on the way are noted. */
+#define METAD_WALK_DIRS 16u
+
 enum metad_last { METAD_LAST_NAME, METAD_LAST_DOT, METAD_LAST_DOTDOT, METAD_LAST_ROOT };
 
 enum {
@@ -24,6 +27,8 @@ struct metad_walk {
 	bool slash; /* slashes follow the name */
 	int late;   /* what looking up the name answers */
 	struct ff3_str redirect; /* after FF3_E_REDIRECT */
+	uint64_t dirs[METAD_WALK_DIRS]; /* that were looked into, in order */
+	uint32_t n_dirs; /* more than METAD_WALK_DIRS: not all are there */
 	char scratch[2][METAD_WALK_ROOM];
 	char target[FF3_PATH_MAX];
 };

@@ -240,7 +240,8 @@ static void tell(struct metad *m, const struct metad_record *rec)
 		ff3_request_reply(mutation.r, m->apply->status, m->apply->reply, m->apply->reply_len);
 }
 
-static void apply_one(struct metad *m, uint64_t seq)
+/* false: somebody may still be shown what it changes. */
+static bool apply_one(struct metad *m, uint64_t seq)
 {
 	struct metad_record rec;
 	uint64_t hash;
@@ -248,10 +249,13 @@ static void apply_one(struct metad *m, uint64_t seq)
 
 	if (r < 0)
 		metad_die(r, "cannot read the log back");
+	if (m->leases && !metad_lease_may_apply(m, &rec))
+		return false;
 	r = metad_apply(m->apply, &rec, hash);
 	if (r < 0)
 		metad_die(r, "cannot apply an operation");
 	tell(m, &rec);
+	return true;
 }
 
 void metad_pipeline_set_commit(struct metad *m, uint64_t seq)
@@ -273,18 +277,17 @@ void metad_pipeline_apply(struct metad *m)
 	if (p->paused || seq >= end)
 		return;
 	begin(m);
-	p->n_uncommitted += (uint32_t)(end - seq);
-	while (seq < end) {
-		apply_one(m, ++seq);
-		metad_group_applied(m, seq);
+	while (seq < end && apply_one(m, seq + 1)) {
+		metad_group_applied(m, ++seq);
+		p->n_uncommitted++;
 	}
 	if (p->n_uncommitted >= COMMIT_RECORDS)
 		metad_pipeline_commit(m);
-	if (p->commit_seq > end && !p->again_posted) {
+	if (seq == end && p->commit_seq > end && !p->again_posted) {
 		p->again_posted = true;
 		ff3_loop_post(m->loop, &p->again);
 	}
-	if (metad_group_is_alone(m) && end == metad_log_last_seq(m->log))
+	if (metad_group_is_alone(m) && seq == metad_log_last_seq(m->log))
 		metad_log_forget(m->log);
 }
 
@@ -300,6 +303,12 @@ void metad_pipeline_pause(struct metad *m, bool pause)
 {
 	m->pipeline->paused = pause;
 	if (!pause)
+		metad_group_turn(m);
+}
+
+void metad_pipeline_resume(struct metad *m)
+{
+	if (!m->pipeline->paused)
 		metad_group_turn(m);
 }
 

@@ -84,6 +84,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *c, void *conn_
 
 	if (conn->role != FF3_ROLE_MEMBER) {
 		metad_files_conn_closed(m, conn);
+		metad_lease_conn_closed(m, conn);
 		metad_session_leave(m, conn->session);
 	}
 	free(conn);
@@ -161,6 +162,7 @@ static void on_tick(struct ff3_timer *t)
 		metad_files_flush(m, ff3_boottime_ns() - FF3_NSEC_PER_SEC);
 		metad_cleaner_tick(m);
 		metad_caps_tick(m);
+		metad_lease_tick(m);
 	}
 	if (m->checkpointer)
 		metad_checkpointer_poll(m);

@@ -96,6 +96,7 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	bool ok = a->status >= 0;
 	int r;
 
+	metad_lease_unpin(m, &mutation->lease_pins);
 	ff3_counter_add_own(&m->n_failed, !ok);
 	ff3_histogram_observe_own(&m->latency[op], ff3_boottime_ns() - mutation->received_ns);
 	if (mutation->times_ino != 0)
@@ -152,8 +153,16 @@ static int log_mutation(struct metad *m, struct metad_conn *conn, struct ff3_req
 	rec->op = r->header.op;
 	rec->session = conn->session_id;
 	rec->cred = conn->cred;
+	e = m->stopping ? -ECONNRESET : metad_lease_before(m, conn, r);
+	if (e > 0)
+		return -EINPROGRESS; /* it comes again */
 	rec->payload = (struct ff3_blob){ r->body, r->header.body_len };
-	e = m->stopping ? -ECONNRESET : metad_pipeline_add(m, rec, &mutation);
+	if (e >= 0) {
+		metad_lease_pin(m, &mutation.lease_pins);
+		e = metad_pipeline_add(m, rec, &mutation);
+		if (e < 0)
+			metad_lease_unpin(m, &mutation.lease_pins);
+	}
 	if (e < 0)
 		metad_reply_status(m, r, e);
 	else

@@ -113,6 +113,11 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	}
 	if (e >= 0 && q->end > FF3_FILE_SIZE_MAX)
 		e = -EFBIG;
+	if (e >= 0 && q->end > 0) {
+		e = metad_lease_before_inode(m, conn, r, &inode);
+		if (e > 0)
+			return;
+	}
 	f = e >= 0 ? metad_file_get(m, q->ino) : NULL;
 	if (e >= 0 && !f)
 		e = -ENOMEM;

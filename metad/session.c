@@ -263,7 +263,7 @@ static void note_unknown(void *arg, uint64_t session)
 {
 	struct id_list *list = arg;
 
-	if (list->n < FORGET_MAX && !metad_session_find(list->m, session))
+	if (list->n < FORGET_MAX && session != METAD_LEASE_MARK && !metad_session_find(list->m, session))
 		list->ids[list->n++] = session;
 }
 

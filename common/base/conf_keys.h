@@ -20,6 +20,7 @@
 	K(client, write_hold, size, "64M", "unsynced bytes kept to survive a daemon's restart")    \
 	K(client, read_ahead, size, "8M", "read-ahead of one sequentially read file at most")     \
 	K(client, hot, flag, "yes", "chunks that daemons expose are read without a request")         \
+	K(client, cache, size, "0",  "memory for names and attributes, shared on the host; 0: none")   \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
 	K(client, transports, links, FF3_LINKS_DEFAULT, "what daemons are reached by, preferred first")     \
@@ -36,6 +37,7 @@
 	K(metad, group, str, "", "members ID@HOST:PORT, those without a database with :witness; empty: alone") \
 	K(metad, log_keep, size, "256M", "so much of the log stays for members that are behind")   \
 	K(metad, member, num, "1", "which of the group this one is")                               \
+	K(metad, cache_lease, ms, "500ms", "how long clients trust what they cache, unheard; 0: nothing")  \
 	K(metad, sockets, str, "", "directory for a local socket; empty: none")                    \
 	K(metad, transports, links, FF3_LINKS_ALL, "what clients may use")
 

@@ -172,21 +172,23 @@ static void unask_size(struct question *q)
 static int read_known(struct reader *rd, uint64_t generation, bool beyond)
 {
 	struct question q;
+	/* Then it is looked at after the data, which costs nothing. */
+	bool leased = beyond && ff3_lease_covers(rd->inode);
 	int r;
 
-	if (UNLIKELY(beyond))
+	if (UNLIKELY(beyond && !leased))
 		ask_size(rd->inode, &q);
 	if (LIKELY(rd->end - rd->offset <= PIECE_MAX))
 		r = read_one(rd);
 	else
 		r = read_many(rd);
 	if (UNLIKELY(r < 0)) {
-		if (beyond)
+		if (beyond && !leased)
 			unask_size(&q);
 		return r;
 	}
 	if (UNLIKELY(beyond))
-		r = hear_size(rd->inode, &q);
+		r = leased ? ff3_inode_refresh(rd->inode, NULL) : hear_size(rd->inode, &q);
 	if (LIKELY(rd->first_short == UINT64_MAX) || r < 0)
 		return r;
 	/* Asked after the data came, or the answer says nothing about them. */

@@ -262,6 +262,7 @@ static int client_init(struct ff3fs *fs, const struct who *who)
 	pthread_mutex_init(&fs->inodes_lock, NULL);
 	pthread_mutex_init(&fs->pool.lock, NULL);
 	ff3_hot_init(fs);
+	ff3_leases_init(fs);
 	r = ff3_flusher_init(&fs->flusher);
 	if (r < 0)
 		return r;
@@ -325,6 +326,7 @@ EXPORT void ff3fs_free(struct ff3fs *fs)
 	if (!fs)
 		return;
 	ff3_clients_remove(fs);
+	ff3_leases_done(fs);
 	ff3_flusher_done(fs);
 	ff3_replay_done(fs);
 	ff3_routes_done(fs);

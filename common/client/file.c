@@ -43,27 +43,64 @@ static uint32_t open_flags(int flags)
 	       (flags & O_APPEND ? FF3_OPEN_APPEND : 0);
 }
 
+/* Takes over the reference to inode. */
+static struct ff3fs_file *file_of(struct ff3_inode *inode, int flags)
+{
+	struct ff3fs_file *file = calloc(1, sizeof *file);
+
+	if (!file)
+		return NULL;
+	file->fs = inode->fs;
+	file->inode = inode;
+	file->refs = 1;
+	file->flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	return file;
+}
+
 /* Takes over the open that metad has registered. */
 static int file_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
 		    int flags, struct ff3fs_file **ret)
 {
-	struct ff3fs_file *file = calloc(1, sizeof *file);
-	int r = -ENOMEM;
+	struct ff3_inode *inode;
+	struct ff3fs_file *file;
+	int r = ff3_inode_get(fs, attr, layout, access_flags(flags), true, &inode);
 
-	if (file)
-		r = ff3_inode_get(fs, attr, layout, access_flags(flags), &file->inode);
 	if (r < 0) {
 		ff3_meta_release(fs, attr->ino, 1);
-		free(file);
 		return r;
 	}
-	file->fs = fs;
-	file->refs = 1;
-	file->flags = flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	file = file_of(inode, flags);
+	if (!file) {
+		ff3_inode_unref(inode);
+		return -ENOMEM;
+	}
 	file->kills = S_ISREG(attr->mode) && (attr->mode & (S_ISUID | S_ISGID)) &&
 		      ff3_file_writable(file) && geteuid() != 0;
 	*ret = file;
 	return 0;
+}
+
+/* Of those that a lease may answer. 0: it does not. */
+static int open_leased(struct ff3fs *fs, const struct ff3_path *at, int flags, struct ff3fs_file **ret)
+{
+	struct ff3_inode *inode;
+	struct ff3fs_file *file;
+	int r;
+
+	if ((flags & O_ACCMODE) != O_RDONLY ||
+	    (flags & (O_CREAT | O_TRUNC | O_EXCL | O_DIRECTORY | O_APPEND | O_PATH)))
+		return 0;
+	r = ff3_lease_open(fs, at, &inode);
+	if (r <= 0)
+		return r;
+	file = S_ISSOCK(inode->mode) ? NULL : file_of(inode, flags);
+	if (!file) {
+		r = S_ISSOCK(inode->mode) ? -ENXIO : -ENOMEM;
+		ff3_inode_unref(inode);
+		return r;
+	}
+	*ret = file;
+	return 1;
 }
 
 static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags, mode_t mode,
@@ -85,6 +122,9 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 		req.at.flags |= FF3_PATH_DIRECTORY;
 	if (tmpfile && (flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
+	r = open_leased(fs, &req.at, flags, ret);
+	if (r != 0)
+		return MIN(r, 0);
 	r = ff3_meta_call(fs, &call);
 	if (r < 0)
 		return r;

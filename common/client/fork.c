@@ -111,6 +111,7 @@ static void on_prepare(void)
 	pthread_mutex_lock(&clients_lock);
 	for (struct ff3fs *fs = clients; fs; fs = fs->next) {
 		ff3_flush_all(fs);
+		ff3_leases_before_fork(fs);
 		lock_client(fs);
 	}
 	ff3_rpc_before_fork();
@@ -186,6 +187,7 @@ static void client_in_child(struct ff3fs *fs)
 	fs->flusher.running = false;
 	atomic_store(&fs->flusher.awake, false);
 	ff3_flusher_init(&fs->flusher);
+	ff3_leases_after_fork(fs);
 	ff3_replay_init(fs); /* its place is the parent's */
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next)
 		inode_in_child(i);

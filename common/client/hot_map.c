@@ -450,11 +450,13 @@ void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
 	struct ff3fs *fs = inode->fs;
 
 	atomic_store(&inode->hot.pinned, pin == FF3_PIN_MEMORY);
-	if (cap.len == 0 || cap.len > FF3_CAP_MAX)
+	if ((cap.len == 0 && !inode->lease.open) || cap.len > FF3_CAP_MAX)
 		return;
 	pthread_mutex_lock(&fs->hot.lock);
-	memcpy(inode->hot.cap, cap.p, cap.len);
-	inode->hot.cap_len = cap.len;
+	if (cap.len > 0) { /* else it is asked for when it is needed */
+		memcpy(inode->hot.cap, cap.p, cap.len);
+		inode->hot.cap_len = cap.len;
+	}
 	if (UNLIKELY(fs->hot.parked != NULL))
 		adopt(inode);
 	pthread_mutex_unlock(&fs->hot.lock);

@@ -59,6 +59,7 @@ static int inode_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct
 	inode->mode = attr->mode;
 	inode->meta_epoch = atomic_load(&fs->meta_epoch);
 	pthread_mutex_init(&inode->lock, NULL);
+	pthread_mutex_init(&inode->lease_lock, NULL);
 	ff3_gather_init(&inode->gather);
 	ff3_hold_init(&inode->hold);
 	r = set_layout(inode, layout);
@@ -83,13 +84,15 @@ static void count_open(struct ff3_inode *inode)
 }
 
 int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
-		  uint32_t open_flags, struct ff3_inode **ret)
+		  uint32_t open_flags, bool registered, struct ff3_inode **ret)
 {
 	struct ff3_inode *inode, *fresh = NULL;
 	int r = inode_new(fs, attr, layout, &fresh);
 
 	if (r < 0)
 		return r;
+	if (!registered)
+		fresh->meta_epoch = 0;
 	pthread_mutex_lock(&fs->inodes_lock);
 	HASH_FIND(hh, fs->inodes, &attr->ino, sizeof attr->ino, inode);
 	if (!inode) {
@@ -101,7 +104,8 @@ int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff
 	inode_free(fresh);
 
 	pthread_mutex_lock(&inode->lock);
-	count_open(inode);
+	if (registered)
+		count_open(inode);
 	inode->open_flags |= open_flags & (FF3_OPEN_READ | FF3_OPEN_WRITE);
 	pthread_mutex_unlock(&inode->lock);
 	ff3_inode_learn(inode, attr);
@@ -140,6 +144,7 @@ void ff3_inode_unref(struct ff3_inode *inode)
 	pthread_mutex_unlock(&fs->inodes_lock);
 	if (!last)
 		return;
+	ff3_lease_uncover(inode);
 	if (inode->registered > 0 && !inode->shared_by_fork &&
 	    inode->count_epoch == atomic_load(&fs->meta_epoch))
 		ff3_meta_release(fs, inode->ino, inode->registered);
@@ -200,7 +205,7 @@ int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret)
 	struct ff3_rep_lookup rep;
 	uint8_t buf[512];
 	struct ff3_meta_call call = FF3_META_CALL(lookup, false, &req, &rep, buf, sizeof buf);
-	int r = ff3_meta_call(inode->fs, &call);
+	int r = ff3_lease_attr(inode, &rep.attr) ? 0 : ff3_meta_call(inode->fs, &call);
 
 	if (r < 0)
 		return r;
@@ -255,6 +260,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 	if (r == -ESTALE || r == -ENOENT) {
 		/* Gone, and asking again will not bring it back; who needs it is told by his call. */
 		atomic_store(&inode->meta_epoch, epoch);
+		ff3_lease_uncover(inode);
 		return -ESTALE;
 	}
 	if (r < 0)
@@ -263,6 +269,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 	ff3_hot_learn(inode, rep.cap, rep.layout.pin);
 	ff3_inode_learn(inode, &rep.attr);
 	atomic_store(&inode->meta_epoch, epoch);
+	ff3_lease_uncover(inode);
 	/* An end that a restarted metad had in memory only. */
 	if (end > rep.attr.size)
 		r = extend_once(inode, end, true);
@@ -291,7 +298,8 @@ void ff3_inode_register_soon(struct ff3_inode *inode)
 	uint64_t now;
 
 	ff3_meta_keep(inode->fs);
-	if (LIKELY(is_registered(inode)) || pthread_mutex_trylock(&inode->lock) != 0)
+	if (LIKELY(is_registered(inode)) || ff3_lease_covers(inode) ||
+	    pthread_mutex_trylock(&inode->lock) != 0)
 		return;
 	now = ff3_boottime_ns();
 	if (!is_registered(inode) && now >= inode->retry_ns) {

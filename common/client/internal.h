@@ -10,6 +10,7 @@
  *   chunk_read.c chunk_write.c append.c    striped reads and writes
  *   board.c                 what processes of this host tell each other
  *   hot*.c                  reads of chunks that daemons of this host expose (hot.h)
+ *   lease*.c                what metad lets this host keep of names and attributes (lease.h)
  *   write_behind.c  read_ahead.c  flusher.c
  *   lock.c                  locks between hosts
  *   daemons.c               what is told of the daemons
@@ -37,6 +38,7 @@
 #include "../net/rpc_group.h"
 #include "ff3fs.h"
 #include "hot_state.h"
+#include "lease.h"
 #include "slow.h"
 
 /* One request moves at most this much: the checksums of a piece are then computed while its data
@@ -198,6 +200,8 @@ struct ff3_inode {
 	bool lost_lock;         /* one of them went to somebody else */
 
 	struct ff3_hot_file hot;
+	pthread_mutex_t lease_lock; /* of lease, for moments */
+	struct ff3_lease_ref lease;
 	struct ff3_gather gather;
 	struct ff3_hold hold;
 };
@@ -291,6 +295,7 @@ struct ff3fs {
 	struct ff3_replay replay;
 	struct ff3_pool pool;
 	struct ff3_hot hot;
+	struct ff3_leases leases;
 	/* How many forks this process is away from the one that made fs: what was under way then
 	 * does not exist here. */
 	uint64_t fork_epoch;
@@ -350,6 +355,7 @@ struct ff3_meta_call {
 	uint16_t op;
 	bool mutates; /* the request begins with a tag */
 	bool once;    /* not repeated after a transport error */
+	uint64_t limit_ns; /* not longer than this; 0: the client's timeout */
 	bool registering; /* made under inode->lock: other inodes wait for ff3_meta_sweep */
 	ff3_encode_fn encode;
 	ff3_decode_fn decode;
@@ -432,8 +438,9 @@ uint32_t ff3_board_changes(const struct ff3fs *fs, uint64_t ino);
 
 /* --- inode.c --------------------------------------------------------------------------------- */
 
+/* registered: metad has registered an open, which the inode takes over. */
 int ff3_inode_get(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
-		  uint32_t open_flags, struct ff3_inode **ret);
+		  uint32_t open_flags, bool registered, struct ff3_inode **ret);
 struct ff3_inode *ff3_inode_find(struct ff3fs *fs, uint64_t ino);
 void ff3_inode_ref(struct ff3_inode *inode);
 /* The last one releases the opens. */

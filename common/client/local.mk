@@ -5,6 +5,7 @@ libff3client_la_SOURCES = \
 	%D%/append.c %D%/batch.c %D%/batch_reap.c %D%/batch_slow.c %D%/board.c %D%/chunk_read.c %D%/chunk_write.c \
 	%D%/client.c %D%/daemons.c %D%/dir.c %D%/file.c %D%/flusher.c %D%/fork.c %D%/hold.c %D%/recover.c %D%/replay.c \
 	%D%/hot.c %D%/hot.h %D%/hot_ask.c %D%/hot_map.c %D%/hot_window.c %D%/hot_state.h %D%/inode.c \
+	%D%/lease.c %D%/lease.h %D%/lease_keeper.c %D%/lease_table.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
 	%D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
@@ -18,12 +19,12 @@ libff3fs_la_LIBADD = libff3client.la -lpthread
 # current:revision:age; see libtool's manual before changing it
 libff3fs_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -no-undefined \
 	-export-symbols-regex '^ff3fs_'
-EXTRA_DIST += %D%/ff3fs.pc.in tests/coherence.py tests/holders.py
+EXTRA_DIST += %D%/ff3fs.pc.in tests/coherence.py tests/holders.py tests/leases.py
 CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
 check_PROGRAMS += tests/unit-client tests/e2e-client
-TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh
+TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/e2e-leases.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread

@@ -81,7 +81,8 @@ void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret)
 int ff3_meta_init(struct ff3fs *fs)
 {
 	struct ff3_rpc_options options = {
-		.max_connections = (unsigned)fs->conf.client.connections,
+		/* One is for who keeps leases. */
+		.max_connections = (unsigned)fs->conf.client.connections + (fs->conf.client.cache > 0),
 		.sockets = fs->conf.client.sockets,
 		.links = fs->conf.client.transports,
 	};
@@ -286,6 +287,8 @@ static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, cons
 	struct ff3_retry retry = ff3_retry_begin(fs);
 	int r, cause;
 
+	if (call->limit_ns)
+		retry.deadline_ns = MIN(retry.deadline_ns, ff3_boottime_ns() + call->limit_ns);
 	for (;;) {
 		cause = call_once(fs, call, body, len, retry.deadline_ns);
 		if (!ff3_retriable(cause) || call->once)

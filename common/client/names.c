@@ -19,8 +19,13 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 	FF3_ENTER();
 	REQUEST(lookup, false, .at = ff3_path_of(dir, path, flags));
 	uint64_t sent = ff3_gather_sent(fs);
-	int r = ff3_meta_call(fs, &call);
+	int r = ff3_lease_stat(fs, &req.at, &rep.attr);
 
+	if (r > 0)
+		ff3_attr_to_public(&rep.attr, ret);
+	if (r != 0)
+		return r > 0 ? 0 : ff3_public(r);
+	r = ff3_meta_call(fs, &call);
 	/* Our own buffered bytes count, and those of other processes of this host: both are settled. */
 	if (r == 0) {
 		bool ours = ff3_gather_outdates(fs, rep.attr.ino, sent);

@@ -96,6 +96,8 @@ EXPORT int ff3fs_user_changed(struct ff3fs *fs)
 	const struct ff3_rpc_user *user;
 	int r = who(false, &user);
 
+	/* What is kept is for the user that this process was. */
+	atomic_store(&fs->leases.off, true);
 	if (r == 0)
 		ff3_rpc_group_set_user(fs->meta.group, user);
 	return r;

@@ -167,6 +167,8 @@
 	OP(50, member, metad, SESSION)                                                             \
 	OP(51, member_copy, metad, SESSION)                                                        \
 	OP(52, member_copied, metad, SESSION)                                                      \
+	OP(53, resolve, metad, SESSION)                                                            \
+	OP(54, lease, metad, SESSION)                                                              \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
 	OP(65, chunk_write, chunkd, DATA)                                                          \
 	OP(66, chunk_sync, chunkd, DATA)                                                           \
@@ -340,6 +342,38 @@
 	F(path, at)                                                                                \
 	F(u32, mode) /* S_IFSOCK or S_IFIFO, and permission bits */
 #define FF3_REP_mknod(F) F(attr, attr)
+
+/* lookup for who may keep the answer: holder is whom `lease` made known. flags: FF3_OPEN_READ: an open
+ * for reading, which is registered unless the answer may be kept; 0: only what is there. leased: the
+ * answer is true as long as the holder is not told otherwise of one of dirs. */
+#define FF3_REQ_resolve(F)                                                                         \
+	F(path, at)                                                                                \
+	F(u32, flags)                                                                              \
+	F(u64, holder)
+#define FF3_REP_resolve(F)                                                                         \
+	F(attr, attr)                                                                              \
+	F(layout, layout)                                                                          \
+	F(u8, leased)                                                                              \
+	F(u8, may_read) /* the caller may open it for reading */                                   \
+	F(u64, life)                                                                               \
+	F(blob, dirs) /* u64 inode ids: every directory on the way; the last one is the object's own */ \
+	F(blob, cap) /* as of open, where one was registered */
+
+/* Holds what holder's host keeps for another lease_ms from now, and waits for something to be told.
+ * acked: everything up to this number was heeded. The answer: dirs of which nothing may be used any
+ * more, seq the number of the last. Another life than that of what is kept: nothing of it may. leave:
+ * the holder ends, and uses nothing any more until it comes again. */
+#define FF3_REQ_lease(F)                                                                           \
+	F(u64, holder)                                                                             \
+	F(u64, life) /* of what is kept; 0: nothing */                                             \
+	F(u64, acked)                                                                              \
+	F(u8, leave)
+#define FF3_REP_lease(F)                                                                           \
+	F(u64, life)                                                                               \
+	F(u64, seq)                                                                                \
+	F(u32, lease_ms)                                                                           \
+	F(u8, more)   /* not everything is told: the lease is not longer than it was */            \
+	F(blob, dirs) /* u64 inode ids */
 
 #define FF3_REQ_rmdir(F)                                                                           \
 	F(tag, tag)                                                                                \
