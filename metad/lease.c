@@ -11,7 +11,9 @@
  * when it is applied, when the names may be others: then, rarely, all changes wait.
  *
  * A holder that was not heard of in time keeps what it has, and may not use it until it has heard what was
- * queued meanwhile. When it was away for metad.lease, it is forgotten: it begins anew with another life.
+ * queued meanwhile; so does one that leaves in good order, only that nobody waits for it. When it was away for
+ * metad.lease, it is forgotten: it begins anew with another life. One process after the other speaks for a
+ * holder, each with a higher term, so that what an earlier one has sent changes nothing when it comes late.
  *
  * After a start, holders of the one before are not known. A mark in the log (METAD_LEASE_MARK) says that there
  * may have been some; then no change is made for a lease.
@@ -315,6 +317,13 @@ static void lapse(struct metad_leases *l, struct lease_holder *h)
 	}
 }
 
+void lease_leave(struct metad_leases *l, struct lease_holder *h, bool clean)
+{
+	h->left = true;
+	h->clean = clean;
+	lapse(l, h);
+}
+
 static void on_timer(struct ff3_timer *t)
 {
 	struct metad_leases *l = CONTAINER_OF(t, struct metad_leases, timer);
@@ -349,7 +358,7 @@ bool metad_lease_keeps_orphans(struct metad *m)
 	uint64_t now = ff3_boottime_ns();
 
 	for (const struct lease_holder *h = l->holders; h; h = h->hh.next)
-		if (h->queue && lease_has_lapsed(l, h, now))
+		if (h->queue && !h->clean && lease_has_lapsed(l, h, now))
 			return true;
 	return false;
 }

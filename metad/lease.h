@@ -8,7 +8,7 @@
 
 #define METAD_LEASE_CHANGED 4096u
 /* None is longer, however it is configured: so the next start knows how long to wait. */
-#define METAD_LEASE_MAX_NS (500 * FF3_NSEC_PER_MSEC)
+#define METAD_LEASE_MAX_NS (300 * FF3_NSEC_PER_MSEC)
 
 /* Directories whose entries, whose own attributes, or whose files' attributes change. */
 struct metad_lease_set {
@@ -36,9 +36,10 @@ struct lease_revocation {
 };
 
 struct lease_holder {
-	uint64_t id, life;
+	uint64_t id, life, term;
 	uint32_t uid;
 	bool left;
+	bool clean; /* nothing is open without our knowing */
 	uint64_t heard_ns, parked_ns;
 	uint64_t seq, acked;
 	struct lease_revocation *queue; /* not acknowledged, oldest first */
@@ -100,6 +101,8 @@ int lease_add_grant(struct metad_leases *l, struct lease_holder *h, uint64_t ino
 bool lease_is_revoked(struct metad_leases *l, uint64_t ino);
 /* Everything up to acked was heeded. */
 void lease_heed(struct metad_leases *l, struct lease_holder *h, uint64_t acked);
+/* It uses nothing any more, until it asks again. */
+void lease_leave(struct metad_leases *l, struct lease_holder *h, bool clean);
 /* Tells it what is queued. h->parked is consumed. */
 void lease_answer(struct metad_leases *l, struct lease_holder *h);
 /* Nobody holds any of them. */

@@ -113,10 +113,18 @@ void serve_lease(struct metad *m, struct metad_conn *conn, struct ff3_request *r
 		metad_reply_status(m, r, q->leave ? -ENOENT : -ENOMEM);
 		return;
 	}
-	if (h->parked) /* by somebody who is gone, or has lost patience */
+	if (q->term < h->term || (q->term == h->term && h->left)) {
+		metad_reply_status(m, r, -ESTALE);
+		return;
+	}
+	if (h->parked) /* by somebody who is gone, or has lost patience, or leaves */
 		lease_answer(l, h);
-	h->left = q->leave;
-	h->heard_ns = q->leave ? h->heard_ns : r->received_ns;
+	h->term = q->term;
+	h->left = h->clean = false;
+	if (q->leave)
+		lease_leave(l, h, q->leave == FF3_LEAVE_CLEAN);
+	else
+		h->heard_ns = r->received_ns;
 	h->parked = r;
 	h->parked_ns = r->received_ns;
 	h->conn = conn;

@@ -37,7 +37,7 @@
 	K(metad, group, str, "", "members ID@HOST:PORT, those without a database with :witness; empty: alone") \
 	K(metad, log_keep, size, "256M", "so much of the log stays for members that are behind")   \
 	K(metad, member, num, "1", "which of the group this one is")                               \
-	K(metad, cache_lease, ms, "500ms", "how long clients trust what they cache, unheard; 0: nothing")  \
+	K(metad, cache_lease, ms, "300ms", "how long clients trust what they cache, unheard; 0: nothing")  \
 	K(metad, sockets, str, "", "directory for a local socket; empty: none")                    \
 	K(metad, transports, links, FF3_LINKS_ALL, "what clients may use")
 

@@ -161,7 +161,8 @@ ssize_t ff3fs_append(struct ff3fs_file *file, const struct iovec *iov, int n, of
 int ff3fs_flush(struct ff3fs_file *file);
 /* ff3fs_flush of every open file: before exec and exit. */
 int ff3fs_flush_all(struct ff3fs *fs);
-/* Before a process ends with files open: what it wrote is durable, as if they were closed. */
+/* Before a process ends with files open, or becomes another program: what it wrote is durable, as if they were
+ * closed, and nobody waits for what it may have cached. */
 int ff3fs_sync_all(struct ff3fs *fs);
 /* Durable: data, size and times. */
 int ff3fs_fsync(struct ff3fs_file *file);

@@ -243,6 +243,7 @@ EXPORT int ff3fs_sync_all(struct ff3fs *fs)
 		r = r < 0 ? r : e;
 		ff3_inode_unref(inodes[i]);
 	}
+	ff3_leases_leave(fs);
 	return ff3_public(r);
 }
 

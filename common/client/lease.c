@@ -4,7 +4,8 @@
  * A file that is opened so is not known to metad. What protects it from being collected is its directory's
  * lease: before a revocation of that is heeded, the host's keeper opens at metad what anybody on the host
  * has open below (its place in the shared memory says so), and holds it until that process has done so
- * itself, at its next call, or has closed it.
+ * itself, at its next call, or has closed it. What stays open for longer is made known anyway, by its
+ * process's thread, which is there as long as something is open so; it is the keeper when nobody else is.
  *
  * The first calls of a process are not worth a mapping, and some more are not worth a thread.
  *
@@ -25,12 +26,19 @@ void ff3_leases_init(struct ff3fs *fs)
 	uint32_t a = ff3_crc32c(0, user, sizeof user), b = ff3_crc32c(1, user, sizeof user);
 
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->keep_lock, NULL);
 	l->salt = (uint64_t)ff3_crc32c(0, metad, strlen(metad)) << 32 | ff3_crc32c(1, metad, strlen(metad));
 	a = ff3_crc32c(a, who->groups, who->n_groups * sizeof *who->groups);
 	b = ff3_crc32c(b, who->groups, who->n_groups * sizeof *who->groups);
 	l->cred = (uint64_t)a << 32 | b;
 	l->user = (struct ff3_rpc_user){ who->uid, who->gid, who->groups, who->n_groups };
 	l->off = fs->conf.client.cache == 0 || who->uid != geteuid();
+}
+
+void ff3_leases_leave(struct ff3fs *fs)
+{
+	if (atomic_load(&fs->leases.mapped))
+		ff3_lease_keeper_leave(fs);
 }
 
 void ff3_leases_done(struct ff3fs *fs)
@@ -55,6 +63,16 @@ static struct ff3_lease_shared *map(struct ff3fs *fs)
 	return l->shared;
 }
 
+static void touch(struct ff3_leases *l, struct ff3_lease_shared *s)
+{
+	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+
+	if (now - atomic_load_explicit(&l->used_ns, memory_order_relaxed) <= FF3_NSEC_PER_SEC)
+		return;
+	atomic_store_explicit(&l->used_ns, now, memory_order_relaxed);
+	ff3_lease_touch(s);
+}
+
 /* The shared memory, if this call may be answered from it. */
 static struct ff3_lease_shared *shared(struct ff3fs *fs)
 {
@@ -70,9 +88,9 @@ static struct ff3_lease_shared *shared(struct ff3fs *fs)
 	if (UNLIKELY(n < MAP_AFTER))
 		return NULL;
 	s = atomic_load_explicit(&l->mapped, memory_order_acquire) ? l->shared : map(fs);
-	if (!s)
+	if (!s || !ff3_lease_is_of(s, l->salt))
 		return NULL;
-	ff3_lease_touch(s);
+	touch(l, s);
 	if (LIKELY(ff3_boottime_ns() < ff3_lease_expires(s)))
 		return s;
 	if (n >= KEEP_AFTER)
@@ -206,8 +224,10 @@ void ff3_lease_uncover(struct ff3_inode *inode)
 		place = inode->lease.place;
 	__atomic_store_n(&inode->lease.open, false, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&inode->lease_lock);
-	if (place != UINT32_MAX)
-		ff3_lease_place_drop(inode->fs->leases.shared, place);
+	if (place == UINT32_MAX)
+		return;
+	ff3_lease_place_drop(inode->fs->leases.shared, place);
+	atomic_fetch_sub(&inode->fs->leases.n_places, 1);
 }
 
 /* What it is open by is e from now on. false: there is no place for it. */
@@ -228,6 +248,8 @@ static bool cover(struct ff3_inode *inode, const struct ff3_lease_entry *e)
 		fits = ref.place != UINT32_MAX;
 		if (fits && inode->lease.open)
 			ff3_lease_place_drop(l->shared, inode->lease.place);
+		else if (fits)
+			atomic_fetch_add(&l->n_places, 1);
 	}
 	if (fits) {
 		inode->lease = ref;
@@ -237,7 +259,13 @@ static bool cover(struct ff3_inode *inode, const struct ff3_lease_entry *e)
 	return fits;
 }
 
-/* Whoever revokes sees our place, or we see that it was revoked. */
+/* What is open so needs a thread. */
+static bool is_looked_after(const struct ff3fs *fs)
+{
+	return atomic_load(&fs->leases.alive) == FF3_LEASE_THREAD;
+}
+
+/* Whoever revokes sees our place, or we see that it was revoked. So does the thread before it ends. */
 static int open_entry(struct ff3fs *fs, struct ff3_lease_shared *s, const struct ff3_lease_entry *e,
 		      struct ff3_inode **ret)
 {
@@ -253,7 +281,7 @@ static int open_entry(struct ff3fs *fs, struct ff3_lease_shared *s, const struct
 	if (r < 0)
 		return r;
 	/* Open already, in a way that metad knows of or by this lease. */
-	if (cover(inode, e) && holds(s, e)) {
+	if (cover(inode, e) && holds(s, e) && is_looked_after(fs)) {
 		ff3_hot_learn(inode, (struct ff3_blob){ 0 }, e->pin);
 		*ret = inode;
 		return 1;
@@ -285,7 +313,7 @@ int ff3_lease_open(struct ff3fs *fs, const struct ff3_path *at, struct ff3_inode
 	uint64_t before;
 	int r;
 
-	if (!s)
+	if (!s || (UNLIKELY(!is_looked_after(fs)) && !ff3_lease_keeper_start(fs)))
 		return 0;
 	if (look_up(fs, s, at, &e)) {
 		if (!S_ISREG(e.attr.mode))
@@ -323,9 +351,12 @@ void ff3_leases_after_fork(struct ff3fs *fs)
 	struct ff3_leases *l = &fs->leases;
 
 	pthread_mutex_init(&l->lock, NULL);
-	l->running = false;
-	atomic_store(&l->alive, false);
+	pthread_mutex_init(&l->keep_lock, NULL);
+	l->running = l->keeps = false;
+	atomic_store(&l->alive, FF3_LEASE_NO_THREAD);
 	atomic_store(&l->stop, false);
+	atomic_store(&l->n_places, 0);
+	atomic_store(&l->retry_ns, 0);
 	l->n_held = 0;
 	for (struct ff3_inode *i = fs->inodes; i; i = i->hh.next) {
 		pthread_mutex_init(&i->lease_lock, NULL);

@@ -63,21 +63,30 @@ struct ff3_leases {
 	_Atomic bool mapped;
 	_Atomic bool off; /* not for this process */
 	_Atomic uint32_t n_calls;
-	_Atomic uint64_t retry_ns; /* no keeper is started before */
+	_Atomic uint32_t n_places; /* files that are open without metad's knowing */
+	_Atomic uint64_t used_ns;  /* by this process */
+	_Atomic uint64_t retry_ns; /* nobody is started or called before */
 	uint64_t salt, cred;
 	pthread_t thread;
 	bool running; /* to be joined */
-	_Atomic bool alive;
+	_Atomic enum ff3_lease_thread { FF3_LEASE_NO_THREAD, FF3_LEASE_THREAD, FF3_LEASE_ENDING } alive;
 	_Atomic bool stop;
-	struct ff3_rpc_user user; /* the keeper's connection is of its own */
-	uint64_t *held; /* inodes that the keeper has opened for others */
+	pthread_mutex_t keep_lock; /* of keeps and term, for moments */
+	bool keeps;		   /* speaks for the host, as the term-th */
+	uint64_t term;
+	struct ff3_rpc_user user; /* the thread's connection is of its own */
+	/* The thread's: inodes that it has opened at the metad of held_epoch. */
+	uint64_t *held;
 	uint32_t n_held, room_held;
+	uint64_t held_epoch;
 };
 
 /* --- lease.c ----------------------------------------------------------------------------------- */
 
 void ff3_leases_init(struct ff3fs *fs);
 void ff3_leases_done(struct ff3fs *fs);
+/* Before the process ends or becomes another one: it speaks for nobody any more, and nobody waits for it. */
+void ff3_leases_leave(struct ff3fs *fs);
 /* Before fork: what is open without metad's knowing is made known. In the child: nothing is. */
 void ff3_leases_before_fork(struct ff3fs *fs);
 void ff3_leases_after_fork(struct ff3fs *fs);
@@ -94,13 +103,18 @@ void ff3_lease_uncover(struct ff3_inode *inode);
 
 /* --- lease_keeper.c ---------------------------------------------------------------------------- */
 
-void ff3_lease_keeper_start(struct ff3fs *fs);
+/* Nobody keeps the leases, or this process has no thread yet. false: it has none now. */
+bool ff3_lease_keeper_start(struct ff3fs *fs);
+/* It uses nothing any more, and metad knows: at once. */
+void ff3_lease_keeper_leave(struct ff3fs *fs);
 void ff3_lease_keeper_stop(struct ff3fs *fs);
 
 /* --- lease_table.c ----------------------------------------------------------------------------- */
 
 /* NULL: there is no such memory, and never will be. */
 struct ff3_lease_shared *ff3_lease_map(uint64_t salt, uint64_t size);
+/* The memory may have gone to another cluster. */
+bool ff3_lease_is_of(const struct ff3_lease_shared *s, uint64_t salt);
 uint64_t ff3_lease_holder(const struct ff3_lease_shared *s);
 /* Until when what is kept may be used (CLOCK_BOOTTIME), to be read before anything else is. */
 uint64_t ff3_lease_expires(const struct ff3_lease_shared *s);
@@ -123,12 +137,26 @@ void ff3_lease_put(struct ff3_lease_shared *s, const struct ff3_lease_entry *e);
 /* A file that this process has open and metad does not know of. UINT32_MAX: no room. */
 uint32_t ff3_lease_place_take(struct ff3_lease_shared *s, uint64_t salt, uint64_t ino, uint32_t slot);
 void ff3_lease_place_drop(struct ff3_lease_shared *s, uint32_t place);
-/* fn for each such file of all processes that live; slot: of this slot only, UINT32_MAX: of all. */
-void ff3_lease_place_each(struct ff3_lease_shared *s, uint64_t salt, uint32_t slot,
+/* Which of such files: under slot only, unless it is UINT32_MAX; of pid only, or of all but pid, unless it
+ * is 0; open for so long at least. */
+struct ff3_lease_which {
+	uint64_t salt;
+	uint32_t slot;
+	int32_t pid;
+	bool others;
+	uint64_t age_ns;
+};
+/* fn for each of them of processes that live. */
+void ff3_lease_place_each(struct ff3_lease_shared *s, const struct ff3_lease_which *which,
 			  void (*fn)(void *arg, uint64_t ino), void *arg);
 
-/* The keeper's. One thread on the host: true: this one, until it ends. */
-bool ff3_lease_own(struct ff3_lease_shared *s, uint64_t salt);
+/* Sleeps until somebody has called after `calls` was read, or ms have passed. */
+uint32_t ff3_lease_calls(const struct ff3_lease_shared *s);
+void ff3_lease_sleep(struct ff3_lease_shared *s, uint32_t calls, uint64_t ms);
+void ff3_lease_call(struct ff3_lease_shared *s);
+
+/* The keeper's. One thread on the host: not 0: this one, until it ends, as the so manieth. */
+uint64_t ff3_lease_own(struct ff3_lease_shared *s, uint64_t salt);
 void ff3_lease_disown(struct ff3_lease_shared *s);
 void ff3_lease_revoke(struct ff3_lease_shared *s, uint64_t dir);
 void ff3_lease_begin_life(struct ff3_lease_shared *s, uint64_t life);

@@ -1,8 +1,9 @@
 /* Purpose: the memory in which processes of one user on one host keep answers of metad, and where they note
  * which files they have open without metad's knowing.
  *
- * Format: /dev/shm/ff3fs-leases.1-<uid>.<0 to 3>, mode 0600, one of the four by a hash of metad's address;
- * as large as client.cache was when it was made. All of it is allocated then, as a page that the system
+ * Format: /dev/shm/ff3fs-leases.1-<uid>.<0 to 3>, mode 0600, each of one cluster: that of metad's address, of
+ * which the header has a hash; where there is none, a new one, or one that nobody keeps. As large as
+ * client.cache was when it was made. All of it is allocated then, as a page that the system
  * has no room for would kill who touches it. Behind the header: versions of directories by hash, files
  * that are open, and sets of four answers, each under a sequence lock.
  *
@@ -16,10 +17,12 @@
  *
  * Threads: any; atomic words only. Fork: parent and child share it. Signals: nothing is held. */
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 
 #include "replay.h"
 
@@ -28,7 +31,7 @@
 #define WORDS 64u
 #define SIZE_MIN (1u << 20)
 #define TRIES 16u /* places looked at for one file */
-#define MAGIC 0x3173657361656c66ull
+#define MAGIC 0x3273657361656c66ull
 
 struct answer {
 	_Atomic uint64_t seq; /* odd: being written */
@@ -42,6 +45,7 @@ struct place {
 	_Atomic uint64_t started;
 	_Atomic uint64_t salt;
 	_Atomic uint64_t ino; /* 0: not yet, or no more */
+	_Atomic uint64_t since_ns;
 	_Atomic uint32_t slot;
 };
 
@@ -50,13 +54,15 @@ struct ff3_lease_shared {
 	uint64_t holder;
 	uint64_t n_sets;
 	pthread_mutex_t owner;
-	_Atomic uint64_t salt; /* of the cluster that its keeper is of */
+	_Atomic uint64_t term; /* counts owners */
+	_Atomic uint64_t salt; /* of the cluster; 0: not yet. Changed by the owner */
 	_Atomic uint64_t life;
 	_Atomic uint64_t acked;
 	_Atomic uint64_t expires_ns;
 	_Atomic uint64_t revocations;
 	_Atomic uint64_t used_ns;
 	_Atomic uint32_t turn;
+	_Atomic uint32_t calls; /* of those who could be its owner */
 	_Atomic uint32_t versions[FF3_LEASE_SLOTS];
 	struct place places[FF3_LEASE_PLACES];
 	struct answer answers[] __attribute__((aligned(64)));
@@ -114,7 +120,10 @@ static void make(const char *path, uint64_t size)
 	unlink(fresh);
 }
 
-static struct ff3_lease_shared *map(const char *path)
+static bool adopt(struct ff3_lease_shared *s, uint64_t salt);
+
+/* That of salt, or, if take, what is nobody's. */
+static struct ff3_lease_shared *map(const char *path, uint64_t salt, bool take)
 {
 	struct ff3_lease_shared *s = MAP_FAILED;
 	struct stat st;
@@ -128,24 +137,36 @@ static struct ff3_lease_shared *map(const char *path)
 	if (s == MAP_FAILED)
 		return NULL;
 	if (s->magic == MAGIC && s->n_sets > 0 &&
-	    s->n_sets <= ((uint64_t)st.st_size - sizeof *s) / (WAYS * sizeof s->answers[0]))
+	    s->n_sets <= ((uint64_t)st.st_size - sizeof *s) / (WAYS * sizeof s->answers[0]) &&
+	    (atomic_load(&s->salt) == salt || (take && adopt(s, salt))))
 		return s;
 	munmap(s, (size_t)st.st_size);
 	return NULL;
 }
 
+enum how { OURS, FRESH, ANY };
+
 struct ff3_lease_shared *ff3_lease_map(uint64_t salt, uint64_t size)
 {
-	struct ff3_lease_shared *s;
+	struct ff3_lease_shared *s = NULL;
 	char path[64];
 
-	snprintf(path, sizeof path, "/dev/shm/ff3fs-leases.1-%u.%u", (unsigned)geteuid(),
-		 (unsigned)(salt % N_FILES));
-	s = map(path);
-	if (s)
-		return s;
-	make(path, size);
-	return map(path);
+	for (enum how how = OURS; how <= ANY; how++)
+		for (uint64_t i = 0; i < N_FILES && !s; i++) {
+			snprintf(path, sizeof path, "/dev/shm/ff3fs-leases.1-%u.%u", (unsigned)geteuid(),
+				 (unsigned)((salt + i) % N_FILES));
+			if (how == FRESH && access(path, F_OK) == 0)
+				continue;
+			if (how == FRESH)
+				make(path, size);
+			s = map(path, salt, how != OURS);
+		}
+	return s;
+}
+
+bool ff3_lease_is_of(const struct ff3_lease_shared *s, uint64_t salt)
+{
+	return atomic_load_explicit(&s->salt, memory_order_relaxed) == salt;
 }
 
 /* --- Looking ----------------------------------------------------------------------------------- */
@@ -317,6 +338,7 @@ uint32_t ff3_lease_place_take(struct ff3_lease_shared *s, uint64_t salt, uint64_
 		atomic_store(&p->started, started());
 		atomic_store(&p->salt, salt);
 		atomic_store(&p->slot, slot);
+		atomic_store(&p->since_ns, ff3_now_ns(CLOCK_MONOTONIC_COARSE));
 		atomic_store(&p->ino, ino);
 		return n;
 	}
@@ -331,15 +353,24 @@ void ff3_lease_place_drop(struct ff3_lease_shared *s, uint32_t place)
 	atomic_store(&p->owner, 0);
 }
 
-void ff3_lease_place_each(struct ff3_lease_shared *s, uint64_t salt, uint32_t slot,
+static bool is_meant(const struct place *p, const struct ff3_lease_which *which, uint64_t owner, uint64_t now)
+{
+	return atomic_load(&p->salt) == which->salt &&
+	       (which->slot == UINT32_MAX || atomic_load(&p->slot) == which->slot) &&
+	       (which->pid == 0 || (owner == (uint64_t)which->pid) != which->others) &&
+	       now - atomic_load(&p->since_ns) >= which->age_ns;
+}
+
+void ff3_lease_place_each(struct ff3_lease_shared *s, const struct ff3_lease_which *which,
 			  void (*fn)(void *arg, uint64_t ino), void *arg)
 {
+	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
+
 	for (uint32_t i = 0; i < FF3_LEASE_PLACES; i++) {
 		struct place *p = &s->places[i];
 		uint64_t owner = atomic_load(&p->owner), ino = atomic_load(&p->ino);
 
-		if (owner == 0 || ino == 0 || atomic_load(&p->salt) != salt ||
-		    (slot != UINT32_MAX && atomic_load(&p->slot) != slot))
+		if (owner == 0 || ino == 0 || !is_meant(p, which, owner, now))
 			continue;
 		if (ff3_board_is_alive((int32_t)owner, atomic_load(&p->started))) {
 			fn(arg, ino);
@@ -351,19 +382,55 @@ void ff3_lease_place_each(struct ff3_lease_shared *s, uint64_t salt, uint32_t sl
 	}
 }
 
+/* --- Standing by ------------------------------------------------------------------------------- */
+
+uint32_t ff3_lease_calls(const struct ff3_lease_shared *s)
+{
+	return atomic_load(&s->calls);
+}
+
+void ff3_lease_sleep(struct ff3_lease_shared *s, uint32_t calls, uint64_t ms)
+{
+	struct timespec ts = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	syscall(SYS_futex, &s->calls, FUTEX_WAIT, calls, &ts, NULL, 0);
+}
+
+void ff3_lease_call(struct ff3_lease_shared *s)
+{
+	atomic_fetch_add(&s->calls, 1);
+	syscall(SYS_futex, &s->calls, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
 /* --- The keeper's ------------------------------------------------------------------------------ */
 
-bool ff3_lease_own(struct ff3_lease_shared *s, uint64_t salt)
+static bool own(struct ff3_lease_shared *s)
 {
 	int r = pthread_mutex_trylock(&s->owner);
 
 	if (r == EOWNERDEAD)
 		r = pthread_mutex_consistent(&s->owner);
-	if (r != 0)
+	return r == 0;
+}
+
+static bool adopt(struct ff3_lease_shared *s, uint64_t salt)
+{
+	if (!own(s))
 		return false;
-	if (atomic_exchange(&s->salt, salt) != salt)
-		ff3_lease_begin_life(s, 0);
+	ff3_lease_begin_life(s, 0);
+	atomic_store(&s->salt, salt);
+	pthread_mutex_unlock(&s->owner);
 	return true;
+}
+
+uint64_t ff3_lease_own(struct ff3_lease_shared *s, uint64_t salt)
+{
+	if (!own(s))
+		return 0;
+	if (ff3_lease_is_of(s, salt))
+		return atomic_fetch_add(&s->term, 1) + 1;
+	pthread_mutex_unlock(&s->owner);
+	return 0;
 }
 
 void ff3_lease_disown(struct ff3_lease_shared *s)

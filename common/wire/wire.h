@@ -100,6 +100,11 @@ enum {
 };
 
 enum {
+	FF3_LEAVE_OPEN = 1, /* the host may have files open that metad does not know of */
+	FF3_LEAVE_CLEAN = 2,
+};
+
+enum {
 	FF3_EXPOSED_MAPPED = 1,
 	FF3_EXPOSED_WINDOW = 2,
 };

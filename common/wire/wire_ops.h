@@ -361,10 +361,12 @@
 
 /* Holds what holder's host keeps for another lease_ms from now, and waits for something to be told.
  * acked: everything up to this number was heeded. The answer: dirs of which nothing may be used any
- * more, seq the number of the last. Another life than that of what is kept: nothing of it may. leave:
- * the holder ends, and uses nothing any more until it comes again. */
+ * more, seq the number of the last. Another life than that of what is kept: nothing of it may. leave,
+ * FF3_LEAVE_*: the holder uses nothing any more until it comes again, which is with a higher term: what
+ * comes late of an earlier one is -ESTALE. */
 #define FF3_REQ_lease(F)                                                                           \
 	F(u64, holder)                                                                             \
+	F(u64, term) /* counts those who spoke for the holder, one after the other */              \
 	F(u64, life) /* of what is kept; 0: nothing */                                             \
 	F(u64, acked)                                                                              \
 	F(u8, leave)
