@@ -35,7 +35,7 @@ struct name_set {
 struct metad_cache {
 	struct inode_set *inodes;
 	struct name_set *names;
-	uint64_t inode_mask, name_mask;
+	uint64_t n_inodes, n_names; /* sets */
 	uint64_t turn;
 };
 
@@ -47,27 +47,16 @@ static void *map_zeros(size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-static uint64_t floor_power(uint64_t n)
-{
-	uint64_t p = 1;
-
-	while (p * 2 <= n)
-		p *= 2;
-	return p;
-}
-
 int metad_cache_new(uint64_t bytes, struct metad_cache **ret)
 {
-	uint64_t n_inodes = floor_power(MAX(bytes * 2 / 3 / sizeof(struct inode_set), 16u));
-	uint64_t n_names = floor_power(MAX(bytes / 3 / sizeof(struct name_set), 16u));
 	struct metad_cache *c = calloc(1, sizeof *c);
 
 	if (!c)
 		return -ENOMEM;
-	c->inode_mask = n_inodes - 1;
-	c->name_mask = n_names - 1;
-	c->inodes = map_zeros(n_inodes * sizeof *c->inodes);
-	c->names = map_zeros(n_names * sizeof *c->names);
+	c->n_inodes = MAX(bytes * 2 / 3 / sizeof *c->inodes, 16u);
+	c->n_names = MAX(bytes / 3 / sizeof *c->names, 16u);
+	c->inodes = map_zeros(c->n_inodes * sizeof *c->inodes);
+	c->names = map_zeros(c->n_names * sizeof *c->names);
 	if (!c->inodes || !c->names) {
 		metad_cache_free(c);
 		return -ENOMEM;
@@ -81,15 +70,15 @@ void metad_cache_free(struct metad_cache *c)
 	if (!c)
 		return;
 	if (c->inodes)
-		munmap(c->inodes, (c->inode_mask + 1) * sizeof *c->inodes);
+		munmap(c->inodes, c->n_inodes * sizeof *c->inodes);
 	if (c->names)
-		munmap(c->names, (c->name_mask + 1) * sizeof *c->names);
+		munmap(c->names, c->n_names * sizeof *c->names);
 	free(c);
 }
 
 static struct inode_set *inode_set(struct metad_cache *c, uint64_t ino)
 {
-	return &c->inodes[ino & c->inode_mask]; /* ids count up: neighbours share pages */
+	return &c->inodes[ino % c->n_inodes]; /* ids count up: neighbours share pages */
 }
 
 const struct metad_inode *metad_cache_get_inode(struct metad_cache *c, uint64_t ino)
@@ -129,6 +118,11 @@ void metad_cache_del_inode(struct metad_cache *c, uint64_t ino)
 			set->way[i].ino = 0;
 }
 
+static struct name_set *name_set(struct metad_cache *c, uint64_t hash)
+{
+	return &c->names[(hash >> 3) % c->n_names];
+}
+
 static struct name_entry *find_name(struct name_set *set, uint64_t parent, uint64_t hash,
 				    struct ff3_str name)
 {
@@ -149,7 +143,7 @@ bool metad_cache_get_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 
 	if (name.len > NAME_ROOM)
 		return false;
-	e = find_name(&c->names[(hash >> 3) & c->name_mask], parent, hash, name);
+	e = find_name(name_set(c, hash), parent, hash, name);
 	if (!e)
 		return false;
 	*ret_ino = e->ino;
@@ -160,7 +154,7 @@ bool metad_cache_get_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 void metad_cache_put_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 			  struct ff3_str name, uint64_t ino, uint32_t type)
 {
-	struct name_set *set = &c->names[(hash >> 3) & c->name_mask];
+	struct name_set *set = name_set(c, hash);
 	struct name_entry *e;
 
 	if (name.len > NAME_ROOM)

@@ -2,7 +2,9 @@
  *
  * Format: schema.sql, in <metad.dir>/metad.db. SQLite runs in WAL mode with synchronous=NORMAL: a
  * power cut leaves a consistent earlier state, and the log (log.h) brings the rest back. Automatic
- * checkpoints are off; checkpoint.c makes them on a thread of its own.
+ * checkpoints are off; checkpoint.c makes them on a thread of its own. The file is mapped: where
+ * there are more names than memory is for, each of them is two pages to be looked at, and to copy a page
+ * costs as much as to search it. So little memory is for pages, which are those that change.
  *
  * Threads: the thread that owns the struct. Fork: the daemon does not fork. */
 #include "db_private.h"
@@ -307,7 +309,8 @@ static int open_connection(struct metad_db *db, uint64_t memory)
 		 (unsigned long long)MAX(memory / 1024, 1024u));
 	r = execute(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
 			"PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; "
-			"PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 10000;");
+			"PRAGMA foreign_keys = OFF; PRAGMA busy_timeout = 10000; "
+			"PRAGMA mmap_size = 2147418112;" /* as much as there may be */);
 	if (r >= 0)
 		r = execute(db, pragma);
 	sqlite3_wal_hook(db->sql, on_wal_commit, db);
@@ -330,7 +333,7 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 {
 	int r;
 
-	r = open_connection(db, memory / 2);
+	r = open_connection(db, memory / 4);
 	if (r >= 0)
 		r = has_schema(db);
 	if (r == 0)
@@ -364,7 +367,7 @@ int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_
 	if (!db)
 		return -ENOMEM;
 	db->dirty = calloc(DIRTY_SLOTS, sizeof *db->dirty);
-	r = metad_cache_new(memory / 4, &db->cache);
+	r = metad_cache_new(memory / 2, &db->cache);
 	if (!db->dirty || r < 0 || asprintf(&db->path, "%s/metad.db", dir) < 0)
 		r = -ENOMEM;
 	if (r >= 0)

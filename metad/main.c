@@ -5,9 +5,10 @@
  * for the log, checkpoint.
  *
  * Threads: main's loop serves; workers checkpoint and call chunk daemons; the HTTP server has its own.
- * Signals: SIGTERM and SIGINT come by a signalfd on main's loop; SIGPIPE is ignored. */
+ * Signals: SIGTERM and SIGINT come by a signalfd on main's loop; SIGPIPE is ignored; SIGBUS ends the process. */
 #include <argp.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -304,6 +305,15 @@ static int serve(struct main_state *s)
 	return r < 0 ? ff3_log_errno(r, "the event loop failed") : 0;
 }
 
+/* The database's file is mapped (db.c): this is a page that cannot be read. */
+static void on_bus(int signo)
+{
+	static const char text[] = "ff3fs-metad: a page of the database cannot be read; ending\n";
+
+	(void)!write(STDERR_FILENO, text, sizeof text - 1);
+	_exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { &ff3_daemon_argp, 0, NULL, 0 }, { 0 } };
@@ -314,6 +324,7 @@ int main(int argc, char **argv)
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &s);
 	s.argv = argv;
+	signal(SIGBUS, on_bus);
 	if (ff3_daemon_begin(&s.start, "ff3fs-metad", &s.conf) < 0)
 		return 1;
 	r = serve(&s);

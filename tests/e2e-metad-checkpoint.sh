@@ -1,6 +1,7 @@
 #!/bin/bash
 # Changes without a pause for longer than SQLite's write-ahead log is allowed to grow: checkpoints
-# must catch up while the loop goes on committing, and metad must still answer afterwards.
+# must catch up while the loop goes on committing, and metad must still answer afterwards. And pages that
+# cannot be read.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad ff3fs-chunkd timeout
 requires_python os
@@ -20,3 +21,13 @@ on timeout 120 /usr/bin/python3 "$tmp/change.py" "$prefix" || die 'metad does no
 checkpoints=$(curl -sf "http://$metad_admin/metrics" | sed -n 's/^ff3fs_metad_checkpoints_total //p')
 [ "$checkpoints" -ge 1 ] || die 'no checkpoint: the test proves nothing'
 say "ok: $checkpoints checkpoints under load"
+
+# The database's file is mapped: a page of it that is not there ends metad in so many words.
+kill_daemon "$metad_pid" TERM
+start_metad
+truncate -s 8192 "$tmp/metad/metad.db"
+FF3FS_CLIENT_TIMEOUT=1s on stat "$prefix/f700" >/dev/null 2>&1 && die 'a name that cannot be there'
+wait "$metad_pid"
+equal 'its exit status' 1 $?
+grep -q 'a page of the database cannot be read' "$tmp/metad.log" || die 'no word why'
+say 'ok: a file that lost its pages'

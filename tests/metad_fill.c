@@ -3,8 +3,10 @@
  *   metad_fill fill DIR N         makes N files, a thousand to a directory, in the database of an empty DIR,
  *                                 by applying the records that opens of clients would log; ff3fs-metad
  *                                 starts on it as on a restored backup
- *   metad_fill rates ADDRESS N    stats, opens and creates a second among them, 64 outstanding: files at
- *                                 random of all, and of a thousand */
+ *   metad_fill rates ADDRESS N PID
+ *                                 stats, opens and creates a second among them, 64 outstanding: files at
+ *                                 random of all, and of a thousand; and what one costs the server PID, which
+ *                                 says more where others work, too */
 #include <fcntl.h>
 #include <stdio.h>
 
@@ -15,7 +17,8 @@
 
 #define IN_DIR 1000u
 #define IN_TX 20000u
-#define DEPTH 64
+#define PARTS 8u /* so the server has something to do while a part is looked at */
+#define IN_PART 8u
 
 static void must(int r, const char *what)
 {
@@ -120,6 +123,7 @@ static void fill(const char *dir, uint64_t n)
 /* --- Rates ----------------------------------------------------------------------------------------- */
 
 static struct mc *c;
+static const char *server;
 static uint64_t seed = 88172645463325252ull;
 
 static uint64_t next_random(void)
@@ -156,37 +160,74 @@ static void release(const uint8_t *reply, size_t len)
 	must(ff3_rpc_start(c->peer, &call), "release");
 }
 
+/* Nanoseconds that the server has worked. */
+static uint64_t worked(void)
+{
+	char path[64];
+	uint64_t ns;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%s/schedstat", server);
+	f = fopen(path, "re");
+	if (!f || fscanf(f, "%" SCNu64, &ns) != 1)
+		must(-ENOENT, path);
+	fclose(f);
+	return ns;
+}
+
+struct part {
+	struct ff3_rpc_call calls[IN_PART], *one[IN_PART];
+	uint8_t bodies[IN_PART][256], replies[IN_PART][1024];
+	bool started;
+};
+
+static void start(struct part *p, unsigned what, uint64_t among)
+{
+	static uint64_t made;
+
+	for (unsigned k = 0; k < IN_PART; k++) {
+		p->calls[k] = (struct ff3_rpc_call){
+			.op = what == 0 ? FF3_OP_lookup : FF3_OP_open,
+			.body = p->bodies[k],
+			.body_len = encode(what, p->bodies[k], sizeof p->bodies[k],
+					   what == 2 ? made++ : next_random() % among),
+			.reply = p->replies[k],
+			.reply_size = sizeof p->replies[k],
+		};
+		p->one[k] = &p->calls[k];
+		must(ff3_rpc_start(c->peer, p->one[k]), "start");
+	}
+	p->started = true;
+}
+
+static void finish(struct part *p, unsigned what, const char *name)
+{
+	if (!p->started)
+		return;
+	must(ff3_rpc_wait(p->one, IN_PART, 0), "wait");
+	for (unsigned k = 0; k < IN_PART; k++) {
+		must(p->calls[k].status, name);
+		if (what > 0)
+			release(p->replies[k], p->calls[k].reply_len);
+	}
+	p->started = false;
+}
+
 /* For two seconds. */
 static void measure(unsigned what, const char *name, uint64_t among)
 {
-	static struct ff3_rpc_call calls[DEPTH];
-	static uint8_t bodies[DEPTH][256], replies[DEPTH][1024];
-	static uint64_t made;
-	struct ff3_rpc_call *one[DEPTH];
-	uint64_t began = ff3_boottime_ns(), n = 0;
+	static struct part parts[PARTS];
+	uint64_t began = ff3_boottime_ns(), before = worked(), n = 0;
 
 	while (ff3_boottime_ns() - began < 2 * FF3_NSEC_PER_SEC) {
-		for (unsigned k = 0; k < DEPTH; k++) {
-			calls[k] = (struct ff3_rpc_call){
-				.op = what == 0 ? FF3_OP_lookup : FF3_OP_open,
-				.body = bodies[k],
-				.body_len = encode(what, bodies[k], sizeof bodies[k],
-						   what == 2 ? made++ : next_random() % among),
-				.reply = replies[k],
-				.reply_size = sizeof replies[k],
-			};
-			one[k] = &calls[k];
-			must(ff3_rpc_start(c->peer, one[k]), "start");
-		}
-		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
-		for (unsigned k = 0; k < DEPTH; k++) {
-			must(calls[k].status, name);
-			if (what > 0)
-				release(replies[k], calls[k].reply_len);
-		}
-		n += DEPTH;
+		finish(&parts[n / IN_PART % PARTS], what, name);
+		start(&parts[n / IN_PART % PARTS], what, among);
+		n += IN_PART;
 	}
-	printf("%-8s among %-9" PRIu64 " %9.0f/s\n", name, among, (double)n / seconds(began));
+	for (unsigned k = 0; k < PARTS; k++)
+		finish(&parts[k], what, name);
+	printf("%-8s among %-9" PRIu64 " %9.0f/s, %6.2f us\n", name, among, (double)n / seconds(began),
+	       (double)(worked() - before) / 1e3 / (double)n);
 	fflush(stdout);
 }
 
@@ -194,13 +235,16 @@ int main(int argc, char **argv)
 {
 	uint64_t n;
 
-	if (argc != 4)
+	if (argc < 4)
 		return 2;
 	n = strtoull(argv[3], NULL, 10);
 	if (strcmp(argv[1], "fill") == 0) {
 		fill(argv[2], n);
 		return 0;
 	}
+	if (argc != 5)
+		return 2;
+	server = argv[4];
 	must(mc_new(argv[2], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
 	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "new", 0), .mode = 0755), "mkdir");
 	for (unsigned round = 0; round < 2; round++) {

@@ -11,8 +11,8 @@ mkdir "$tmp/metad"
 began=$EPOCHREALTIME
 start_metad
 say "serving after $(awk "BEGIN { printf \"%.2f\", $EPOCHREALTIME - $began }") s"
-"$fill" rates "$metad_addr" "$n" || die 'rates'
+"$fill" rates "$metad_addr" "$n" "$metad_pid" || die 'rates'
 export FF3FS_ADMIN=$metad_admin
 time ff3fs-admin metad backup "$tmp/backup"
 time ff3fs-admin fsck # there is no chunk daemon: status 8
-say "memory: at most $(peak_mib "$metad_pid") MiB of $FF3FS_METAD_MEMORY"
+say "memory: $(awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/$metad_pid/status") MiB of $FF3FS_METAD_MEMORY, and what is mapped"
