@@ -20,10 +20,12 @@ struct metad_result_session {
 	uint64_t max_seq;
 	uint64_t acked;
 	uint64_t n;
+	bool locks; /* it may hold some */
 	UT_hash_handle hh;
 };
 
-static int note_session(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n)
+static int note_session(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n,
+			bool locks)
 {
 	struct metad_apply *a = arg;
 	struct metad_result_session *s = calloc(1, sizeof *s);
@@ -34,6 +36,7 @@ static int note_session(void *arg, uint64_t session, uint64_t max_seq, uint64_t 
 	s->max_seq = max_seq;
 	s->acked = acked;
 	s->n = n;
+	s->locks = locks;
 	HASH_ADD(hh, a->sessions, session, sizeof session, s);
 	return 0;
 }
@@ -68,11 +71,12 @@ void metad_apply_free(struct metad_apply *a)
 	free(a);
 }
 
-void metad_apply_each_session(const struct metad_apply *a, void (*fn)(void *arg, uint64_t session),
-			      void *arg)
+void metad_apply_each_session(const struct metad_apply *a, bool lockers,
+			      void (*fn)(void *arg, uint64_t session), void *arg)
 {
 	for (struct metad_result_session *s = a->sessions; s; s = s->hh.next)
-		fn(arg, s->session);
+		if (s->locks || !lockers)
+			fn(arg, s->session);
 }
 
 static struct metad_result_session *find_session(const struct metad_apply *a, uint64_t session)
@@ -90,9 +94,11 @@ uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session)
 	return s ? s->max_seq : 0;
 }
 
-bool metad_apply_has_session(const struct metad_apply *a, uint64_t session)
+bool metad_apply_is_locker(const struct metad_apply *a, uint64_t session)
 {
-	return find_session(a, session) != NULL;
+	const struct metad_result_session *s = find_session(a, session);
+
+	return s && s->locks;
 }
 
 /* Tells which inode a repeated answer was about, so that it waits for what the first waited for. */
@@ -147,7 +153,7 @@ static int store_answer(struct metad_apply *a, const struct ff3_tag *tag)
 	    (a->status < 0 && ff3_err_class(a->status) == FF3_CLASS_RETRY_SAME))
 		return 0;
 	if (!s) {
-		r = note_session(a, a->rec->session, 0, 0, 0);
+		r = note_session(a, a->rec->session, 0, 0, 0, false);
 		if (r < 0)
 			return r;
 		s = find_session(a, a->rec->session);
@@ -161,29 +167,35 @@ static int store_answer(struct metad_apply *a, const struct ff3_tag *tag)
 	s->acked = MAX(s->acked, tag->acked);
 	if (s->n < 64 || (s->n & (s->n - 1)) != 0)
 		return 0;
-	r = metad_db_prune_results(a->db, s->session, s->acked);
+	r = metad_db_prune_results(a->db, s->session, 1, s->acked - 1);
 	if (r < 0)
 		return r;
 	s->n -= MIN((uint64_t)r, s->n);
 	return 0;
 }
 
-/* An answer to the request number 0, which nobody asks for again: it makes the session one of those
- * that have answers stored. */
+/* An answer to the request number 0, which nobody asks for again, and which stays until the session
+ * ends: after a restart, it may be one that held locks. */
 int apply_log_note_sessions(struct metad_apply *a)
 {
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
 	int r = 0;
 
 	while (r >= 0 && ff3_dec_more(&d)) {
+		struct metad_result_session *s;
 		uint64_t session;
 
 		ff3_get_u64(&d, &session);
-		if (find_session(a, session))
+		s = find_session(a, session);
+		if (s && s->locks)
 			continue;
 		r = metad_db_add_result(a->db, session, 0, 0, 0, (struct ff3_blob){ "", 0 });
-		if (r >= 0)
-			r = note_session(a, session, 0, 0, 1);
+		if (r >= 0 && !s) {
+			r = note_session(a, session, 0, 0, 1, true);
+		} else if (r >= 0) {
+			s->n++;
+			s->locks = true;
+		}
 	}
 	return r;
 }
@@ -200,7 +212,7 @@ int apply_log_expire_sessions(struct metad_apply *a)
 		s = find_session(a, session);
 		if (!s)
 			continue;
-		if (metad_db_prune_results(a->db, session, INT64_MAX) < 0)
+		if (metad_db_prune_results(a->db, session, 0, INT64_MAX) < 0)
 			return metad_db_error(a->db);
 		HASH_DEL(a->sessions, s);
 		free(s);

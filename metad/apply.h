@@ -58,10 +58,11 @@ int metad_apply(struct metad_apply *a, const struct metad_record *rec, uint64_t 
 int metad_apply_check(uint16_t op, const void *body, size_t len, struct ff3_tag *ret_tag);
 /* The highest number of a request of session whose result is stored; 0: none. */
 uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session);
-bool metad_apply_has_session(const struct metad_apply *a, uint64_t session);
-/* Sessions that have results stored. */
-void metad_apply_each_session(const struct metad_apply *a, void (*fn)(void *arg, uint64_t session),
-			      void *arg);
+/* It was noted before its first lock. */
+bool metad_apply_is_locker(const struct metad_apply *a, uint64_t session);
+/* Sessions that have results stored; lockers: only those that were noted. */
+void metad_apply_each_session(const struct metad_apply *a, bool lockers,
+			      void (*fn)(void *arg, uint64_t session), void *arg);
 
 /* Handlers. 0 with *p filled, or a negative code. They check everything before changing anything. */
 #define METAD_APPLY_MUTATE(op)                                                                     \

@@ -186,10 +186,10 @@ int metad_db_get_result(struct metad_db *db, uint64_t session, uint64_t seq,
 			struct metad_stored_result *ret);
 int metad_db_add_result(struct metad_db *db, uint64_t session, uint64_t seq, uint64_t acked,
 			int status, struct ff3_blob reply);
-/* Those below seq. Returns how many. */
-int metad_db_prune_results(struct metad_db *db, uint64_t session, uint64_t seq);
-/* Per session: highest seq, highest acked, number of rows. */
+/* Those from first to last. Returns how many. */
+int metad_db_prune_results(struct metad_db *db, uint64_t session, uint64_t first, uint64_t last);
+/* Per session: highest seq, highest acked, number of rows; locks: it has one with number 0. */
 int metad_db_each_session(struct metad_db *db,
 			  int (*fn)(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked,
-				    uint64_t n),
+				    uint64_t n, bool locks),
 			  void *arg);

@@ -85,8 +85,8 @@
 	S(put_digest, "UPDATE digest SET value = ?")                                               \
 	S(get_result, "SELECT status, reply FROM results WHERE session = ? AND seq = ?")           \
 	S(add_result, "INSERT INTO results VALUES (?,?,?,?,?)")                                    \
-	S(prune_results, "DELETE FROM results WHERE session = ? AND seq < ?")                      \
-	S(each_session, "SELECT session, max(seq), max(acked), count(*) FROM results "             \
+	S(prune_results, "DELETE FROM results WHERE session = ? AND seq BETWEEN ? AND ?")         \
+	S(each_session, "SELECT session, max(seq), max(acked), count(*), min(seq) = 0 FROM results " \
 			"GROUP BY session")
 
 #define STATEMENT_ENUM(name, sql) STMT_##name,

@@ -259,23 +259,24 @@ int metad_db_add_result(struct metad_db *db, uint64_t session, uint64_t seq, uin
 	return db_run(db, s);
 }
 
-int metad_db_prune_results(struct metad_db *db, uint64_t session, uint64_t seq)
+int metad_db_prune_results(struct metad_db *db, uint64_t session, uint64_t first, uint64_t last)
 {
-	int r = RUN(db, prune_results, session, seq);
+	int r = RUN(db, prune_results, session, first, last);
 
 	return r < 0 ? r : sqlite3_changes(db->sql);
 }
 
 int metad_db_each_session(struct metad_db *db,
 			  int (*fn)(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked,
-				    uint64_t n),
+				    uint64_t n, bool locks),
 			  void *arg)
 {
 	sqlite3_stmt *s = db_stmt(db, STMT_each_session);
 	int r;
 
 	while ((r = db_step(db, s)) > 0) {
-		r = fn(arg, column_u64(s, 0), column_u64(s, 1), column_u64(s, 2), column_u64(s, 3));
+		r = fn(arg, column_u64(s, 0), column_u64(s, 1), column_u64(s, 2), column_u64(s, 3),
+		       sqlite3_column_int(s, 4) != 0);
 		if (r != 0) {
 			sqlite3_reset(s);
 			return r;

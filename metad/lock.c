@@ -2,9 +2,9 @@
  *
  * They are held in memory: a lock that waited for the log would cost as much as a durable write. So
  * metad forgets them when it restarts, and clients take theirs again (FF3_LOCK_RECLAIM). Until a
- * lease has passed, or every client that the log knows of is back, nobody else is granted any; but
- * a server that was told to end, and held none, leaves the file "no-locks", which says so to the next. A client that
- * changed nothing so far is not in the log: its first lock puts it there (note_sessions).
+ * lease has passed, or every client that took one so far is back, nobody else is granted any; but
+ * a server that was told to end, and held none, leaves the file "no-locks", which says so to the next. That a
+ * client takes locks is in the log before its first is granted (note_sessions).
  *
  * Locks go with the session's open of the file, so at the latest one lease after their process.
  *
@@ -76,7 +76,7 @@ static void serve(struct metad *m, struct metad_session *s, struct ff3_request *
 		FF3_REQUEST_REPLY(r, lock, &p);
 }
 
-/* The session is in the log now. */
+/* The log knows of the session now. */
 static void on_noted(struct metad *m, struct metad_mutation *mutation)
 {
 	struct metad_session *s = metad_session_find(m, mutation->session);
@@ -114,7 +114,7 @@ void serve_lock(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 	else if (!metad_session_has_open(m, conn->session, q->ino, false))
 		e = -EBADF;
 	else if (q->type != FF3_LOCK_NONE && !(q->flags & FF3_LOCK_TEST) &&
-		 !metad_session_in_log(m, conn->session))
+		 !metad_session_is_locker(m, conn->session))
 		e = note_first(m, conn->session_id, r);
 	else
 		serve(m, conn->session, r, q);

@@ -139,9 +139,9 @@ struct metad_session *metad_session_find(struct metad *m, uint64_t id);
 uint64_t metad_session_logged(const struct metad_session *s);
 void metad_session_note_logged(struct metad_session *s, uint64_t seq);
 uint64_t metad_session_id(const struct metad_session *s);
-/* The log knows of s: after a restart it is waited for. */
-bool metad_session_in_log(struct metad *m, struct metad_session *s);
-/* Sessions that the log knows of have not come back since the start. */
+/* The log knows that s takes locks: after a restart it is waited for. */
+bool metad_session_is_locker(struct metad *m, struct metad_session *s);
+/* Sessions that may have held locks have not come back since the start. */
 bool metad_sessions_missing(struct metad *m);
 /* seq: of an open that is answered; a repetition registers nothing. -EMFILE: too many. */
 int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, bool write,

@@ -195,10 +195,11 @@ static void step_down(struct replica *r)
 	replica_follow(r, r->epoch, 0);
 }
 
-/* Entries that were lost on the way are sent again. */
+/* Entries that were lost on the way are sent again. Of whom it is not known how far it is, that is asked by each
+ * heartbeat: nothing follows from its silence, least of all that it has nothing. */
 static void look_for_losses(struct replica *r, struct replica_peer *p)
 {
-	if (p->match_seq + 1 < p->next_seq && r->now > p->progress_ns + r->options.election_ns / 2) {
+	if (!p->probing && p->match_seq + 1 < p->next_seq && r->now > p->progress_ns + r->options.election_ns / 2) {
 		p->next_seq = p->match_seq + 1;
 		p->probing = true;
 		p->progress_ns = r->now;

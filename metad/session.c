@@ -33,7 +33,7 @@ struct metad_session {
 	uint32_t n_conns;
 	uint64_t lost_ns; /* when the last connection went */
 	uint64_t logged;
-	bool in_log;
+	bool locker; /* the log knows */
 	struct open *opens;
 	/* Opens answered and not yet acknowledged: a repetition is not another open. */
 	struct answered *answered;
@@ -129,10 +129,10 @@ uint64_t metad_session_id(const struct metad_session *s)
 	return s->id;
 }
 
-bool metad_session_in_log(struct metad *m, struct metad_session *s)
+bool metad_session_is_locker(struct metad *m, struct metad_session *s)
 {
-	s->in_log = s->in_log || metad_apply_has_session(m->apply, s->id);
-	return s->in_log;
+	s->locker = s->locker || metad_apply_is_locker(m->apply, s->id);
+	return s->locker;
 }
 
 /* true: seq was answered before, for this inode. Forgets what the client has acknowledged. */
@@ -271,7 +271,7 @@ bool metad_sessions_missing(struct metad *m)
 {
 	struct id_list list = { .m = m };
 
-	metad_apply_each_session(m->apply, note_unknown, &list);
+	metad_apply_each_session(m->apply, true, note_unknown, &list);
 	return list.n > 0;
 }
 
@@ -280,7 +280,7 @@ static void forget_unknown(struct metad *m)
 {
 	struct id_list list = { .m = m };
 
-	metad_apply_each_session(m->apply, note_unknown, &list);
+	metad_apply_each_session(m->apply, false, note_unknown, &list);
 	if (list.n > 0)
 		metad_pipeline_add_own(m, METAD_OP_expire_sessions, list.ids,
 				       list.n * sizeof *list.ids, NULL);

@@ -25,7 +25,7 @@ refuses 'a member that is not in the list' 'is not in \[metad\] group' env FF3FS
 refuses 'a list that is none' 'not a list' env FF3FS_METAD_DIR="$tmp/none" FF3FS_METAD_GROUP=1@x ff3fs-metad
 
 equal 'a follower changes nothing' 409 "$(post 2 /v1/metad/members/3/remove)"
-equal 'but says who does' "${member_addr[1]}" "$(json_get "d['primary']" <"$tmp/post")"
+equal 'but says who does' "${member_addr[1]}" "$(json_get primary <"$tmp/post")"
 admin() { ff3fs-admin --admin "${member_admin[$1]}" metad "${@:2}"; }
 check 'members' admin 2 members
 grep -q 'primary' "$tmp/check.out" || die "no primary: $(cat "$tmp/check.out")"

@@ -79,7 +79,7 @@ for what in torn middle; do
 	until_true "$what: it has caught up" caught_up "$victim"
 	if [ $what = middle ]; then
 		grep -q 'this one has no vote' "$tmp/metad.$victim.log" || die 'the damage was not noticed'
-		is_whole() { [ "$(seen "$victim" damaged)" = False ]; }
+		is_whole() { [ "$(seen "$victim" damaged)" = false ]; }
 		until_true 'it is whole again' is_whole
 	else
 		grep -q 'this one has no vote' "$tmp/metad.$victim.log" && die 'a torn tail is no damage'

@@ -47,6 +47,7 @@ plant 'lease counted from the answer, not from the question' replica_lead.c 's/a
 plant 'vote while a primary was heard of lately' replica.c 's/return m->kind == REPLICA_VOTE && /return false \&\& /' late
 plant 'vote with a damaged log' replica_elect.c 's/ && !r->damaged;/;/' bad-record
 plant 'a new epoch at every start with a damaged log' replica.c 's/if \(r->epoch < disk->damaged\)/if (disk->damaged)/; s/r->epoch = disk->damaged;/r->epoch++;/' anew
+plant 'who says nothing gets a copy' replica_lead.c 's/if \(!p->probing && p->match_seq/if (p->match_seq/'
 plant 'two members changed at once' replica_lead.c 's/changes\(now, config\) != 1/false/'
 plant 'a change before the one before is committed' replica_lead.c 's/ \|\| r->commit_seq < replica_config_seq\(r\)//'
 plant 'reads go on while the role is given away' replica.c 's/ && r->hand_over == 0;$/;/; s/role == REPLICA_PRIMARY && r->commit/role <= REPLICA_PRIMARY \&\& r->commit/'

@@ -93,7 +93,8 @@ START_TEST(digest_sees_everything)
 }
 END_TEST
 
-static int count_rows(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n)
+static int count_rows(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n,
+		      bool locks)
 {
 	*(uint64_t *)arg += n;
 	return 0;

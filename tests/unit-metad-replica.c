@@ -12,6 +12,7 @@ static struct node {
 	struct replica_entry log[64];
 	uint64_t written, generation;
 	uint64_t saved_epoch, saved_vote;
+	unsigned offers;
 } nodes[N + 1];
 
 static struct replica_message net[1024];
@@ -47,6 +48,9 @@ static int step(unsigned id, struct replica_event e)
 			for (uint32_t k = 0; k < a->message.n_entries; k++)
 				carried[n_net][k] = n->log[a->message.prev_seq + 1 + k];
 			n_net++;
+			break;
+		case REPLICA_OFFER:
+			n->offers++;
 			break;
 		case REPLICA_HALT:
 			ck_abort_msg("member %u halts: %s", id, a->reason);
@@ -287,6 +291,37 @@ START_TEST(damage_begins_one_epoch)
 }
 END_TEST
 
+/* Who says nothing to a new primary may have everything: it is offered no copy, however long that lasts. */
+START_TEST(silence_is_no_lack)
+{
+	elect(1, 2);
+	flush(1);
+	talk(1, 2);
+	talk(1, 3);
+	step(1, (struct replica_event){ .kind = REPLICA_APPLIED, .seq = 1, .hash = 1 });
+	step(1, (struct replica_event){ .kind = REPLICA_COMPACTED, .seq = 1 });
+	now += 1100 * MSEC;
+	lose_all();
+	tick(1);
+	ck_assert_int_eq(look(1).role, REPLICA_FOLLOWER);
+	elect(1, 2);
+	flush(1);
+	for (int i = 0; i < 40; i++) {
+		now += 60 * MSEC;
+		tick(1);
+		talk(1, 2);
+	}
+	ck_assert_int_eq(look(1).role, REPLICA_PRIMARY);
+	ck_assert_uint_eq(nodes[1].offers, 0);
+	lose_all();
+	now += 60 * MSEC;
+	tick(1);
+	talk(1, 3);
+	ck_assert_uint_eq(look(3).commit_seq, look(1).commit_seq);
+	ck_assert_uint_eq(nodes[1].offers, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("metad-replica");
@@ -300,6 +335,7 @@ int main(void)
 	tcase_add_test(c, hand_over);
 	tcase_add_test(c, membership);
 	tcase_add_test(c, damage_begins_one_epoch);
+	tcase_add_test(c, silence_is_no_lack);
 	suite_add_tcase(s, c);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
