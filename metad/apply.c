@@ -94,6 +94,11 @@ uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session)
 	return s ? s->max_seq : 0;
 }
 
+bool metad_apply_has_session(const struct metad_apply *a, uint64_t session)
+{
+	return find_session(a, session) != NULL;
+}
+
 bool metad_apply_is_locker(const struct metad_apply *a, uint64_t session)
 {
 	const struct metad_result_session *s = find_session(a, session);
@@ -174,8 +179,8 @@ static int store_answer(struct metad_apply *a, const struct ff3_tag *tag)
 	return 0;
 }
 
-/* An answer to the request number 0, which nobody asks for again, and which stays until the session
- * ends: after a restart, it may be one that held locks. */
+/* An answer to the request number 0, which nobody asks for again, and which stays until
+ * drop_lockers or the session's end: after a restart, it may be one that held locks. */
 int apply_log_note_sessions(struct metad_apply *a)
 {
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
@@ -200,6 +205,33 @@ int apply_log_note_sessions(struct metad_apply *a)
 	return r;
 }
 
+static void forget_session(struct metad_apply *a, struct metad_result_session *s)
+{
+	HASH_DEL(a->sessions, s);
+	free(s);
+}
+
+int apply_log_drop_lockers(struct metad_apply *a)
+{
+	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+
+	while (ff3_dec_more(&d)) {
+		struct metad_result_session *s;
+		uint64_t session;
+
+		ff3_get_u64(&d, &session);
+		s = find_session(a, session);
+		if (!s || !s->locks)
+			continue;
+		if (metad_db_prune_results(a->db, session, 0, 0) < 0)
+			return metad_db_error(a->db);
+		s->locks = false;
+		if (--s->n == 0)
+			forget_session(a, s);
+	}
+	return 0;
+}
+
 int apply_log_expire_sessions(struct metad_apply *a)
 {
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
@@ -214,8 +246,7 @@ int apply_log_expire_sessions(struct metad_apply *a)
 			continue;
 		if (metad_db_prune_results(a->db, session, 0, INT64_MAX) < 0)
 			return metad_db_error(a->db);
-		HASH_DEL(a->sessions, s);
-		free(s);
+		forget_session(a, s);
 	}
 	return 0;
 }

@@ -58,6 +58,7 @@ int metad_apply(struct metad_apply *a, const struct metad_record *rec, uint64_t 
 int metad_apply_check(uint16_t op, const void *body, size_t len, struct ff3_tag *ret_tag);
 /* The highest number of a request of session whose result is stored; 0: none. */
 uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session);
+bool metad_apply_has_session(const struct metad_apply *a, uint64_t session);
 /* It was noted before its first lock. */
 bool metad_apply_is_locker(const struct metad_apply *a, uint64_t session);
 /* Sessions that have results stored; lockers: only those that were noted. */

@@ -83,6 +83,8 @@ static void on_noted(struct metad *m, struct metad_mutation *mutation)
 	struct ff3_request *r = mutation->r;
 	struct ff3_req_lock q;
 
+	if (s)
+		metad_session_set_locker(s);
 	if (!s || ff3_decode_req_lock(r->body, r->header.body_len, &q) < 0)
 		ff3_request_fail(r, -ENOTCONN);
 	else
@@ -114,12 +116,22 @@ void serve_lock(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 	else if (!metad_session_has_open(m, conn->session, q->ino, false))
 		e = -EBADF;
 	else if (q->type != FF3_LOCK_NONE && !(q->flags & FF3_LOCK_TEST) &&
-		 !metad_session_is_locker(m, conn->session))
+		 !metad_session_is_locker(conn->session))
 		e = note_first(m, conn->session_id, r);
 	else
 		serve(m, conn->session, r, q);
 	if (e < 0)
 		metad_reply_status(m, r, e);
+}
+
+bool metad_file_has_locks_of(struct metad *m, uint64_t ino, uint64_t session)
+{
+	const struct metad_file *f = metad_file_find(m, ino);
+
+	for (uint32_t i = 0; f && i < f->locks.n; i++)
+		if (f->locks.all[i].session == session)
+			return true;
+	return false;
 }
 
 void metad_file_drop_locks(struct metad *m, struct metad_file *f, uint64_t session)

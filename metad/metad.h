@@ -140,7 +140,8 @@ uint64_t metad_session_logged(const struct metad_session *s);
 void metad_session_note_logged(struct metad_session *s, uint64_t seq);
 uint64_t metad_session_id(const struct metad_session *s);
 /* The log knows that s takes locks: after a restart it is waited for. */
-bool metad_session_is_locker(struct metad *m, struct metad_session *s);
+bool metad_session_is_locker(const struct metad_session *s);
+void metad_session_set_locker(struct metad_session *s);
 /* Sessions that may have held locks have not come back since the start. */
 bool metad_sessions_missing(struct metad *m);
 /* seq: of an open that is answered; a repetition registers nothing. -EMFILE: too many. */
@@ -171,6 +172,7 @@ void metad_file_overlay_attr(struct metad *m, struct ff3_attr *attr);
 void metad_file_add_open(struct metad_file *f, int n);
 /* lock.c: the session has it open no more. */
 void metad_file_drop_locks(struct metad *m, struct metad_file *f, uint64_t session);
+bool metad_file_has_locks_of(struct metad *m, uint64_t ino, uint64_t session);
 /* Several sessions have it open. */
 bool metad_file_is_shared(struct metad *m, uint64_t ino);
 void metad_file_extend(struct metad *m, struct metad_file *f, uint64_t end,

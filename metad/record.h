@@ -21,6 +21,7 @@
 	L(1031, note_sessions)   /* u64 session ids: they may hold locks */ \
 	L(1032, take_down)       /* u64: so many names at most leave removed trees */ \
 	L(1033, repair)          /* struct metad_repair each: what fsck found */ \
+	L(1034, drop_lockers)    /* u64 session ids: they hold no locks */ \
 	L(1040, members)         /* the metadata group's, each u64 id, log, bits: 1 voter, 2 witness */
 
 #define METAD_LOG_OP_ENUM(number, name) METAD_OP_##name = number,

@@ -8,6 +8,7 @@
  * Threads: the loop's. */
 #include <uthash.h>
 
+#include "group.h"
 #include "metad.h"
 
 /* An open of a file that nobody else has open costs 400 bytes; a quarter of metad.memory is for
@@ -33,7 +34,7 @@ struct metad_session {
 	uint32_t n_conns;
 	uint64_t lost_ns; /* when the last connection went */
 	uint64_t logged;
-	bool locker; /* the log knows */
+	bool locker; /* the log knows that it may hold locks */
 	struct open *opens;
 	/* Opens answered and not yet acknowledged: a repetition is not another open. */
 	struct answered *answered;
@@ -101,6 +102,7 @@ int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret)
 			return -ENOMEM;
 		s->id = id;
 		s->logged = metad_apply_max_seq(m->apply, id);
+		s->locker = metad_apply_is_locker(m->apply, id);
 		HASH_ADD(hh, m->sessions->all, id, sizeof id, s);
 	}
 	s->n_conns++;
@@ -108,10 +110,24 @@ int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret)
 	return 0;
 }
 
+static bool holds_locks(struct metad *m, const struct metad_session *s)
+{
+	for (struct open *o = s->opens; o; o = o->hh.next)
+		if (metad_file_has_locks_of(m, o->ino, s->id))
+			return true;
+	return false;
+}
+
+/* Who goes and holds no lock need not be waited for after a restart. Comes it back, its next lock puts it
+ * into the log again, behind this. */
 void metad_session_leave(struct metad *m, struct metad_session *s)
 {
-	if (--s->n_conns == 0)
-		s->lost_ns = ff3_boottime_ns();
+	if (--s->n_conns > 0)
+		return;
+	s->lost_ns = ff3_boottime_ns();
+	if (s->locker && metad_group_leads(m) && !holds_locks(m, s) &&
+	    metad_pipeline_add_own(m, METAD_OP_drop_lockers, &s->id, sizeof s->id, NULL) >= 0)
+		s->locker = false;
 }
 
 uint64_t metad_session_logged(const struct metad_session *s)
@@ -129,10 +145,14 @@ uint64_t metad_session_id(const struct metad_session *s)
 	return s->id;
 }
 
-bool metad_session_is_locker(struct metad *m, struct metad_session *s)
+bool metad_session_is_locker(const struct metad_session *s)
 {
-	s->locker = s->locker || metad_apply_is_locker(m->apply, s->id);
 	return s->locker;
+}
+
+void metad_session_set_locker(struct metad_session *s)
+{
+	s->locker = true;
 }
 
 /* true: seq was answered before, for this inode. Forgets what the client has acknowledged. */

@@ -140,6 +140,46 @@ START_TEST(answers_are_kept_and_pruned)
 }
 END_TEST
 
+static int note_locker(void *arg, uint64_t session, uint64_t max_seq, uint64_t acked, uint64_t n,
+		       bool locks)
+{
+	*(uint64_t *)arg += locks;
+	return 0;
+}
+
+/* That a session takes locks is known until it holds none, however much it does meanwhile. */
+START_TEST(who_takes_locks)
+{
+	uint64_t ids[2] = { d->session, d->session + 1 }, lockers = 0;
+
+	ck_assert_int_eq(MD_NEXT(d, setattr, .at = md_at(""), .valid = FF3_SET_MODE, .mode = 01777), 0);
+	ck_assert(!metad_apply_is_locker(d->apply, ids[0]));
+	memcpy(d->body, ids, 16);
+	ck_assert_int_eq(md_apply(d, METAD_OP_note_sessions, 16), 0);
+	memcpy(d->body, ids, 16);
+	ck_assert_int_eq(md_apply(d, METAD_OP_note_sessions, 16), 0);
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert_int_eq(MD_NEXT(d, setattr, .at = md_at(""), .valid = FF3_SET_MODE,
+					 .mode = 01777),
+				 0);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert(metad_apply_is_locker(d->apply, ids[0]));
+		ck_assert(metad_apply_is_locker(d->apply, ids[1]));
+		md_reopen(d);
+	}
+	memcpy(d->body, ids, 16);
+	ck_assert_int_eq(md_apply(d, METAD_OP_drop_lockers, 16), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert(!metad_apply_is_locker(d->apply, ids[0]));
+		ck_assert_uint_gt(metad_apply_max_seq(d->apply, ids[0]), 0);
+		ck_assert(!metad_apply_is_locker(d->apply, ids[1]));
+		md_reopen(d);
+	}
+	ck_assert_int_eq(metad_db_each_session(d->db, note_locker, &lockers), 0);
+	ck_assert_uint_eq(lockers, 0);
+}
+END_TEST
+
 static int note_ino(void *arg, uint64_t ino, uint64_t a, uint64_t b)
 {
 	uint64_t *list = arg;
@@ -264,6 +304,7 @@ int main(void)
 	tcase_add_test(tc, the_same_wherever_it_stops);
 	tcase_add_test(tc, digest_sees_everything);
 	tcase_add_test(tc, answers_are_kept_and_pruned);
+	tcase_add_test(tc, who_takes_locks);
 	tcase_add_test(tc, what_is_to_be_cleaned_up);
 	tcase_add_test(tc, sizes_and_cuts);
 	tcase_add_test(tc, directory_order);
