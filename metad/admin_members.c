@@ -5,6 +5,7 @@
 #include "admin.h"
 
 #define ROLE_ALONE "alone"
+#define SETTLE_MS 2000u
 
 static void take_view(void *arg)
 {
@@ -137,6 +138,11 @@ static int answer(struct metad_admin *admin, const struct change *c, json_t **re
 	case -ENOTCONN:
 		return ff3_http_problem(ret, 409, "ENOTCONN", "start it", "member %" PRIu64
 					" is not connected", c->id);
+	case -EEXIST:
+		return ff3_http_problem(ret, 409, "EEXIST", "hand over instead", "there is a primary");
+	case -EINPROGRESS:
+		return ff3_http_problem(ret, 503, "EINPROGRESS", "look at the members",
+					"it was begun, and is not committed yet");
 	case -EALREADY:
 		return ff3_http_problem(ret, 409, "EALREADY", NULL, "member %" PRIu64 " is in the group",
 					c->id);
@@ -147,12 +153,47 @@ static int answer(struct metad_admin *admin, const struct change *c, json_t **re
 	return ff3_http_problem_errno(ret, c->result, "the group");
 }
 
+static void look_whether_settled(void *arg)
+{
+	struct change *c = arg;
+
+	c->result = metad_group_is_settled(c->m) ? 0 : -EINPROGRESS;
+}
+
+static int settle(struct change *c)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < SETTLE_MS / 5; i++) {
+		r = ff3_loop_call(c->m->loop, look_whether_settled, c, ADMIN_TIMEOUT_MS);
+		if (r < 0 || c->result == 0)
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = 5 * 1000 * 1000 }, NULL);
+	}
+	return r;
+}
+
 static int change(struct metad_admin *admin, enum metad_group_change what, uint64_t id, json_t **ret)
 {
 	struct change c = { .m = admin->m, .change = what, .id = id };
 	int r = ff3_loop_call(admin->m->loop, make_change, &c, ADMIN_TIMEOUT_MS);
 
+	if (r >= 0 && c.result == 0 && (what == METAD_GROUP_ADMIT || what == METAD_GROUP_REMOVE))
+		r = settle(&c);
 	return r < 0 ? ff3_http_problem_errno(ret, r, "the group") : answer(admin, &c, ret);
+}
+
+static void tell_answered(void *arg)
+{
+	metad_group_answered(arg);
+}
+
+/* It may cost the process image: not before the answer is out. */
+static void answered(void *ctx)
+{
+	struct metad *m = ((struct metad_admin *)ctx)->m;
+
+	ff3_loop_call(m->loop, tell_answered, m, ADMIN_TIMEOUT_MS);
 }
 
 /* POST /v1/metad/members/ID/admit and …/ID/remove. */
@@ -176,10 +217,12 @@ int metad_admin_hand_over(void *ctx, const struct ff3_http_request *request, jso
 
 	if (*end)
 		return ff3_http_problem(ret, 404, "ENOENT", NULL, "no such member");
+	*request->after = answered;
 	return change(ctx, METAD_GROUP_HAND_OVER, id, ret);
 }
 
 int metad_admin_promote(void *ctx, const struct ff3_http_request *request, json_t **ret)
 {
+	*request->after = answered;
 	return change(ctx, METAD_GROUP_PROMOTE, 0, ret);
 }

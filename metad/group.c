@@ -356,7 +356,7 @@ static int start_alone(struct metad_group *g)
 int metad_group_start(struct metad *m)
 {
 	struct metad_group *g = m->group;
-	const struct replica_options options = g->alone ? REPLICA_OPTIONS_ALONE : REPLICA_OPTIONS;
+	const struct replica_options options = g->alone ? REPLICA_OPTIONS_ALONE : group_options(g);
 	int r = replica_new(g->vote.id, g->vote.log_id, &g->disk, &options,
 			    ff3_boottime_ns() - (g->alone ? FF3_NSEC_PER_MSEC : 0), ff3_random_u64(),
 			    &g->core);

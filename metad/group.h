@@ -84,5 +84,9 @@ void metad_group_view(const struct metad *m, struct metad_group_view *ret);
 enum metad_group_change { METAD_GROUP_ADMIT, METAD_GROUP_REMOVE, METAD_GROUP_HAND_OVER,
 			  METAD_GROUP_PROMOTE };
 /* 0: it was begun. -EPERM: not the primary; -EBUSY: another change is under way; -ENOENT: no such
- * member; -EINVAL: not with that member; -ENOTCONN: it is not connected. */
+ * member; -EINVAL: not with that member; -ENOTCONN: it is not connected; -EEXIST: there is a primary. */
 int metad_group_change(struct metad *m, enum metad_group_change change, uint64_t id);
+/* That was answered: now it may cost the process image. */
+void metad_group_answered(struct metad *m);
+/* The last change of the membership is committed. */
+bool metad_group_is_settled(const struct metad *m);

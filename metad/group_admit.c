@@ -23,11 +23,16 @@ static int configure(struct metad_group *g, const struct replica_config *config)
 {
 	struct replica_event e = { .kind = REPLICA_CONFIGURE, .config = config };
 
+	int r;
+
 	/* The core's own records come behind what was appended. */
 	metad_pipeline_advance(g->m);
 	if (!metad_pipeline_all_proposed(g->m))
 		return -EBUSY;
-	return group_step(g, &e, NULL);
+	r = group_step(g, &e, NULL);
+	if (r >= 0)
+		g->config_seq = metad_log_last_seq(g->m->log);
+	return r;
 }
 
 /* Whoever has another log than before is told of once. */
@@ -89,7 +94,6 @@ static void admit(struct metad_group *g)
 	}
 }
 
-/* When it was answered that it will be. */
 static void hand_over(struct metad_group *g)
 {
 	struct replica_event e = { .kind = REPLICA_HAND_OVER,
@@ -103,10 +107,6 @@ void group_admit_tick(struct ff3_timer *t)
 {
 	struct metad_group *g = CONTAINER_OF(t, struct metad_group, admit);
 
-	if (g->promoted) /* when that was answered */
-		group_again(g);
-	if (g->hand_over_to != 0)
-		hand_over(g);
 	group_copy_check(g);
 	if (g->leads && g->m->db)
 		admit(g);
@@ -178,11 +178,15 @@ static int promote(struct metad_group *g)
 {
 	struct metad *m = g->m;
 	const struct replica_config config = { 1, { { g->vote.id, g->vote.log_id, true, false } } };
+	struct replica_view view;
 	int r;
 
 	if (g->leads || g->witness || !m->db)
 		return -EINVAL;
-	if (metad_pipeline_is_paused(m))
+	replica_view(g->core, &view);
+	if (view.primary != 0)
+		return -EEXIST;
+	if (metad_pipeline_is_paused(m) || g->promoted)
 		return -EBUSY;
 	ff3_warning("promoted by hand: this member alone is the group; operations behind %" PRIu64
 		    " that others acknowledged are lost",
@@ -235,4 +239,20 @@ int metad_group_change(struct metad *m, enum metad_group_change change, uint64_t
 	}
 	metad_group_turn(m);
 	return r;
+}
+
+void metad_group_answered(struct metad *m)
+{
+	struct metad_group *g = m->group;
+
+	if (g->promoted)
+		group_again(g);
+	if (g->hand_over_to != 0)
+		hand_over(g);
+	metad_group_turn(m);
+}
+
+bool metad_group_is_settled(const struct metad *m)
+{
+	return metad_pipeline_commit_seq(m) >= m->group->config_seq;
 }

@@ -1,5 +1,5 @@
 /* Purpose: the group's list of members as the configuration has it: ID@HOST:PORT, and :witness behind
- * those that only vote.
+ * those that only vote; and its times.
  * Threads: before serving begins. */
 #include <stdio.h>
 
@@ -72,7 +72,21 @@ int group_conf(struct metad_group *g)
 		return -EINVAL;
 	}
 	g->witness = g->self->witness;
+	if (conf->metad.election < 100 || conf->metad.election > 60000) {
+		ff3_error("[metad] election: from 100ms to 60s");
+		return -EINVAL;
+	}
 	return 0;
+}
+
+struct replica_options group_options(const struct metad_group *g)
+{
+	uint64_t election_ns = g->m->conf->metad.election * FF3_NSEC_PER_MSEC;
+
+	return (struct replica_options){ .heartbeat_ns = election_ns / 10,
+					 .election_ns = election_ns,
+					 .lease_ns = election_ns / 10 * 8,
+					 .message_entries = REPLICA_ENTRIES_MAX };
 }
 
 const char *metad_group_listen(const struct metad *m)

@@ -17,7 +17,7 @@ static size_t on_hello(void *user, void *body, size_t size)
 	const struct metad_group *g = p->g;
 	struct ff3_req_hello q = {
 		.cluster = g->cluster,
-		.session = g->vote.log_id,
+		.session = g->m->conf->metad.election,
 		.role = FF3_ROLE_MEMBER,
 		.pid = (uint32_t)getpid(),
 		.epoch = g->vote.epoch,
@@ -98,6 +98,16 @@ int metad_group_hello(struct metad *m, const struct ff3_req_hello *q, struct ff3
 
 	if (!peer || peer == g->self || q->log_id == 0)
 		return -EINVAL;
+	/* Leases are safe where nobody votes earlier than they last. */
+	if (q->session != m->conf->metad.election) {
+		if (!peer->told_election)
+			ff3_error("member %" PRIu64 " has [metad] election = %" PRIu64 "ms, this one %" PRIu64
+				  "ms: they do not talk",
+				  q->member, q->session, m->conf->metad.election);
+		peer->told_election = true;
+		return -EINVAL;
+	}
+	peer->told_election = false;
 	if (q->cluster != 0 && g->cluster != 0 && q->cluster != g->cluster)
 		return FF3_E_CLUSTER;
 	conn = calloc(1, sizeof *conn);

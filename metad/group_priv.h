@@ -18,6 +18,7 @@ struct group_peer {
 	uint64_t log_id;     /* as it told; 0: not known */
 	uint64_t admit_log_id, refused_log_id; /* may come in although another one was; may not, and was told */
 	int error;	     /* of the last attempt to connect, to be told once */
+	bool told_election;
 };
 
 struct group_copy;    /* group_copy.c: to another member */
@@ -46,7 +47,8 @@ struct metad_group {
 	uint64_t begun; /* by replica_read_begin, since it serves */
 	uint64_t compacted_seq;
 	uint64_t offer_failed; /* to this member; to be told to the core */
-	uint64_t hand_over_to; /* soon: 0: nobody, UINT64_MAX: anybody */
+	uint64_t hand_over_to; /* when that was answered; 0: nobody, UINT64_MAX: anybody */
+	uint64_t config_seq;   /* the last change of the membership */
 	uint64_t leave_ns; /* since when it tries to give the role away */
 	bool leads, serves, again, withheld, in_turn, leaving, no_room, promoted;
 	struct group_copy *copy;
@@ -65,6 +67,7 @@ int group_step(struct metad_group *g, struct replica_event *e, const struct grou
 
 /* group_conf.c */
 int group_conf(struct metad_group *g);
+struct replica_options group_options(const struct metad_group *g);
 struct group_peer *group_peer(struct metad_group *g, uint64_t id);
 
 /* group_disk.c */

@@ -152,6 +152,7 @@ void metad_lease_set_of(struct metad *m, struct metad_walk *walk, uint16_t op,
 	case METAD_OP_expire_sessions:
 	case METAD_OP_target_state:
 	case METAD_OP_note_sessions:
+	case METAD_OP_drop_lockers:
 		return;
 	default:
 		ret->all = true;

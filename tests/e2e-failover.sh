@@ -87,8 +87,7 @@ for ((round = 0; round < rounds; round++)); do
 	[ "$(of_primary pid)" != "$stopped" ] || die 'the one that was stopped is the primary still'
 
 	before=$(of_primary name)
-	# The answer may go with the process image of who had the role.
-	curl -s -X POST "http://$(of_primary admin)/v1/metad/hand-over" >"$tmp/out"
+	curl -sf -X POST "http://$(of_primary admin)/v1/metad/hand-over" >"$tmp/out" || die "hand over: no answer"
 	goes_on "after $before handed over"
 	[ "$(of_primary name)" != "$before" ] || die "$before is the primary still: $(cat "$tmp/out")"
 done

@@ -5,11 +5,12 @@
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 . "$srcdir/tests/group.sh"
 requires ff3fs-admin
+export FF3FS_METAD_ELECTION=1s # who is primary shall stay it on a slow machine, too
 
 group_conf 3
 start_member 2
 start_member 3
-sleep 1.5 # longer than any election takes
+sleep 2.1 # longer than any election takes
 equal 'who has nothing has no vote' 'follower follower' "$(seen 2 role) $(seen 3 role)"
 fails 'who does not serve names the primary, if it knows one' 1 "$drive" "${member_addr[2]}" check
 start_member 1 --form
@@ -22,6 +23,8 @@ refuses '--form where something is' 'is not empty' env FF3FS_METAD_DIR="$tmp/use
 	ff3fs-metad --form
 refuses 'a member that is not in the list' 'is not in \[metad\] group' env FF3FS_METAD_DIR="$tmp/none" \
 	FF3FS_METAD_GROUP="$group" FF3FS_METAD_MEMBER=7 ff3fs-metad
+refuses 'an election time that is none' '100ms to 60s' env FF3FS_METAD_DIR="$tmp/none" \
+	FF3FS_METAD_GROUP="$group" FF3FS_METAD_MEMBER=1 FF3FS_METAD_ELECTION=5ms ff3fs-metad
 refuses 'a list that is none' 'not a list' env FF3FS_METAD_DIR="$tmp/none" FF3FS_METAD_GROUP=1@x ff3fs-metad
 
 equal 'a follower changes nothing' 409 "$(post 2 /v1/metad/members/3/remove)"
@@ -34,7 +37,7 @@ wait_primary 1
 equal 'to the one that was named' 3 "$primary"
 until_true 'the former primary follows' is_state 3 1 voter
 check 'taken out' admin 3 remove 2
-until_true 'it is outside' is_state 3 2 outside
+equal 'that is so when it was answered' outside "$(state_of 3 2)"
 fails 'there is no member 2' 4 admin 3 remove 2
 sleep 0.5
 equal 'it stays out' outside "$(state_of 3 2)"
@@ -58,3 +61,11 @@ start_member 2
 until_true 'both vote' all_vote
 check 'what was there before' "$drive" "$addresses" verify before 20
 same_everywhere
+
+# Members with other times do not talk to each other, and say so.
+kill_member 2
+FF3FS_METAD_ELECTION=2s start_member 2
+until_true 'one has another election time' grep -q -s 'they do not talk' "$tmp/metad.1.log"
+kill_member 2
+start_member 2
+until_true 'both vote again' all_vote

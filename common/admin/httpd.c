@@ -38,6 +38,7 @@ struct state {
 	bool too_large;
 	char *body;
 	size_t len;
+	void (*after)(void *ctx);
 };
 
 static int http_status(int r)
@@ -279,10 +280,10 @@ static enum MHD_Result dispatch(struct ff3_httpd *h, struct ff3_http_request *re
 }
 
 static enum MHD_Result respond(struct ff3_httpd *h, struct MHD_Connection *connection,
-			       const struct state *state, const char *method, const char *url)
+			       struct state *state, const char *method, const char *url)
 {
 	struct ff3_http_request request = { .method = method, .path = url, .rest = "",
-					    .connection = connection };
+					    .connection = connection, .after = &state->after };
 	json_error_t error;
 	enum MHD_Result r;
 
@@ -326,12 +327,16 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connectio
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
 			 enum MHD_RequestTerminationCode how)
 {
+	const struct ff3_httpd *h = cls;
 	struct state *state = *con_cls;
+	void (*after)(void *ctx) = state ? state->after : NULL;
 
 	if (state)
 		free(state->body);
 	free(state);
 	*con_cls = NULL;
+	if (after)
+		after(h->ctx);
 }
 
 /* Refuses what need not be read to its end. 0: go on. */
@@ -487,7 +492,7 @@ static int start_daemon(struct ff3_httpd *h, int fd)
 		MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
 		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_URI_LOG_CALLBACK, on_uri, NULL, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+		on_completed, h, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_END);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return h->daemon ? 0 : -ENOMEM;

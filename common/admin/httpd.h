@@ -61,6 +61,8 @@ struct ff3_http_request {
 	const char *rest;   /* what {path} of the route's pattern matched, without leading slashes */
 	json_t *body;       /* of a request that had one; borrowed, may be NULL */
 	void *connection;   /* for ff3_http_query */
+	/* What a handler sets here is called, on the server's thread, when its answer was sent or cannot be. */
+	void (**after)(void *ctx);
 };
 
 /* Answers request with an HTTP status and a document in ret (a new reference; may be left NULL).

@@ -35,6 +35,7 @@
 	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
 	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")                     \
 	K(metad, group, str, "", "members ID@HOST:PORT, those without a database with :witness; empty: alone") \
+	K(metad, election, ms, "500ms", "a primary that is silent for so long is replaced")        \
 	K(metad, log_keep, size, "256M", "so much of the log stays for members that are behind")   \
 	K(metad, member, num, "1", "which of the group this one is")                               \
 	K(metad, cache_lease, ms, "300ms", "how long clients trust what they cache, unheard; 0: nothing")  \

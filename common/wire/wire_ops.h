@@ -182,7 +182,7 @@
  * and keeps it over reconnects; a forked child chooses another. */
 #define FF3_REQ_hello(F)                                                                           \
 	F(u64, cluster) /* 0: whichever the server has */                                          \
-	F(u64, session)                                                                            \
+	F(u64, session) /* members: [metad] election, ms */                                        \
 	F(u32, role) /* enum ff3_role */                                                           \
 	F(u32, uid)                                                                                \
 	F(u32, gid)                                                                                \
