@@ -1,23 +1,12 @@
 /* Reads of exposed chunks, against real daemons; e2e-hot.sh starts those, and kills them. Words on
  * stdout tell it how far a mode is, lines on stdin let it go on. Long because the modes share their
  * helpers. */
-#include "../common/client/hot.h"
-#include "e2e-client.h"
+#include "hot-client.h"
 
 #include "../common/net/pass.h"
 
 #define SIZE KIB(256)
 #define BLOCK 4096u
-
-struct ff3fs *fs;
-char dir[64];
-
-void fail_at(const char *file, int line, const char *what, long long got, long long want)
-{
-	fprintf(stderr, "%s:%d: %s: got %lld, want %lld (%s)\n", file, line, what, got, want,
-		ff3fs_last_error());
-	_exit(1);
-}
 
 static __thread uint64_t seed = 1;
 
@@ -27,22 +16,6 @@ static uint64_t rnd(uint64_t n)
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return seed % n;
-}
-
-static struct ff3fs *new_client(void)
-{
-	struct ff3fs *c;
-
-	OK(ff3fs_new(NULL, &c));
-	return c;
-}
-
-static struct ff3fs_file *must_open(struct ff3fs *c, const char *name, int flags)
-{
-	struct ff3fs_file *f;
-
-	OK(ff3fs_open(c, FF3FS_ROOT, name, flags, 0600, &f));
-	return f;
 }
 
 /* Every 8 bytes: where they are, and in which round they were written. */

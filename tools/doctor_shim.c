@@ -53,7 +53,7 @@ static int run_child(const char *shim, const char *path, char *out, size_t size)
 		setenv("FF3FS_CONF", cli.conf, 1);
 	if (asprintf(&line,
 		     "LD_LIBRARY_PATH=\"%.*s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\" LD_PRELOAD=\"$DOCTOR_SHIM\" "
-		     "FF3FS_CLIENT_TIMEOUT=2s exec /proc/%d/exe " DOCTOR_SHIM_CHILD " \"$DOCTOR_PATH\" 2>&1",
+		     "FF3FS_CLIENT_TIMEOUT=10s exec /proc/%d/exe " DOCTOR_SHIM_CHILD " \"$DOCTOR_PATH\" 2>&1",
 		     (int)(directory_end - shim), shim, (int)getpid()) < 0)
 		return -ENOMEM;
 	fflush(stdout);

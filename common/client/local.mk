@@ -34,7 +34,7 @@ tests_e2e_client_LDADD = libff3fs.la -lpthread
 
 check_PROGRAMS += tests/e2e-hot
 TESTS += tests/e2e-hot.sh
-tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/e2e-client.h
+tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/hot-client.c tests/hot-client.h tests/e2e-client.h
 tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
 
 # Beside FUSE and memcpy.

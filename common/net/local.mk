@@ -64,6 +64,6 @@ check_PROGRAMS += tests/verbs_hooks
 tests_verbs_hooks_SOURCES = tests/verbs_hooks.c
 tests_verbs_hooks_LDADD = -ldl
 check_PROGRAMS += tests/verbs_stale
-tests_verbs_stale_SOURCES = tests/verbs_stale.c
+tests_verbs_stale_SOURCES = tests/verbs_stale.c tests/hot-client.c tests/hot-client.h
 tests_verbs_stale_LDADD = libff3client.la -lpthread
 endif

@@ -19,9 +19,10 @@
 
 #include "verbs_priv.h"
 
-/* Of the queue pair: 4.096 us * 2^16, a quarter of a second, eight times. */
+/* Of the queue pair: 4.096 us * 2^16, a quarter of a second; repeated six times, because Soft-RoCE takes 7 for
+ * "for ever". */
 #define ACK_TIMEOUT 16
-#define RETRIES 7
+#define RETRIES 6
 /* Receivers that have no slot free are waited for: who does not receive is found out above. */
 #define RNR_FOREVER 7
 #define RESOLVE_MS 2000

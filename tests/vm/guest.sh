@@ -8,12 +8,14 @@ chmod 1777 /run/disk
 export TMPDIR=/run/disk
 ulimit -l unlimited
 
-# device NAME RDMA IPV4 IPV6: Soft-RoCE on a network device of its own.
+. "$(dirname "$0")/network.sh"
+
+# device N IPV4 IPV6: Soft-RoCE on a network device of its own, which keeps its addresses when it is down.
 device() {
-	ip link add "$1" type dummy && ip addr add "$3/24" dev "$1" &&
-		ip -6 addr add "$4/64" dev "$1" nodad && ip link set "$1" up &&
-		rdma link add "$2" type rxe netdev "$1"
+	ip link add "d$1" type dummy && echo 1 >"/proc/sys/net/ipv6/conf/d$1/keep_addr_on_down" &&
+		ip addr add "$2/24" dev "d$1" && ip -6 addr add "$3/64" dev "d$1" nodad &&
+		rdma link add "rxe$1" type rxe netdev "d$1" && up "$1"
 }
 ip link set lo up
-device d0 rxe0 10.99.0.1 fd99::1 && device d1 rxe1 10.98.0.1 fd98::1 || exit 125
+device 0 10.99.0.1 fd99::1 && device 1 10.98.0.1 fd98::1 || exit 125
 exec "$@"

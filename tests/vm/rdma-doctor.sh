@@ -4,6 +4,7 @@
 . "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
 requires ff3fs ff3fs-metad ff3fs-chunkd
 . "$srcdir/tests/vm/cluster.sh"
+. "$srcdir/tests/vm/network.sh"
 
 rdma_cluster 1
 export FF3FS_CLIENT_TRANSPORTS='verbs tcp' FF3FS_CLIENT_TIMEOUT=20s
@@ -28,7 +29,7 @@ says "ok +chunkd ${chunkd_addr[1]} +by rxe0 port 1: the route goes from its addr
 ip link set d1 down
 doctor 0
 says 'note +rxe1 port 1 .*not used'
-ip link set d1 up
+up 1 || die 'd1 is not up'
 
 (ulimit -l 64 && ff3fs doctor) >"$tmp/out" 2>&1
 equal 'locked memory: exit' 1 $?
