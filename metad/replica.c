@@ -194,6 +194,8 @@ static void on_message(struct replica *r, const struct replica_message *m)
 	case REPLICA_TRANSFER:
 		if (m->epoch == r->epoch && r->role == REPLICA_FOLLOWER && m->from == r->primary) {
 			r->transfer = true;
+			/* It has committed in its own epoch, and all of its log is here: as in heal(). */
+			r->damaged = false;
 			replica_campaign(r, false);
 		}
 		break;

@@ -293,8 +293,8 @@ static void start_anew(struct sim *s, struct sim_member *m)
 {
 	m->again = false;
 	sim_member_crash(s, m);
-	/* It may be one that keeps little. */
-	if (sim_chance(s, 0.5))
+	/* It may be one that keeps little; of a log that the copy does not continue, nothing is kept anyway. */
+	if (sim_chance(s, 0.5) && m->disk.log[m->disk.db.seq].epoch == m->disk.db.epoch)
 		forget_log(&m->disk, m->disk.db.seq);
 	sim_at(s, sim_random(s, 20 * SIM_MSEC), SIM_RESTART)->member = (uint32_t)m->id;
 }
