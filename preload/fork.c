@@ -68,6 +68,7 @@ void fork_in_child(void)
 	lock_after_fork();
 	socket_after_fork();
 	fd_after_fork();
+	space_after_fork();
 	cwd_after_fork();
 }
 

@@ -128,6 +128,8 @@ int where_through_links(struct where *w, int dirfd, const char *path, unsigned f
 int where_next(struct where *w, long r);
 /* Would this path be ours? Loads nothing. */
 bool where_is_ours(int dirfd, const char *path);
+/* The descriptor of ours that path, in /proc or /dev/fd, is the link of; or -1. */
+int where_names_fd(const char *path);
 
 /* hook_cwd.c: the virtual working directory's inode, or 0. */
 uint64_t cwd_inode(void);
@@ -153,6 +155,10 @@ int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int
  * if none. */
 bool space_limited(void);
 ssize_t space_within_limit(off_t at, ssize_t n);
+/* On a memory file of the shim's own: the raw system calls, past the limit. */
+long space_pwrite(int fd, const void *buf, size_t n, off_t at);
+long space_ftruncate(int fd, off_t size);
+void space_after_fork(void);
 
 /* hook_rw.c: at an explicit offset, or -1: the descriptor's. Negative errno. */
 ssize_t rw_read(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset);
@@ -160,6 +166,8 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 /* The same with RWF_* flags. */
 ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf);
 ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf);
+/* 0, or what flags (RWF_*) that cannot be had come to. */
+int rw_check_flags(const struct ofd *o, int rwf);
 int rw_sync(struct ofd *o);
 off_t rw_seek(int fd, struct ofd *o, off_t offset, int whence);
 

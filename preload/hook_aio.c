@@ -12,8 +12,6 @@
 
 #define N_IOV_MAX 1024
 #define RW_MAX 0x7ffff000ul
-#define RWF_OF_READ 0x37 /* HIPRI, DSYNC, SYNC, APPEND, NOAPPEND: the last four mean nothing */
-#define RWF_OF_WRITE 0x17
 
 /* --- One request --------------------------------------------------------------------------- */
 
@@ -75,8 +73,8 @@ static int prepare_rw(struct aio_request *q, const struct iocb *i, bool write, b
 	ssize_t sum = (ssize_t)MIN(i->aio_nbytes, RW_MAX);
 	int r = check_priority(i);
 
-	if (r == 0 && ((int)i->aio_rw_flags & ~(write ? RWF_OF_WRITE : RWF_OF_READ)))
-		r = -EOPNOTSUPP;
+	if (r == 0)
+		r = rw_check_flags(op->ofd, (int)i->aio_rw_flags);
 	if (r == 0)
 		r = check_file(op->ofd, write);
 	if (r < 0)

@@ -57,7 +57,7 @@ static int read_program(struct where *w, struct ff3fs_file *file, struct program
 	if (!buf)
 		return -ENOMEM;
 	while ((n = CALL(pread, file, buf, piece, at)) > 0) {
-		if (RAW(pwrite64, p->memfd, buf, n, at) != n)
+		if (space_pwrite(p->memfd, buf, n, at) != n)
 			return -ENOMEM;
 		at += n;
 	}

@@ -10,11 +10,12 @@
  * Gathered writes are sent before a lock is given back: who gets it next reads them.
  *
  * flock and open-file-description locks belong to an open file description: each struct ofd
- * opens the file once and keeps it (lock_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK)
+ * opens the file once and keeps it (lock_fd, range_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK)
  * belong to the process; they go through one descriptor per inode and process, and closing any
  * descriptor of the file in the process drops them, as POSIX has it.
  *
- * Threads: `mutex` guards the list of record-locked inodes; waiting for a lock happens outside it.
+ * Threads: `mutex` guards the list of record-locked inodes, and that nobody gets the first record lock of one while
+ * range_fd is being opened; waiting for a lock happens outside it.
  * Fork: record locks are not inherited (the kernel's rule); the list's descriptors are closed in
  * the child. An ofd's lock_fd is inherited, and with it the lock, as flock has it. */
 #include "hook.h"
@@ -44,12 +45,15 @@ void lock_after_fork(void)
 	}
 }
 
-int lock_file_open(uint64_t ino, const char *suffix)
+#define HIGH 512 /* programs find the numbers below as they expect them */
+
+/* Opens it with the lowest number that is free. */
+static int open_anywhere(uint64_t ino, const char *suffix)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[PATH_MAX];
 	size_t n;
-	int fd, high;
+	int fd;
 
 	if (runtime && *runtime == '/' && strlen(runtime) < PATH_MAX - 64 &&
 	    RAW(faccessat, AT_FDCWD, runtime, W_OK | X_OK) == 0)
@@ -60,14 +64,44 @@ int lock_file_open(uint64_t ino, const char *suffix)
 	RAW(mkdirat, AT_FDCWD, path, 0700);
 	snprintf(path + n, sizeof path - n, "/%" PRIx64 "%s", ino, suffix);
 	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -ENOLCK : fd;
+}
+
+int lock_file_open(uint64_t ino, const char *suffix)
+{
+	int fd = open_anywhere(ino, suffix), high;
+
 	if (fd < 0)
-		return -ENOLCK;
-	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, 512);
+		return fd;
+	high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, HIGH);
 	if (high >= 0) {
 		raw_close(fd);
 		fd = high;
 	}
 	fdtab_set_internal(fd);
+	return fd;
+}
+
+/* The same for a file of which this process may have record locks: a low descriptor of it that is closed takes
+ * them away. So all lower numbers are taken while it is opened. */
+static int open_beside_records(struct ofd *o)
+{
+	int taken[HIGH], n = 0, fd = open_anywhere(o->ino, FLOCK_SUFFIX), high;
+
+	if (fd < 0)
+		return fd;
+	taken[n++] = fd;
+	while (n < HIGH && (high = (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, 0)) >= 0 && high < HIGH)
+		taken[n++] = high;
+	if (high < 0)
+		raw_close(taken[--n]); /* the limit is lower */
+	fd = open_anywhere(o->ino, "");
+	if (high >= HIGH)
+		raw_close(high);
+	while (n > 0)
+		raw_close(taken[--n]);
+	if (fd >= 0)
+		fdtab_set_internal(fd);
 	return fd;
 }
 
@@ -77,21 +111,48 @@ void lock_file_close(int fd)
 	raw_close(fd);
 }
 
-/* A description's descriptor of a lock file, in slot. */
-static int own_fd(struct ofd *o, _Atomic int *slot, const char *suffix)
+/* A description's descriptor of the file for flock. */
+static int flock_fd(struct ofd *o)
 {
-	int fd = atomic_load_explicit(slot, memory_order_acquire), none = -1;
+	int fd = atomic_load_explicit(&o->lock_fd, memory_order_acquire), none = -1;
 
 	if (fd >= 0)
 		return fd;
-	fd = lock_file_open(o->ino, suffix);
+	fd = lock_file_open(o->ino, FLOCK_SUFFIX);
 	if (fd < 0)
 		return fd;
-	if (atomic_compare_exchange_strong_explicit(slot, &none, fd, memory_order_acq_rel,
+	if (atomic_compare_exchange_strong_explicit(&o->lock_fd, &none, fd, memory_order_acq_rel,
 						    memory_order_acquire))
 		return fd;
 	lock_file_close(fd);
 	return none;
+}
+
+static bool may_have_records(uint64_t ino)
+{
+	struct record *r = records;
+
+	while (r && r->ino != ino)
+		r = r->next;
+	return r && r->fd >= 0;
+}
+
+/* Its descriptor of the file for record locks, for locks of its own. */
+static int range_fd(struct ofd *o)
+{
+	int fd = atomic_load_explicit(&o->range_fd, memory_order_acquire);
+
+	if (fd >= 0)
+		return fd;
+	pthread_mutex_lock(&mutex);
+	fd = o->range_fd;
+	if (fd < 0) {
+		fd = may_have_records(o->ino) ? open_beside_records(o) : lock_file_open(o->ino, "");
+		if (fd >= 0)
+			atomic_store_explicit(&o->range_fd, fd, memory_order_release);
+	}
+	pthread_mutex_unlock(&mutex);
+	return fd;
 }
 
 #define PROCESS 1 /* the owner of F_SETLK's locks; an address is that of F_OFD_SETLK's */
@@ -114,13 +175,13 @@ static void give_back_records(struct ofd *o, bool own)
 void lock_release(struct ofd *o)
 {
 	int fd = atomic_exchange_explicit(&o->lock_fd, -1, memory_order_acq_rel);
-	int range_fd = atomic_exchange_explicit(&o->range_fd, -1, memory_order_acq_rel);
+	int range = atomic_exchange_explicit(&o->range_fd, -1, memory_order_acq_rel);
 
-	if (fd < 0 && range_fd < 0)
+	if (fd < 0 && range < 0)
 		return;
 	CALL(flush, o->file);
-	if (range_fd >= 0) {
-		lock_file_close(range_fd);
+	if (range >= 0) {
+		lock_file_close(range);
 		give_back_records(o, true);
 	}
 	if (fd >= 0)
@@ -221,9 +282,8 @@ static int absolute(int fd, struct ofd *o, struct flock *fl)
 	} else if (fl->l_whence != SEEK_SET) {
 		return -EINVAL;
 	}
-	fl->l_start += base;
 	fl->l_whence = SEEK_SET;
-	return 0;
+	return __builtin_add_overflow(fl->l_start, base, &fl->l_start) ? -EOVERFLOW : 0;
 }
 
 static struct ff3fs_lock record_of(const struct ofd *o, const struct flock *fl, bool own)
@@ -296,7 +356,7 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	r = absolute(fd, o, &fl);
 	if (r < 0)
 		return r;
-	lock_fd = own ? own_fd(o, &o->range_fd, "") : record_fd(o->ino);
+	lock_fd = own ? range_fd(o) : record_fd(o->ino);
 	if (lock_fd < 0)
 		return lock_fd;
 	/* through libc: waiting is a cancellation point, and a signal interrupts it */
@@ -357,7 +417,7 @@ static int flock_through(struct ofd *o, int lock_fd, int operation)
 /* On a description that this process opened. Children may have locked it too. */
 static int flock_own(int fd, struct ofd *o, int operation)
 {
-	int lock_fd = own_fd(o, &o->lock_fd, FLOCK_SUFFIX);
+	int lock_fd = flock_fd(o);
 
 	if (lock_fd < 0)
 		return lock_fd;
@@ -396,13 +456,13 @@ int hook_flock(int fd, int operation)
 	_cleanup_ofd_ struct ofd *o = NULL;
 	int r = fdtab_get(fd, &o);
 
-	if (LIKELY(r == 0))
+	if (LIKELY(r == 0) || (operation & LOCK_MAND)) /* the kernel takes no notice of that one */
 		return REAL(flock)(fd, operation);
-	if (r > 0 && !o->file)
-		r = -EBADF;
 	if (r > 0 && (operation & ~LOCK_NB) != LOCK_SH && (operation & ~LOCK_NB) != LOCK_EX &&
 	    (operation & ~LOCK_NB) != LOCK_UN)
 		r = -EINVAL;
+	if (r > 0 && !o->file)
+		r = -EBADF;
 	if (r > 0 && (operation & LOCK_UN))
 		CALL(flush, o->file);
 	if (r > 0 && o->opener != (pid_t)RAW(getpid))

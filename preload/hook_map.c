@@ -49,7 +49,7 @@ static int check(struct ofd *o, size_t len, int prot, int flags, off_t offset)
 		return -EOVERFLOW;
 	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
 		return -EINVAL;
-	if (type == MAP_SHARED_VALIDATE && (flags & MAP_SYNC))
+	if (flags & MAP_SYNC)
 		return -EOPNOTSUPP;
 	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
 		return -EACCES;

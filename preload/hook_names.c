@@ -314,11 +314,29 @@ static ssize_t readlink_ours(struct where *w, int r, char *buf, size_t size)
 	return memory_copy_out(buf, text, (size_t)n) ? n : -EFAULT;
 }
 
+/* Where a descriptor of ours leads, told from its number in /proc. 0: as the kernel has it. */
+static ssize_t readlink_fd(const char *path, char *buf, size_t size)
+{
+	_cleanup_ofd_ struct ofd *o = NULL;
+	int fd = where_names_fd(path);
+	char text[PATH_MAX];
+	size_t n;
+
+	if (LIKELY(fd < 0) || size == 0 || size > SSIZE_MAX || fdtab_get(fd, &o) <= 0 ||
+	    cwd_path_of(core_loaded(), o->ino, text, sizeof text) < 0)
+		return 0; /* it has no name any more */
+	n = MIN(strlen(text), size);
+	return memory_copy_out(buf, text, n) ? (ssize_t)n : -EFAULT;
+}
+
 ssize_t hook_readlink(const char *path, char *buf, size_t size)
 {
 	struct where w;
 	int r = where_init(&w, AT_FDCWD, path, WHERE_NOFOLLOW);
+	ssize_t n = r == 0 ? readlink_fd(path, buf, size) : 0;
 
+	if (UNLIKELY(n != 0))
+		return hook_result(n);
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED((int)REAL(readlink)(path, buf, size), &w, AT_FDCWD, path,
 					 WHERE_NOFOLLOW);
@@ -337,7 +355,11 @@ ssize_t hook_readlinkat(int dirfd, const char *path, char *buf, size_t size)
 {
 	struct where w;
 	int r = where_init(&w, dirfd, path, WHERE_NOFOLLOW | WHERE_EMPTY);
+	ssize_t n;
 
+	n = r == 0 ? readlink_fd(path, buf, size) : 0;
+	if (UNLIKELY(n != 0))
+		return hook_result(n);
 	if (r > 0 && !*w.path && path && !*path && (dirfd < 0 || !names_link(dirfd)))
 		r = -ENOENT;
 	if (LIKELY(r == 0))

@@ -282,24 +282,33 @@ ssize_t rw_write(int fd, struct ofd *o, const struct iovec *iov, int n, off_t of
 #define RWF_DSYNC_ 2
 #define RWF_SYNC_ 4
 #define RWF_APPEND_ 16
+#define RWF_NOAPPEND_ 32
+
+int rw_check_flags(const struct ofd *o, int rwf)
+{
+	if (rwf & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_ | RWF_APPEND_ | RWF_NOAPPEND_))
+		return -EOPNOTSUPP;
+	if (!(rwf & RWF_NOAPPEND_))
+		return 0;
+	return rwf & RWF_APPEND_ ? -EINVAL : o->flags & O_APPEND ? -EOPNOTSUPP : 0;
+}
 
 ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)
 {
-	if (rwf & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_ | RWF_APPEND_))
-		return -EOPNOTSUPP; /* the last three mean nothing here */
-	return n == 0 ? 0 : rw_read(fd, o, iov, n, offset);
+	int r = rw_check_flags(o, rwf); /* and none but the first means anything */
+
+	return r < 0 || n == 0 ? r : rw_read(fd, o, iov, n, offset);
 }
 
 ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)
 {
-	ssize_t r;
+	bool at_end = (o->flags & O_APPEND) || (rwf & RWF_APPEND_);
+	ssize_t r = rw_check_flags(o, rwf);
 	int synced;
 
-	if (rwf & ~(RWF_HIPRI_ | RWF_DSYNC_ | RWF_SYNC_ | RWF_APPEND_))
-		return -EOPNOTSUPP;
-	if (n == 0)
-		return 0;
-	r = write_or_part(fd, o, iov, n, offset, (o->flags & O_APPEND) || (rwf & RWF_APPEND_));
+	if (r < 0 || n == 0)
+		return r;
+	r = write_or_part(fd, o, iov, n, offset, at_end);
 	if (r > 0 && (rwf & (RWF_DSYNC_ | RWF_SYNC_))) {
 		synced = CALL(fsync, o->file);
 		r = synced < 0 ? synced : r;

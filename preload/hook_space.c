@@ -1,12 +1,16 @@
-/* Purpose: fallocate, and the limit of a file's size. Space cannot be promised ahead of the data, which a program that asks for it does
- * not see before a disk is full; sizes and zeros it does see, and gets.
+/* Purpose: fallocate, and the limit of a file's size (RLIMIT_FSIZE). Space cannot be promised ahead of the
+ * data, which a program that asks for it does not see before a disk is full; sizes and zeros it does
+ * see, and gets. The limit is for files of the application: the memory files that stand for pages of
+ * mappings are no such files, and stores into mappings have none.
  *
  * Threads: other writers of the range are not held up: as on a local file system, who writes a hole
- * while it is being punched may find either.
- * Fork/signal: as rw_write. */
+ * while it is being punched may find either. While the limit is lifted for a file of ours, which `lifting`
+ * guards, other threads' native writes have none.
+ * Fork/signal: as rw_write; a child that was forked while it was lifted puts it back. */
 #include "hook.h"
 
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -66,6 +70,66 @@ int hook_prlimit(pid_t pid, int resource, const struct rlimit *limit, struct rli
 {
 	atomic_store_explicit(&limit_known, LIMIT_UNKNOWN, memory_order_relaxed);
 	return REAL(prlimit)(pid, resource, limit, old);
+}
+
+/* --- Files of our own, which no limit is meant for ------------------------------------------- */
+
+static pthread_mutex_t lifting = PTHREAD_MUTEX_INITIALIZER;
+static struct rlimit64 lifted_from;
+static bool lifted;
+
+void space_after_fork(void)
+{
+	pthread_mutex_init(&lifting, NULL);
+	if (lifted)
+		RAW(prlimit64, 0, RLIMIT_FSIZE, &lifted_from, NULL);
+	lifted = false;
+}
+
+static long change(int fd, const void *buf, size_t n, off_t at)
+{
+	return buf ? RAW(pwrite64, fd, buf, n, at) : RAW(ftruncate, fd, at);
+}
+
+/* With the limit as high as this process may have it, for the moment. Where that is not enough there is no
+ * signal, and -ENOMEM: the files are memory. */
+static long change_beyond(int fd, const void *buf, size_t n, off_t at)
+{
+	struct rlimit64 none = { RLIM64_INFINITY, RLIM64_INFINITY }, most;
+	uint64_t saved, xfsz = 1ull << (SIGXFSZ - 1);
+	struct timespec now = { 0 };
+	long r;
+
+	raw_block_signals(&saved);
+	pthread_mutex_lock(&lifting);
+	RAW(prlimit64, 0, RLIMIT_FSIZE, NULL, &lifted_from);
+	most = (struct rlimit64){ lifted_from.rlim_max, lifted_from.rlim_max };
+	lifted = true;
+	if (RAW(prlimit64, 0, RLIMIT_FSIZE, &none, NULL) < 0)
+		RAW(prlimit64, 0, RLIMIT_FSIZE, &most, NULL);
+	r = change(fd, buf, n, at);
+	RAW(prlimit64, 0, RLIMIT_FSIZE, &lifted_from, NULL);
+	lifted = false;
+	pthread_mutex_unlock(&lifting);
+	if (r == -EFBIG)
+		RAW(rt_sigtimedwait, &xfsz, NULL, &now, sizeof xfsz);
+	RAW(rt_sigprocmask, SIG_SETMASK, &saved, NULL, sizeof saved);
+	return r == -EFBIG ? -ENOMEM : r;
+}
+
+static long change_ours(int fd, const void *buf, size_t n, off_t at)
+{
+	return UNLIKELY(space_limited()) ? change_beyond(fd, buf, n, at) : change(fd, buf, n, at);
+}
+
+long space_pwrite(int fd, const void *buf, size_t n, off_t at)
+{
+	return change_ours(fd, buf, n, at);
+}
+
+long space_ftruncate(int fd, off_t size)
+{
+	return change_ours(fd, NULL, 0, size);
 }
 
 /* --- fallocate ------------------------------------------------------------------------------- */

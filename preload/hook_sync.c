@@ -65,7 +65,7 @@ int hook_sync_file_range(int fd, off64_t offset, off64_t n, unsigned flags)
 	if (LIKELY(ours == 0))
 		return REAL(sync_file_range)(fd, offset, n, flags);
 	if (ours > 0)
-		ours = !o->file ? -EBADF : offset < 0 || n < 0 || (flags & ~7u) ? -EINVAL : ours;
+		ours = !o->file ? -EBADF : offset < 0 || n < 0 || n > INT64_MAX - offset || (flags & ~7u) ? -EINVAL : ours;
 	return (int)hook_result(ours < 0 ? ours : CALL(flush, o->file));
 }
 

@@ -209,6 +209,8 @@ static int realpath_ours(const char *path, char out[PATH_MAX])
 			return r;
 		if (r == 0)
 			return strcpy(out, path), 1;
+		if (!*w.path) /* a descriptor's file, or the root */
+			return cwd_path_of(w.fs, w.dir, out, PATH_MAX);
 		for (; r == 1 && hops < 40; hops++) {
 			r = realpath_step(&w, out);
 			if (r == -FF3FS_REDIRECT)

@@ -59,7 +59,7 @@ preload_sources = \
 	%D%/prefix.c %D%/prefix.h \
 	%D%/raw.h \
 	%D%/shared_map.h \
-	%D%/syscalls.c %D%/syscalls.h \
+	%D%/syscalls.c %D%/syscalls.h %D%/new_calls.h \
 	%D%/uring.h \
 	%D%/uring_cancel.c \
 	%D%/uring_files.c \
@@ -149,14 +149,20 @@ tests_preload_map_exit_LDADD = -lpthread
 # The differential suite, with calls by function and by number.
 check_PROGRAMS += tests/preload-posix tests/preload-posix-syscall
 posix_sources = \
+	tests/posix_async.c \
 	tests/posix_attr.c \
 	tests/posix_diff.c tests/posix_diff.h \
 	tests/posix_dirs.c \
+	tests/posix_edges.c \
 	tests/posix_fds.c \
 	tests/posix_fork.c \
+	tests/posix_locks.c \
+	tests/posix_maps.c \
+	tests/posix_moves.c \
 	tests/posix_names.c \
 	tests/posix_numbers.c \
 	tests/posix_open.c \
+	tests/posix_passed.c \
 	tests/posix_paths.c \
 	tests/posix_perm.c \
 	tests/posix_pointers.c \
@@ -169,8 +175,9 @@ tests_preload_posix_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_posix_syscall_SOURCES = $(posix_sources)
 tests_preload_posix_syscall_CFLAGS = $(AM_CFLAGS) -O1 -w -DVIA_SYSCALL
 check_PROGRAMS += tests/preload-uring
-tests_preload_uring_SOURCES = tests/preload_uring.c tests/preload_uring.h tests/preload_uring_links.c \
-	tests/preload_uring_many.c tests/preload_uring_names.c tests/preload_uring_ring.c
+tests_preload_uring_SOURCES = tests/preload_uring.c tests/preload_uring.h \
+	tests/preload_uring_fields.c tests/preload_uring_links.c tests/preload_uring_many.c \
+	tests/preload_uring_names.c tests/preload_uring_ring.c
 tests_preload_uring_CFLAGS = $(AM_CFLAGS) -w
 tests_preload_uring_LDADD = $(URING_LIBS) -lpthread
 # With liburing in the program itself, where only full mode finds it.

@@ -106,7 +106,7 @@ void shared_map_start(void)
 	if (make_dir() == 0) {
 		snprintf(path, sizeof path, "%s/registry", dir);
 		fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		if (fd >= 0 && RAW(ftruncate, fd, sizeof *map_registry) < 0) {
+		if (fd >= 0 && space_ftruncate(fd, sizeof *map_registry) < 0) {
 			raw_close(fd);
 			fd = -1;
 		}
@@ -199,7 +199,7 @@ static int open_side(struct map_object *o, int fd)
 	if (o->side < 0)
 		return o->side;
 	if (RAW(lseek, o->side, 0, SEEK_END) < (long)MAP_PAGE &&
-	    RAW(ftruncate, o->side, MAP_PAGE) < 0)
+	    space_ftruncate(o->side, MAP_PAGE) < 0)
 		return -ENOMEM;
 	m = map_shared(o->side, MAP_PAGE);
 	if (m < 0 && m > -4096)
@@ -305,7 +305,7 @@ static void recover(uint64_t ino)
 
 static int make_header(struct map_object *o, const struct ff3fs_attr *a)
 {
-	if (RAW(ftruncate, o->data, a->size) < 0)
+	if (space_ftruncate(o->data, a->size) < 0)
 		return -ENOMEM;
 	o->header->mtime_ns = a->mtime.tv_sec * 1000000000ll + a->mtime.tv_nsec;
 	o->header->magic = MAGIC;

@@ -101,7 +101,7 @@ bool map_object_get_sums(struct map_object *o, uint64_t *sums, off_t offset, siz
 
 bool map_object_put_sums(struct map_object *o, const uint64_t *sums, off_t offset, size_t n)
 {
-	return RAW(pwrite64, o->side, sums, n * 8, sum_at(offset)) == (long)(n * 8);
+	return space_pwrite(o->side, sums, n * 8, sum_at(offset)) == (long)(n * 8);
 }
 
 void map_object_cut_sums(struct map_object *o, off_t size)
@@ -109,7 +109,7 @@ void map_object_cut_sums(struct map_object *o, off_t size)
 	off_t end = sum_at((off_t)ROUND_UP((uint64_t)size, MAP_PAGE));
 
 	if (o->header->writable && RAW(lseek, o->side, 0, SEEK_END) > end)
-		RAW(ftruncate, o->side, end);
+		space_ftruncate(o->side, end);
 }
 
 void map_object_settle(struct map_object *o, const char *buf, off_t offset, size_t n)
@@ -230,7 +230,7 @@ static int place(struct map_object *o, const char *buf, off_t at, size_t n)
 			size_t len = MIN(MAP_PAGE, (size_t)(at + (off_t)n - p));
 
 			if (memcmp(buf + (p - at), zeros, len) != 0 &&
-			    RAW(pwrite64, o->data, buf + (p - at), len, p) != (long)len)
+			    space_pwrite(o->data, buf + (p - at), len, p) != (long)len)
 				return -ENOMEM;
 		}
 	}
@@ -254,7 +254,7 @@ static int load_run(struct map_object *o, char *buf, off_t at, size_t n)
 			map_object_lock(o, &saved);
 		if (r == 0 && (last || map_object_sequence(o, at, n) == before)) {
 			if (got < n && map_object_size(o) > at + (off_t)got)
-				RAW(ftruncate, o->data, at + (off_t)got); /* it shrank: a fault, not zeros */
+				space_ftruncate(o->data, at + (off_t)got); /* it shrank: a fault, not zeros */
 			r = place(o, buf, at, got);
 			map_object_unlock(o, &saved);
 			return r;
@@ -279,7 +279,7 @@ static int load_alone(struct map_object *o, off_t from, off_t to)
 	map_object_let_go(o);
 	RAW(munmap, m, to - from);
 	if (r == 0 && got < (size_t)(to - from))
-		RAW(ftruncate, o->data, from + (off_t)got);
+		space_ftruncate(o->data, from + (off_t)got);
 	return r;
 }
 

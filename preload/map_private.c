@@ -49,7 +49,7 @@ static int fill_memfd(const char *name, struct ff3fs_file *file, off_t offset, s
 
 	if (fd < 0)
 		return fd;
-	r = RAW(ftruncate, fd, data);
+	r = space_ftruncate(fd, data);
 	m = r < 0 || data == 0 ? r : RAW(mmap, 0, data, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (is_error(m)) {
 		raw_close(fd);
@@ -60,7 +60,7 @@ static int fill_memfd(const char *name, struct ff3fs_file *file, off_t offset, s
 		RAW(munmap, m, data);
 	}
 	if (r >= 0 && (size_t)r < data) /* it shrank meanwhile: what is missing must not be zeros */
-		r = RAW(ftruncate, fd, r);
+		r = space_ftruncate(fd, r);
 	if (r < 0) {
 		raw_close(fd);
 		return (int)r;
@@ -178,7 +178,7 @@ int map_private_grow(struct map_private *p, off_t end)
 		return 0;
 	map_lock();
 	r = make_bits(p, ROUND_UP(size, MAP_PAGE) / MAP_PAGE);
-	if (r == 0 && RAW(ftruncate, p->memfd, ROUND_UP(size, MAP_PAGE)) < 0)
+	if (r == 0 && space_ftruncate(p->memfd, ROUND_UP(size, MAP_PAGE)) < 0)
 		r = -ENOMEM;
 	if (r == 0)
 		p->size = size;
@@ -236,7 +236,7 @@ static long map_touched(struct ofd *o, void *addr, size_t len, int prot, int fla
 	p->memfd = map_hide((int)RAW(memfd_create, "ff3fs-map", MFD_CLOEXEC));
 	r = p->memfd < 0 ? p->memfd : make_bits(p, ROUND_UP(data, MAP_PAGE) / MAP_PAGE);
 	if (r == 0)
-		r = RAW(ftruncate, p->memfd, ROUND_UP(data, MAP_PAGE));
+		r = space_ftruncate(p->memfd, ROUND_UP(data, MAP_PAGE));
 	if (r == 0)
 		r = map_lazily(&region, addr, flags, p->memfd, 0);
 	map_private_unref(p);

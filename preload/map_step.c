@@ -22,8 +22,8 @@ static bool page_written(struct map_object *o, const char *data, off_t at, size_
 		if (n < MAP_PAGE)
 			return false;
 	}
-	if (RAW(pwrite64, o->data, data, n, at) != (long)n)
-		RAW(ftruncate, o->data, page); /* no room: a fault, not what was there before */
+	if (space_pwrite(o->data, data, n, at) != (long)n)
+		space_ftruncate(o->data, page); /* no room: a fault, not what was there before */
 	if (o->header->writable)
 		map_object_put_sums(o, &unsent, page, 1);
 	return true;
@@ -48,7 +48,7 @@ static void grow(struct map_object *o, off_t from, off_t to)
 	static const char zeros[MAP_PAGE];
 	size_t tail = (MAP_PAGE - (size_t)from % MAP_PAGE) % MAP_PAGE;
 
-	RAW(ftruncate, o->data, to);
+	space_ftruncate(o->data, to);
 	if (tail > 0 && to > from)
 		bytes_written(o, zeros, from, MIN(tail, (size_t)(to - from)));
 }
@@ -92,7 +92,7 @@ void map_object_resize(struct map_object *o, off_t size)
 	if (size > now) {
 		grow(o, now, size);
 	} else if (size < now) {
-		RAW(ftruncate, o->data, size);
+		space_ftruncate(o->data, size);
 		resettle(o, size);
 		map_object_cut_sums(o, size);
 	}
@@ -206,7 +206,7 @@ static int refresh_run(struct map_object *o, char *buf, char *fresh, off_t at, s
 			continue;
 		if (o->header->writable && map_sum_page(buf + p) != sums[p / MAP_PAGE])
 			continue; /* its stores will be sent */
-		RAW(pwrite64, o->data, fresh + p, len, at + (off_t)p);
+		space_pwrite(o->data, fresh + p, len, at + (off_t)p);
 		map_object_settle(o, fresh + p, at + (off_t)p, MAP_PAGE);
 	}
 	map_object_unlock(o, &saved);
@@ -230,7 +230,7 @@ static int grow_with_data(struct map_object *o, off_t from, off_t to)
 			break;
 		map_object_lock(o, &saved);
 		if (map_object_size(o) == at) {
-			RAW(pwrite64, o->data, buf, got, at);
+			space_pwrite(o->data, buf, got, at);
 			if ((uint64_t)at % MAP_PAGE == 0)
 				map_object_settle(o, buf, at, got);
 			else

@@ -12,7 +12,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/syscall.h>
+
+#include "new_calls.h"
 
 #define FD(i) (1u << (i))
 #define AT(i) (1u << (8 + (i)))
@@ -36,23 +37,6 @@ long xattr_list_at(const long a[6]);
 long xattr_remove_at(const long a[6]);
 /* openat2.c */
 long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
-
-#ifndef SYS_cachestat
-#define SYS_cachestat 451
-#endif
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
-#ifndef SYS_setxattrat
-#define SYS_setxattrat 463
-#define SYS_getxattrat 464
-#define SYS_listxattrat 465
-#define SYS_removexattrat 466
-#endif
-#ifndef SYS_file_getattr
-#define SYS_file_getattr 468
-#define SYS_file_setattr 469
-#endif
 
 #define PTR(i) ((void *)a[i])
 #define STR(i) ((const char *)a[i])

@@ -22,6 +22,7 @@ enum { /* operations */
 	URING_OP_READV_FIXED = 60,
 	URING_OP_WRITEV_FIXED = 61,
 };
+#define URING_SPLICE_IN_FIXED (1u << 31) /* splice_fd_in is a registered file */
 #define URING_LINKS (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)
 
 /* A file that the application registered, if it is ours. */
@@ -156,6 +157,8 @@ int uring_ring_fd(unsigned index);
 /* Looks at the entries before `end`, takes and starts those that are ours; unlocks the ring. Returns
  * what must start only when the kernel has its entries. */
 struct uop *uring_prepare(struct uring *r, uint32_t end);
+/* Does it read or write a file's bytes? */
+bool uring_transfers(uint8_t opcode);
 /* A system call that does the same, with path and numbers from the entry; -1: none. */
 long uring_as_syscall(const struct io_uring_sqe *sqe, int fd, long a[6]);
 bool uring_is_ours(struct uring *r, const struct io_uring_sqe *sqe);

@@ -122,11 +122,36 @@ static unsigned must_be_zero(uint8_t opcode)
 	return 0;
 }
 
+/* Calls that have no priority. */
+static bool is_file_call(const struct io_uring_sqe *s)
+{
+	long a[6];
+
+	return s->opcode == IORING_OP_FSYNC || s->opcode == IORING_OP_SPLICE || s->opcode == IORING_OP_TEE ||
+	       s->opcode == IORING_OP_CLOSE || uring_as_syscall(s, s->fd, a) >= 0;
+}
+
+/* What only a transfer has. */
+static int check_transfer(const struct io_uring_sqe *s)
+{
+	uint64_t attributes = s->__pad2[0]; /* of protection information, which a file does not have */
+
+	if (s->ioprio >> 13 > 3)
+		return -EINVAL;
+	if (attributes)
+		return attributes == 1 && !memory_readable((const void *)(uintptr_t)s->addr3) ? -EFAULT : -EINVAL;
+	return 0;
+}
+
 static int check_fields(const struct io_uring_sqe *s)
 {
 	unsigned zero = must_be_zero(s->opcode);
 
 	if (s->flags & ~0x7fu)
+		return -EINVAL;
+	if (uring_transfers(s->opcode))
+		return check_transfer(s);
+	if (s->ioprio && is_file_call(s))
 		return -EINVAL;
 	if ((zero & NO_FIXED) && (s->flags & IOSQE_FIXED_FILE))
 		return -EBADF;
@@ -137,7 +162,7 @@ static int check_fields(const struct io_uring_sqe *s)
 		return -EINVAL;
 	switch (s->opcode) {
 	case IORING_OP_FSYNC:
-		return s->fsync_flags & ~(unsigned)IORING_FSYNC_DATASYNC ? -EINVAL : 0;
+		return (s->fsync_flags & ~(unsigned)IORING_FSYNC_DATASYNC) || (int64_t)s->off < 0 ? -EINVAL : 0;
 	case IORING_OP_UNLINKAT:
 		return s->unlink_flags & ~(unsigned)AT_REMOVEDIR ? -EINVAL : 0;
 	case IORING_OP_CLOSE:
@@ -161,6 +186,28 @@ static int import_value(struct uop *op)
 	return s->len > 65536 ? -E2BIG : copy_bytes(op, NULL, &s->addr2, s->len);
 }
 
+/* What a program knows of openat2 that we do not must be zero. */
+static int import_how(struct uop *op)
+{
+	struct io_uring_sqe *s = &op->sqe;
+	const char *p = (const char *)(uintptr_t)s->addr2;
+	size_t n = s->len;
+	int r;
+
+	if (n < sizeof op->how)
+		return -EINVAL;
+	if (n > 4096)
+		return -E2BIG;
+	if (!readable(p, n))
+		return -EFAULT;
+	for (size_t i = sizeof op->how; i < n; i++)
+		if (p[i])
+			return -E2BIG;
+	r = copy_bytes(op, op->how, &s->addr2, sizeof op->how);
+	s->len = sizeof op->how;
+	return r;
+}
+
 static int import(struct uop *op)
 {
 	struct io_uring_sqe *s = &op->sqe;
@@ -173,10 +220,7 @@ static int import(struct uop *op)
 	case URING_OP_WRITEV_FIXED:
 		return s->flags & IOSQE_BUFFER_SELECT ? 0 : copy_vector(op, &s->addr, s->len);
 	case IORING_OP_OPENAT2:
-		if (s->len < sizeof op->how)
-			return -EINVAL;
-		r = copy_bytes(op, op->how, &s->addr2, sizeof op->how);
-		s->len = sizeof op->how;
+		r = import_how(op);
 		return r < 0 ? r : copy_string(op, &s->addr);
 	case IORING_OP_STATX:
 		return s->addr || !(s->statx_flags & AT_EMPTY_PATH) ? copy_string(op, &s->addr) : 0;

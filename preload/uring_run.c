@@ -112,13 +112,13 @@ static int start_transfer(struct uop *op, enum async_kind kind)
 	a->fd = fd;
 	if (kind == ASYNC_FSYNC || kind == ASYNC_FDATASYNC)
 		return PENDING;
-	if ((s->flags & IOSQE_BUFFER_SELECT) || s->personality)
+	if (s->flags & IOSQE_BUFFER_SELECT)
 		return -EOPNOTSUPP;
 	a->offset = (off_t)s->off;
-	if (a->offset < -1)
-		return -EINVAL;
 	a->rwf = (int)s->rw_flags;
 	r = set_buffers(op);
+	if (r == 0 && a->offset < -1)
+		return -EINVAL;
 	if (r == 0 && a->offset == -1) {
 		r = pin_fd(op, fd, a->ofd);
 		a->fd = op->own_fd;
@@ -218,11 +218,53 @@ static int start_open(struct uop *op)
 	return flags & O_CLOEXEC ? -EINVAL : start_call(op, call_open_direct);
 }
 
-/* PENDING: the engine is to have it. NOT_OURS. Else its error. */
+/* Is the number one of a registered file, of whomever? */
+static bool is_registered(struct uring *r, int fd)
+{
+	bool is;
+
+	pthread_mutex_lock(&r->lock);
+	is = (unsigned)fd < r->n_files;
+	pthread_mutex_unlock(&r->lock);
+	return is;
+}
+
+static int check_splice(struct uop *op)
+{
+	const struct io_uring_sqe *s = &op->sqe;
+	bool in = s->splice_flags & URING_SPLICE_IN_FIXED, out = s->flags & IOSQE_FIXED_FILE;
+
+	if ((in && !is_registered(op->ring, s->splice_fd_in)) || (out && !is_registered(op->ring, s->fd)))
+		return -EBADF;
+	return in || out ? -EOPNOTSUPP : 0; /* they have no descriptor that splice could take */
+}
+
+static int start_splice(struct uop *op)
+{
+	int r = check_splice(op);
+
+	return r < 0 ? r : start_call(op, call_splice);
+}
+
+/* It is between pipes. */
+static int start_tee(struct uop *op)
+{
+	int r = check_splice(op), flags = (int)RAW(fcntl, op->sqe.fd, F_GETFL);
+
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	if (r == 0 && (flags < 0 || (flags & O_ACCMODE) == O_RDONLY))
+		return -EBADF;
+	return op->sqe.len == 0 ? 0 : -EINVAL;
+}
+
+/* PENDING: the engine is to have it. NOT_OURS. Else its error, or 0: it is over. */
 static int start_ours(struct uop *op)
 {
 	const struct io_uring_sqe *s = &op->sqe;
 
+	if (s->personality)
+		return -EOPNOTSUPP; /* the client acts for the process's user */
 	switch (s->opcode) {
 	case IORING_OP_READ:
 	case IORING_OP_READV:
@@ -242,12 +284,9 @@ static int start_ours(struct uop *op)
 			return -EBADF;
 		return start_call(op, call_close);
 	case IORING_OP_SPLICE:
-		/* a fixed file has no descriptor that splice could take */
-		return s->flags & IOSQE_FIXED_FILE || s->splice_flags & 1u << 31 ?
-			       -EOPNOTSUPP :
-			       start_call(op, call_splice);
+		return start_splice(op);
 	case IORING_OP_TEE:
-		return -EINVAL;
+		return start_tee(op);
 	case IORING_OP_OPENAT:
 	case IORING_OP_OPENAT2:
 		return start_open(op);
@@ -566,7 +605,7 @@ static struct uop *start(struct uop *op, struct batch *b)
 	if (result != PENDING) {
 		if (op->async.ofd)
 			ofd_unref(TAKE_PTR(op->async.ofd));
-		return uring_ended(op, result, true);
+		return uring_ended(op, result, result < 0);
 	}
 	if (op->timeout && uring_side_timer(op->timeout) < 0)
 		uring_timed_out(op->timeout);

@@ -10,8 +10,6 @@
 #include "syscalls.h"
 #include "uring.h"
 
-#define SPLICE_FD_IN_FIXED (1u << 31)
-
 /* --- Whose is it? -------------------------------------------------------------------------- */
 
 long uring_as_syscall(const struct io_uring_sqe *s, int fd, long a[6])
@@ -118,7 +116,7 @@ static bool closes_ours(struct uring *r, const struct io_uring_sqe *s)
 }
 
 /* Whose argument fd is; the kernel says EINVAL to the others in a ring with IOPOLL. */
-static bool transfers(uint8_t opcode)
+bool uring_transfers(uint8_t opcode)
 {
 	switch (opcode) {
 	case IORING_OP_READ:
@@ -138,7 +136,7 @@ bool uring_is_ours(struct uring *r, const struct io_uring_sqe *s)
 {
 	bool fixed = s->flags & IOSQE_FIXED_FILE;
 
-	if (transfers(s->opcode))
+	if (uring_transfers(s->opcode))
 		return file_is_ours(r, s->fd, fixed);
 	if (r->setup & IORING_SETUP_IOPOLL)
 		return false;
@@ -154,7 +152,7 @@ bool uring_is_ours(struct uring *r, const struct io_uring_sqe *s)
 	case IORING_OP_SPLICE:
 	case IORING_OP_TEE:
 		return file_is_ours(r, s->fd, fixed) ||
-		       file_is_ours(r, s->splice_fd_in, s->splice_flags & SPLICE_FD_IN_FIXED);
+		       file_is_ours(r, s->splice_fd_in, s->splice_flags & URING_SPLICE_IN_FIXED);
 	case IORING_OP_CLOSE:
 		return closes_ours(r, s);
 	case IORING_OP_OPENAT:

@@ -289,6 +289,17 @@ int where_next(struct where *w, long r)
 	return 0;
 }
 
+int where_names_fd(const char *path)
+{
+	const char *rest;
+	int index, fd = -1;
+
+	if (init_active() && prefix_classify(path, &rest, &index) == PREFIX_SPECIAL)
+		fd = special_fd(path, &rest);
+	/* /dev/stdin is a link to another one */
+	return fd >= 0 && !*rest && strncmp(path, "/dev/std", 8) != 0 && fdtab_is_ours(fd) ? fd : -1;
+}
+
 bool where_is_ours(int dirfd, const char *path)
 {
 	struct where w;

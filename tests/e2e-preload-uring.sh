@@ -28,7 +28,7 @@ same() {
 
 same 'each function' liburing names "$uring"
 for how in liburing raw; do
-	for part in operations links many; do same "$how" "$how" "$part" "$uring"; done
+	for part in operations links many fields; do same "$how" "$how" "$part" "$uring"; done
 	equal "$how, IOPOLL" "IOPOLL: 2000 blocks
 IOPOLL, SQPOLL: 2000 blocks
 IOPOLL refuses fsync: 1=-EINVAL 2=1" "$(on timeout 60 "$uring" $how polled "$prefix/l")"

@@ -2,6 +2,7 @@
  * mappings, limits; and what is newer than most C libraries. What the prefix may refuse with
  * EOPNOTSUPP where a local file system serves it is "as described" either way. */
 #define _GNU_SOURCE
+#include "../preload/new_calls.h"
 #include "posix_diff.h"
 
 #ifdef VIA_SYSCALL
@@ -10,20 +11,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#ifndef SYS_cachestat
-#define SYS_cachestat 451
-#endif
-#ifndef SYS_setxattrat
-#define SYS_setxattrat 463
-#define SYS_getxattrat 464
-#define SYS_listxattrat 465
-#define SYS_removexattrat 466
-#endif
-#ifndef SYS_file_getattr
-#define SYS_file_getattr 468
-#define SYS_file_setattr 469
-#endif
 
 CASE(numbers_sockets)
 {

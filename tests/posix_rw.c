@@ -139,6 +139,9 @@ CASE(rw_flags)
 	R(pwritev2(fd, &iov, 1, 0, 0x4000));
 	R(pwritev2(fd, &iov, -1, 0, 0));
 	contents("a");
+	/* RWF_NOAPPEND, of Linux 6.9 */
+	R(pwritev2(fd, &iov, 1, 2, 0x20) == 4 || errno == EOPNOTSUPP);
+	R(pwritev2(fd, &iov, 1, 2, 0x20 | RWF_APPEND) < 0 && (errno == EINVAL || errno == EOPNOTSUPP));
 	R(fcntl(fd, F_SETFL, O_APPEND));
 }
 

@@ -238,38 +238,32 @@ CASE(stdio_failed_freopen)
 	PTR(fopen(P("f"), "r,ccs=no-such-encoding"));
 }
 
+static void lines_of_stdin(void)
+{
+	char line[64];
+
+	if (!freopen(P("in"), "r", stdin) || !freopen(P("out"), "w", stdout))
+		_exit(1);
+	while (fgets(line, sizeof line, stdin))
+		printf("got %s", line);
+	printf("%d\n", fileno(stdin));
+}
+
+static void stdout_by_dup2(void)
+{
+	int fd = (open)(P("out2"), O_WRONLY | O_CREAT, 0600);
+
+	(dup2)(fd, 1);
+	(close)(fd);
+	printf("through dup2\n");
+}
+
 CASE(stdio_standard_streams)
 {
-	int status;
-	pid_t pid;
-
 	put("in", "first\nsecond\n");
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		char line[64];
-
-		if (!freopen(P("in"), "r", stdin) || !freopen(P("out"), "w", stdout))
-			_exit(1);
-		while (fgets(line, sizeof line, stdin))
-			printf("got %s", line);
-		printf("%d\n", fileno(stdin));
-		exit(0);
-	}
-	waitpid(pid, &status, 0);
-	R(status);
+	in_child(lines_of_stdin);
 	contents("out");
-	pid = fork();
-	if (pid == 0) {
-		int fd = (open)(P("out2"), O_WRONLY | O_CREAT, 0600);
-
-		(dup2)(fd, 1);
-		(close)(fd);
-		printf("through dup2\n");
-		exit(0);
-	}
-	waitpid(pid, &status, 0);
-	R(status);
+	in_child(stdout_by_dup2);
 	contents("out2");
 	R(system("exit 3"));
 }

@@ -281,44 +281,38 @@ CASE(wide_scanning)
 	R(fclose(f));
 }
 
+static void characters_of_stdin(void)
+{
+	wint_t c;
+
+	setlocale(LC_ALL, "C.UTF-8");
+	if (!freopen(P("in"), "r", stdin) || !freopen(P("out"), "w", stdout))
+		_exit(1);
+	putwchar(getwchar());
+	while ((c = getwchar_unlocked()) != WEOF)
+		putwchar_unlocked(c);
+	wprintf(L"%ls %d\n", L"\u4e2d", feof(stdin) != 0);
+	__wprintf_chk(1, L"%d\n", 5);
+	print(NULL, 2, L"%d\n", 6);
+	print(NULL, 3, L"%d\n", 7);
+}
+
+static void held_for_dup2(void)
+{
+	setlocale(LC_ALL, "C.UTF-8");
+	if (!freopen("/dev/null", "w", stdout))
+		_exit(1);
+	wprintf(L"held \u4e2d\n");
+	(dup2)((open)(P("out2"), O_WRONLY | O_CREAT, 0600), 1);
+	wprintf(L"through dup2 \u00e4\n");
+}
+
 CASE(wide_standard_streams)
 {
-	int status;
-	pid_t pid;
-
 	FILL("in", "\xc3\xa4\xe4\xb8\xad\nsecond\n");
-	fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		wint_t c;
-
-		setlocale(LC_ALL, "C.UTF-8");
-		if (!freopen(P("in"), "r", stdin) || !freopen(P("out"), "w", stdout))
-			_exit(1);
-		putwchar(getwchar());
-		while ((c = getwchar_unlocked()) != WEOF)
-			putwchar_unlocked(c);
-		wprintf(L"%ls %d\n", L"\u4e2d", feof(stdin) != 0);
-		__wprintf_chk(1, L"%d\n", 5);
-		print(NULL, 2, L"%d\n", 6);
-		print(NULL, 3, L"%d\n", 7);
-		exit(0);
-	}
-	waitpid(pid, &status, 0);
-	R(status);
+	in_child(characters_of_stdin);
 	contents("out");
-	pid = fork();
-	if (pid == 0) {
-		setlocale(LC_ALL, "C.UTF-8");
-		if (!freopen("/dev/null", "w", stdout))
-			_exit(1);
-		wprintf(L"held \u4e2d\n");
-		(dup2)((open)(P("out2"), O_WRONLY | O_CREAT, 0600), 1);
-		wprintf(L"through dup2 \u00e4\n");
-		exit(0);
-	}
-	waitpid(pid, &status, 0);
-	R(status);
+	in_child(held_for_dup2);
 	contents("out2");
 }
 #endif

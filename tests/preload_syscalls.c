@@ -14,16 +14,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <utime.h>
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
+#include "../preload/new_calls.h"
 
 static int by_instruction;
 

@@ -298,6 +298,8 @@ int main(int argc, char **argv)
 		links();
 	else if (strcmp(argv[2], "names") == 0)
 		by_name();
+	else if (strcmp(argv[2], "fields") == 0)
+		fields();
 	else if (strcmp(argv[2], "polled") == 0)
 		polled();
 	else if (strcmp(argv[2], "errno") == 0)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ int result(struct io_uring *ring);
 const char *errno_name(int r);
 
 void by_name(void);
+void fields(void);
 void links(void);
 void many(void);
 void polled(void);

@@ -417,7 +417,7 @@ static int queue(struct ff3fs_batch *b, struct ff3fs_file *file, void *buf, size
 			.offset = (uint64_t)offset,
 			.at = (uint64_t)offset,
 			.end = (uint64_t)offset + len,
-			.write = write,
+			.write = write && len > 0, /* of nothing: the file does not grow either */
 		};
 		atomic_fetch_add(&file->refs, 1);
 		ff3_ops_add(&b->queued, op);
