@@ -2,7 +2,7 @@
  * user on one host from each other; then lock_cluster.c excludes everybody else.
  *
  * Every locked inode has empty files of its own in $XDG_RUNTIME_DIR/ff3fs-locks or
- * /dev/shm/ff3fs-locks-<uid> (0700): <inode> for record locks, and <inode>f for flock, because
+ * /dev/shm/ff3fs-locks-<uid> (0700): <fsid>-<inode> for record locks, and the same with an f for flock, because
  * closing any descriptor of the first drops the process's record locks. The kernel's locks on
  * these files are the locks. So they have the kernel's semantics (waiting, EINTR, deadlock detection, ranges, release when a process
  * dies).
@@ -52,8 +52,12 @@ static int open_anywhere(uint64_t ino, const char *suffix)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[PATH_MAX];
+	uint64_t fsid;
 	size_t n;
 	int fd;
+
+	if (special_fsid(core_loaded(), &fsid) < 0)
+		return -ENOLCK;
 
 	if (runtime && *runtime == '/' && strlen(runtime) < PATH_MAX - 64 &&
 	    RAW(faccessat, AT_FDCWD, runtime, W_OK | X_OK) == 0)
@@ -62,7 +66,7 @@ static int open_anywhere(uint64_t ino, const char *suffix)
 		n = (size_t)snprintf(path, sizeof path, "/dev/shm/ff3fs-locks-%u",
 				     (unsigned)RAW(geteuid));
 	RAW(mkdirat, AT_FDCWD, path, 0700);
-	snprintf(path + n, sizeof path - n, "/%" PRIx64 "%s", ino, suffix);
+	snprintf(path + n, sizeof path - n, "/%" PRIx64 "-%" PRIx64 "%s", fsid, ino, suffix);
 	fd = (int)RAW(openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return fd < 0 ? -ENOLCK : fd;
 }

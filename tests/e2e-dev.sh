@@ -62,6 +62,13 @@ if [ -n "$shim" ] && [ -z "$sanitizer_runtime" ]; then
 	equal 'the numbers of their roots' "${this#*:}" "${other#*:}"
 	[ "${this%:*}" != "${other%:*}" ] || die "two clusters are one device: $this"
 	say "ok: two clusters are two devices: $this $other"
+	# So are their locks.
+	other_environment=$(ff3fs dev env --dir "$dir.other")
+	export other_environment
+	check 'a lock in the one' bash -c "eval \"\$1\"; ff3fs run -- flock -o -n /devtest bash -c '
+		ff3fs run -- flock -n /devtest true && exit 1
+		eval \"\$other_environment\"
+		ff3fs run -- flock -n /devtest true || exit 2'" bash "$environment"
 fi
 
 fails 'up again' 0 ff3fs dev up --json --dir "$dir"

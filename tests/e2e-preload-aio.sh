@@ -98,10 +98,12 @@ verified() { # verified WHAT OPTION…
 		--iodepth=64 --group_reporting --output-format=terse "$@"
 }
 cd "$tmp" || exit 1 # fio leaves its state there
+threads=--thread
+case ${SANITIZE_FLAGS:-} in *thread*) threads= ;; esac # fio's own have races
 for engine in libaio posixaio; do
 	verified "$engine direct" --ioengine=$engine --directory="$prefix" --direct=1 --rw=randrw --bs=4k --numjobs=3
 	verified "$engine unaligned" --ioengine=$engine --directory="$prefix" --rw=randwrite \
-		--bsrange=512-64k --bs_unaligned=1 --norandommap=0 --numjobs=2 --thread
+		--bsrange=512-64k --bs_unaligned=1 --norandommap=0 --numjobs=2 $threads
 	verified "$engine, native files as well" --ioengine=$engine \
 		--filename="$prefix/mixed:$tmp/mixed" --rw=randwrite --bs=8k --fsync=32
 done
