@@ -1,6 +1,7 @@
 /* Purpose: data and offsets of our files. The offset is the placeholder's own, in the kernel, so
  * that dup, fork and exec share it for nothing: a read or write first reserves its range by one
- * lseek and gives back what it did not use. */
+ * lseek and gives back what it did not use. (Long because the forms of read and write have their core in
+ * common.) */
 #include "hook.h"
 
 #include <sys/mman.h>

@@ -195,6 +195,29 @@ CASE(numbers_xattrat)
 	R(syscall(SYS_removexattrat, dir, "link", AT_SYMLINK_NOFOLLOW, "user.a"));
 }
 
+CASE(numbers_fchmodat2)
+{
+	int dir = (open)(P(""), O_RDONLY | O_DIRECTORY), fd = make("f", "");
+
+	if (syscall(SYS_fchmodat2, AT_FDCWD, "/none/x", 0600, 0) < 0 && errno == ENOSYS)
+		return; /* before Linux 6.6 */
+	(symlink)("f", P("link"));
+	R(syscall(SYS_fchmodat2, AT_FDCWD, P("f"), 0600, 0));
+	facts("f");
+	R(syscall(SYS_fchmodat2, dir, "link", 0640, 0));
+	facts("f");
+	R(syscall(SYS_fchmodat2, dir, "f", 0604, AT_SYMLINK_NOFOLLOW));
+	facts("f");
+	R(syscall(SYS_fchmodat2, dir, "link", 0600, AT_SYMLINK_NOFOLLOW));
+	R(syscall(SYS_fchmodat2, fd, "", 0711, AT_EMPTY_PATH));
+	facts("f");
+	R(syscall(SYS_fchmodat2, fd, "", 0711, 0));
+	R(syscall(SYS_fchmodat2, dir, "none", 0600, 0));
+	R(syscall(SYS_fchmodat2, dir, "f", 0600, 1));
+	R(syscall(SYS_fchmodat2, 9999, "f", 0600, 0));
+	R(syscall(SYS_fchmodat2, dir, (void *)1, 0600, 0));
+}
+
 static void described(const char *what, long r)
 {
 	say("%s %s", what,
