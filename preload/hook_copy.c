@@ -113,6 +113,12 @@ static ssize_t give_offset(off_t *user, const off_t *ours, ssize_t r)
 	return r;
 }
 
+/* A pipe or socket that nobody reads is none of the client's. */
+static ssize_t told(const struct side *to, ssize_t r)
+{
+	return r == -EPIPE && !to->o ? hook_raw(r) : hook_result(r);
+}
+
 /* 0, or what the kernel would say to a descriptor: side by side, reading first. */
 static int open_for(const struct side *s, bool write)
 {
@@ -175,9 +181,11 @@ ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
 	r = r_in < 0 ? r_in : r_out < 0 ? r_out : take_offset(offset, &at);
 	if (r == 0)
 		r = sendfile_allowed(&from, &to);
+	if (r == 0 && (ssize_t)n < 0)
+		r = -EINVAL;
 	if (r < 0)
 		return hook_result(r);
-	return hook_result(give_offset(offset, &at, copy(&from, &to, MIN(n, COPY_MAX))));
+	return told(&to, give_offset(offset, &at, copy(&from, &to, MIN(n, COPY_MAX))));
 }
 
 static off_t where_is(const struct side *s)
@@ -267,7 +275,7 @@ ssize_t hook_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, si
 	r = r_in < 0 ? r_in : r_out < 0 ? r_out : 0;
 	if (n == 0)
 		return 0;
-	if (r == 0 && (flags & ~0xfu))
+	if (r == 0 && ((flags & ~0xfu) || (ssize_t)n < 0))
 		r = -EINVAL;
 	if (r == 0)
 		r = open_for(&from, false);
@@ -285,7 +293,7 @@ ssize_t hook_splice(int in, off64_t *in_offset, int out, off64_t *out_offset, si
 		return hook_result(r);
 	done = copy_piece_of(&from, &to, MIN(n, SPLICE_MAX));
 	done = give_offset(in_offset, &from_at, done);
-	return hook_result(give_offset(out_offset, &to_at, done));
+	return told(&to, give_offset(out_offset, &to_at, done));
 }
 
 DEFINE_ALIASES(copy)

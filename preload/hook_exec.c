@@ -116,12 +116,20 @@ static int get_program(const char *path, struct program *p)
 
 /* --- Executing it -------------------------------------------------------------------------- */
 
+/* How many there are, or -EFAULT. What they point to is the kernel's to look at. */
 static int count(char *const argv[])
 {
 	int n = 0;
 
-	while (argv && argv[n])
-		n++;
+	for (; argv; n++) {
+		const char *p = (const char *)&argv[n];
+
+		if ((n == 0 || ((uintptr_t)p + 7) % 4096 < 8) &&
+		    !(memory_readable(p) && memory_readable(p + 7)))
+			return -EFAULT;
+		if (!argv[n])
+			break;
+	}
 	return n;
 }
 
@@ -154,11 +162,13 @@ static int execute_script(char *head, const char *path, char *const argv[], char
 			  int depth)
 {
 	int n = count(argv), k = 0;
-	char **args = alloca(sizeof *args * (size_t)(n + 4)), *argument;
-	char *interpreter = parse_script(head, &argument);
+	char **args, *argument, *interpreter = parse_script(head, &argument);
 
+	if (n < 0 || (n > 0 && !string_readable(argv[0]))) /* which nobody will look at */
+		return -EFAULT;
 	if (!interpreter)
 		return -ENOEXEC;
+	args = alloca(sizeof *args * (size_t)(n + 4));
 	args[k++] = interpreter;
 	if (argument)
 		args[k++] = argument;
@@ -310,7 +320,7 @@ static int execute_or_shell(const char *path, char *const argv[], char *const en
 	int r = execute(path, argv, envp, 0), n = count(argv), k = 0;
 	char **args;
 
-	if (r != -ENOEXEC)
+	if (r != -ENOEXEC || n < 0)
 		return r;
 	args = alloca(sizeof *args * (size_t)(n + 3));
 	args[k++] = (char *)(uintptr_t)"/bin/sh";
@@ -421,8 +431,8 @@ static int spawn_ours(pid_t *pid, const char *path, const posix_spawn_file_actio
 	char native[32], *argument, **args, *interpreter;
 	int r, n = count(argv), k = 0;
 
-	if (depth > DEPTH)
-		return ELOOP;
+	if (depth > DEPTH || n < 0)
+		return n < 0 ? -n : ELOOP;
 	if (!where_is_ours(AT_FDCWD, path))
 		return REAL(posix_spawn)(pid, path, actions, attr, argv, envp);
 	r = get_program(path, &p);

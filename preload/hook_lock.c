@@ -292,13 +292,16 @@ static int absolute(int fd, struct ofd *o, struct flock *fl)
 
 static struct ff3fs_lock record_of(const struct ofd *o, const struct flock *fl, bool own)
 {
-	off_t end = fl->l_start + fl->l_len;
+	uint64_t start = (uint64_t)fl->l_start, first = start, last = UINT64_MAX;
 
+	if (fl->l_len > 0)
+		last = start + (uint64_t)fl->l_len - 1;
+	else if (fl->l_len < 0)
+		first = start + (uint64_t)fl->l_len, last = start - 1;
 	return (struct ff3fs_lock){
 		.owner = owner_of(o, own),
-		.first = (uint64_t)MIN(fl->l_start, fl->l_len < 0 ? end : fl->l_start),
-		.last = fl->l_len == 0 ? UINT64_MAX :
-					 (uint64_t)(fl->l_len < 0 ? fl->l_start : end) - 1,
+		.first = first,
+		.last = last,
 		.kind = FF3FS_LOCK_RECORD,
 		.type = fl->l_type == F_WRLCK ? FF3FS_LOCK_EXCLUSIVE :
 			fl->l_type == F_RDLCK ? FF3FS_LOCK_SHARED :

@@ -155,6 +155,7 @@ posix_sources = \
 	tests/posix_dirs.c \
 	tests/posix_edges.c \
 	tests/posix_fds.c \
+	tests/posix_flow.c \
 	tests/posix_fork.c \
 	tests/posix_locks.c \
 	tests/posix_maps.c \

@@ -51,10 +51,10 @@ suite() {
 }
 
 start_cluster 2
-# Wild pointers and programs with an environment of their own are nothing for a sanitizer.
+# Wild pointers, programs with an environment of their own, and limits of addresses are nothing for a sanitizer.
 unfit='^$' all=
 if [ -n "$sanitizer_runtime" ]; then
-	unfit=procs_execute
+	unfit='procs_execute\|flow_wild\|maps_address'
 	all=$("$(find_built preload-posix)" list | grep -v -e pointers -e "$unfit")
 fi
 suite preload-posix run $all

@@ -74,6 +74,8 @@ void put(const char *name, const char *text);
 void as_user(uid_t uid, gid_t gid, void (*fn)(void));
 /* In a child; for limits and signals. */
 void in_child(void (*fn)(void));
+/* SIGALRM again and again, so that one comes when a call waits; or the one that ends a hang. */
+void signals_come(bool come);
 #define IN_CHILD(id)                                                                               \
 	static void child_##id(void);                                                              \
 	CASE(id)                                                                                   \

@@ -182,13 +182,11 @@ CASE(locks_interrupted)
 	pid_t pid = holder(hold_all);
 
 	sigaction(SIGALRM, &a, NULL);
-	alarm(1);
+	signals_come(true);
 	LOCK(fd, F_SETLKW, F_RDLCK, 0, 1);
-	alarm(1);
 	LOCK(fd, F_OFD_SETLKW, F_RDLCK, 0, 1);
-	alarm(1);
 	R(flock_(fd, LOCK_SH));
-	alarm(60);
+	signals_come(false);
 	LOCK(fd, F_SETLK, F_RDLCK, 0, 1);
 	R(flock_(fd, LOCK_SH | LOCK_NB));
 	(kill)(pid, SIGKILL);

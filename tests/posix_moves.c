@@ -332,9 +332,9 @@ CASE(moves_special)
 	R(write(wr, "p", 1));
 	R(close(wr));
 	sigaction(SIGALRM, &a, NULL);
-	alarm(1);
+	signals_come(true);
 	R(open(P("fifo"), O_RDONLY)); /* waits for a writer; no SA_RESTART */
-	alarm(60);
+	signals_come(false);
 	R(open(P("socket"), O_RDONLY));
 	R(open(P("socket"), O_WRONLY | O_NONBLOCK));
 	OK(open(P("socket"), O_PATH));
