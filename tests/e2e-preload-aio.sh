@@ -21,8 +21,14 @@ for way in '' libaio; do
 	status=$?
 	if [ -n "$way" ] && [ $status -eq 77 ]; then say 'no libaio'; continue; fi
 	[ $status -eq 0 ] || die "the local run: exit $status"
-	on mkdir "$prefix/calls$way" || die mkdir
-	check "calls ${way:-by syscall}" on "$calls" calls "$prefix/calls$way" $way
+	# To ThreadSanitizer (of gcc 12) threads of the parent live on in a forked child, and one that gets the address
+	# of such a one ends it.
+	for attempt in 1 2 3 4 5; do
+		on rm -rf "$prefix/calls$way" && on mkdir "$prefix/calls$way" || die mkdir
+		check "calls ${way:-by syscall}" on "$calls" calls "$prefix/calls$way" $way
+		grep -q 'ThreadSanitizer: dup thread' "$tmp/check.out" || break
+		say "attempt $attempt: $(grep 'dup thread' "$tmp/check.out")"
+	done
 	diff "$tmp/want" "$tmp/check.out" || die 'not what a local directory gives'
 	check "thousands in flight ${way:-by syscall}" on "$calls" many "$prefix/calls$way" $way
 	check "waiting threads ${way:-by syscall}" on "$calls" threads "$prefix/calls$way" $way

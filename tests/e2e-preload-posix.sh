@@ -1,4 +1,5 @@
 #!/bin/bash
+# limit: 900
 # Every call and every error as on a local file system: a few hundred cases (posix_*.c), by function and by
 # number, with absolute and relative paths, each on two local file systems and under the prefix; what
 # comes from there must be what one of the two says, line by line. Where libc itself crashes on a bad

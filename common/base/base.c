@@ -16,7 +16,7 @@ uint64_t ff3_random_u64(void)
 int ff3_lock_file(int fd)
 {
 	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
-	uint64_t until = ff3_boottime_ns() + 2 * FF3_NSEC_PER_SEC;
+	uint64_t until = ff3_boottime_ns() + 6 * FF3_NSEC_PER_SEC;
 
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)

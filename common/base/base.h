@@ -106,6 +106,7 @@ void ff3_fd_move_high(int *fd);
 /* A random 64-bit number, never 0. Thread-safe. */
 uint64_t ff3_random_u64(void);
 
-/* Takes the exclusive flock of fd. A holder that was killed may need a moment to be gone, so this
- * tries for up to two seconds. 0, -EBUSY, -errno. */
+/* Takes the exclusive flock of fd. A holder that was killed may need a moment to be gone, more on a busy
+ * machine (the kernel lets go of its io_uring in the background), so this tries for up to six seconds. 0, -EBUSY,
+ * -errno. */
 int ff3_lock_file(int fd);
