@@ -68,10 +68,11 @@ tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_drive
 tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
-TESTS += tests/group-behind.sh tests/group-cut.sh tests/group-diverge.sh tests/group-form.sh tests/group-full.sh \
-	tests/group-kill.sh tests/group-log.sh tests/group-replaced.sh tests/group-stop.sh \
-	tests/group-witness.sh
-EXTRA_DIST += tests/group.sh
+TESTS += tests/group-behind.sh tests/group-clock.sh tests/group-cut.sh tests/group-diverge.sh \
+	tests/group-eio.sh tests/group-form.sh tests/group-full.sh tests/group-kill.sh tests/group-log.sh \
+	tests/group-power.sh tests/group-replaced.sh tests/group-stop.sh tests/group-witness.sh \
+	tests/lint-failures.sh
+EXTRA_DIST += tests/group.sh tests/faulty-device.sh tests/wall_clock.c
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
 	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
 check_PROGRAMS += tests/metad_fill

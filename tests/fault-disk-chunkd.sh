@@ -4,55 +4,10 @@
 # everything that it acknowledged when the disk works again. The other target goes on. A disk that
 # somebody else has filled lets chunks be deleted.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
-requires_root
-requires curl nbdkit nbdfuse mkfs.ext4 losetup ff3fs-metad ff3fs-chunkd
-[ -c /dev/fuse ] && [ -c /dev/loop-control ] || skip 'no FUSE or no loop devices'
-nbdkit --dump-plugin file >/dev/null 2>&1 && nbdkit --filter=error null --run true 2>/dev/null ||
-	skip 'nbdkit has no error filter'
+. "$srcdir/tests/faulty-device.sh"
+requires curl ff3fs-metad ff3fs-chunkd
 drive=$(find_built chunkd_drive) || skip 'chunkd_drive is not built'
-
-mkfifo "$tmp/never"
-wait_for() { # wait_for WHAT COMMAND…
-	local what=$1 i
-	shift
-	for ((i = 0; i < 400; i++)); do
-		"$@" >/dev/null 2>&1 && return
-		read -r -t 0.05 <>"$tmp/never"
-	done
-	die "$what"
-}
-disk=$tmp/disk
-mkdir "$disk" "$tmp/fuse"
-truncate -s 1G "$tmp/image"
-check mkfs mkfs.ext4 -q -E lazy_itable_init=0 "$tmp/image"
-
-fuse_pid='' nbdkit_pid=''
-attach() { # attach FILTER-PARAMETER…: the disk appears at $disk
-	rm -f "$tmp/nbd.sock" "$tmp/nbdkit.pid" "$tmp/nbdfuse.pid"
-	nbdkit -U "$tmp/nbd.sock" -P "$tmp/nbdkit.pid" --filter=error file "$tmp/image" \
-		"$@" >"$tmp/nbdkit.log" 2>&1 || { cat "$tmp/nbdkit.log"; die nbdkit; }
-	nbdkit_pid=$(cat "$tmp/nbdkit.pid")
-	nbdfuse -P "$tmp/nbdfuse.pid" "$tmp/fuse" --unix "$tmp/nbd.sock" >"$tmp/nbdfuse.out" 2>&1 &
-	fuse_pid=$!
-	wait_for nbdfuse test -e "$tmp/fuse/nbd"
-	loop=$(losetup --direct-io=off -f --show "$tmp/fuse/nbd") || die losetup
-	mount -t ext4 "$loop" "$disk" || die mount
-}
-detach() {
-	umount "$disk" 2>/dev/null || umount -l "$disk"
-	losetup -d "$loop"
-	umount "$tmp/fuse" 2>/dev/null || umount -l "$tmp/fuse"
-	wait "$fuse_pid"
-	kill "$nbdkit_pid" 2>/dev/null
-	fuse_pid=''
-}
-end() {
-	local p
-	[ -n "$fuse_pid" ] || return
-	for p in "${pids[@]}"; do kill_daemon "$p"; done
-	detach
-}
-cleanup_fn end
+faulty_make 1G
 
 start() {
 	mkdir -p "$disk/target"
@@ -67,7 +22,7 @@ state_of() { # state_of TARGET ADMIN
 metad_says_offline() { [ "$(state_of "${targets[0]}" "$metad_admin")" = offline ]; }
 
 start_metad
-attach error-pwrite-rate=100% error-file="$tmp/fail"
+faulty_attach error-pwrite-rate=100% error-file="$tmp/fail"
 start
 "$drive" "${chunkd_addr[1]}" "${targets[0]}" load "$tmp/journal" 1 &
 load=$!
@@ -86,10 +41,10 @@ grep -q 'offline' "$tmp/err" || die "$(cat "$tmp/err")"
 check 'the other target works' "$drive" "${chunkd_addr[1]}" "${targets[1]}" check
 kill_daemon "${chunkd_pid[1]}" TERM
 equal 'exit status' 1 "$killed_status"
-detach
+faulty_detach
 
 rm "$tmp/fail"
-attach error-pread-rate=100% error-file="$tmp/fail"
+faulty_attach error-pread-rate=100% error-file="$tmp/fail"
 start
 check 'what was acknowledged is there' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
 equal 'serving again' serving "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
@@ -123,4 +78,4 @@ rm "$disk/filler"
 check 'and with space again' "$drive" "${chunkd_addr[1]}" "${targets[0]}" check
 kill_daemon "${chunkd_pid[1]}" TERM
 equal 'exit status' 0 "$killed_status"
-detach
+faulty_detach

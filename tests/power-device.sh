@@ -45,6 +45,8 @@ power_on() {
 	nbdkit -U "$tmp/nbd.sock" -P "$tmp/nbdkit.pid" "$tmp/volatile.so" \
 		image="$tmp/image" cut="$tmp/cut" seed=$RANDOM >"$tmp/nbdkit.log" 2>&1 ||
 		{ cat "$tmp/nbdkit.log"; die nbdkit; }
+	# It is written when nbdkit is in the background already.
+	wait_for "nbdkit's pid" test -s "$tmp/nbdkit.pid"
 	power_nbdkit_pid=$(cat "$tmp/nbdkit.pid")
 	nbdfuse -P "$tmp/nbdfuse.pid" "$tmp/fuse" --unix "$tmp/nbd.sock" >"$tmp/nbdfuse.out" 2>&1 &
 	power_fuse_pid=$!
