@@ -42,7 +42,11 @@ static bool may_enter(struct metad_group *g, struct group_peer *p, const struct 
 
 	if (was == 0 || p->admit_log_id == p->log_id)
 		return true;
-	if (p->refused_log_id != p->log_id)
+	if (p->refused_log_id != p->log_id && !m)
+		ff3_error("member %" PRIu64 " at %s was in the group once. It stays out until 'ff3fs-admin metad "
+			  "admit %" PRIu64 "'",
+			  p->id, p->address, p->id);
+	else if (p->refused_log_id != p->log_id)
 		ff3_error("member %" PRIu64 " at %s has another log than the member %" PRIu64
 			  " that was: a replaced disk? It stays out until 'ff3fs-admin metad admit %" PRIu64 "'",
 			  p->id, p->address, p->id, p->id);

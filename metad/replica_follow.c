@@ -125,6 +125,10 @@ void replica_on_append(struct replica *r, const struct replica_message *m)
 		return;
 	}
 	if (m->prev_seq >= r->base_seq && replica_epoch_at(r, m->prev_seq) != m->prev_epoch) {
+		if (m->prev_seq <= r->commit_seq) {
+			replica_halt(r, "the primary's log contradicts what was committed");
+			return;
+		}
 		refuse(r, m, MAX(replica_log_run_start(r, m->prev_seq) - 1, r->commit_seq));
 		return;
 	}

@@ -13,7 +13,12 @@ ip netns add "$ns-0" 2>/dev/null || skip 'no network namespaces'
 cleanup_fn 'for i in 0 1 2 3; do ip netns del "$ns-$i" 2>/dev/null; done'
 # Namespace 0 has the clients, and is the router between the members.
 ip -n "$ns-0" link set lo up
-at() { local i=$1; shift; ip netns exec "$ns-$i" "$@"; }
+at() {
+	local i=$1 go=()
+	shift
+	[ "$1" != exec ] || { go=(exec) && shift; }
+	"${go[@]}" ip netns exec "$ns-$i" "$@"
+}
 at 0 bash -c 'echo 1 >/proc/sys/net/ipv4/ip_forward' || skip 'no forwarding'
 declare -A member_host
 for i in 1 2 3; do

@@ -5,7 +5,6 @@
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 . "$srcdir/tests/group.sh"
 requires ff3fs-admin
-export FF3FS_METAD_ELECTION=1s # who is primary shall stay it on a slow machine, too
 
 group_conf 3
 start_member 2

@@ -10,6 +10,8 @@
 #   wait_primary [OTHER_THAN]     sets $primary
 #   seen I KEY                    of /v1/metad/members, or "" if it does not answer
 #   state_of I OF                 what member I says of OF: voter, learner, replaced, outside
+# Nobody is elected because a machine is slow.
+export FF3FS_METAD_ELECTION=${FF3FS_METAD_ELECTION:-1s}
 declare -A member_pid member_addr member_admin
 
 group_conf() {
@@ -27,7 +29,8 @@ group_conf() {
 }
 
 # For members in network namespaces of their own, tests define these two anew.
-declare -F at >/dev/null || at() { shift; "$@"; } # at I COMMAND…: where member I is
+# at I [exec] COMMAND…: where member I is; exec: in place of the (sub)shell, so that its pid is the command's.
+declare -F at >/dev/null || at() { shift; "$@"; }
 declare -F program_of >/dev/null || program_of() { echo ff3fs-metad; }
 
 start_member() {
@@ -66,12 +69,12 @@ primary() {
 	return 1
 }
 
-# until WHAT COMMAND…: again and again, for 40 seconds at most.
+# until WHAT COMMAND…: again and again, for a minute at most.
 until_true() {
-	local what=$1 end=$((SECONDS + ${UNTIL:-40}))
+	local what=$1 end=$((SECONDS + ${UNTIL:-60}))
 	shift
 	until "$@"; do
-		[ $SECONDS -lt $end ] || die "$what: not within ${UNTIL:-40} s: $*"
+		[ $SECONDS -lt $end ] || die "$what: not within ${UNTIL:-60} s: $*"
 		sleep 0.05
 	done
 	say "ok: $what"
@@ -108,7 +111,7 @@ start_group() {
 
 # A chunk daemon, as far as metad can tell: without one no file can be made.
 start_node() {
-	at 0 "$drive" "$addresses" node >"$tmp/node.log" 2>&1 &
+	at 0 exec "$drive" "$addresses" node >"$tmp/node.log" 2>&1 &
 	pids+=($!)
 	until_true 'there is a node' has_node
 }
@@ -120,7 +123,7 @@ has_node() {
 # begin_load NAME N: N directories of operations in the background; $load_pid; the number done so far is
 # the number of lines in $tmp/load.NAME times 20.
 begin_load() {
-	at 0 "$drive" "$addresses" load "$1" "$2" >"$tmp/load.$1" 2>"$tmp/load.$1.log" &
+	at 0 exec "$drive" "$addresses" load "$1" "$2" >"$tmp/load.$1" 2>"$tmp/load.$1.log" &
 	load_pid=$!
 	pids+=("$load_pid")
 }

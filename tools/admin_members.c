@@ -112,7 +112,7 @@ int admin_admit(const char *address, const char *id)
 
 int admin_remove(const char *address, const char *id)
 {
-	return change_member(address, id, "remove", "it is being taken out");
+	return change_member(address, id, "remove", "it is out");
 }
 
 int admin_hand_over(const char *address, const char *id)
