@@ -45,7 +45,7 @@ static int check(struct ofd *o, size_t len, int prot, int flags, off_t offset)
 		return -EINVAL;
 	if (len > SIZE_MAX - MAP_PAGE)
 		return -ENOMEM;
-	if ((uint64_t)offset + ROUND_UP(len, MAP_PAGE) < (uint64_t)offset)
+	if (offset < 0 || ROUND_UP(len, MAP_PAGE) > (uint64_t)INT64_MAX - (uint64_t)offset)
 		return -EOVERFLOW;
 	if (type != MAP_PRIVATE && type != MAP_SHARED && type != MAP_SHARED_VALIDATE)
 		return -EINVAL;
@@ -53,9 +53,7 @@ static int check(struct ofd *o, size_t len, int prot, int flags, off_t offset)
 		return -EOPNOTSUPP;
 	if (type != MAP_PRIVATE && (prot & PROT_WRITE) && mode != O_RDWR)
 		return -EACCES;
-	if (!ofd_reads(o))
-		return -EACCES;
-	return offset < 0 ? -EOVERFLOW : 0;
+	return ofd_reads(o) ? 0 : -EACCES;
 }
 
 static long map_ours(struct ofd *o, void *addr, size_t len, int prot, int flags, off_t offset)

@@ -187,7 +187,8 @@ fi
 [ $lazily = yes ] || { say 'skipped: pages that are loaded when touched need root'; exit 0; }
 group=/sys/fs/cgroup/memory/ff3fs-map-$$
 memory=64
-[ -z "$sanitizer_runtime" ] || memory=128 # what it knows of each byte is memory, too
+# What a sanitizer knows of each byte is memory, too, and what has been freed for a while.
+[ -z "$sanitizer_runtime" ] || memory=128 ASAN_OPTIONS=${ASAN_OPTIONS:-}:quarantine_size_mb=4
 limited() { # limited COMMAND…: within $memory MiB, where that can be said
 	(
 		[ -d "$group" ] && echo "$BASHPID" >"$group/cgroup.procs"
