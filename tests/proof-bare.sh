@@ -66,7 +66,9 @@ ln -s /proc/self/fd "$bare/dev/fd"
 ln -s /proc/self/fd/0 "$bare/dev/stdin"
 ln -s /proc/self/fd/1 "$bare/dev/stdout"
 ln -s /proc/self/fd/2 "$bare/dev/stderr"
-mkdir "$bare/dev/shm"
+mkdir "$bare/dev/shm" "$bare/dev/pts"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$bare/dev/pts" && mounts=("$bare/dev/pts" "${mounts[@]}")
+ln -s pts/ptmx "$bare/dev/ptmx"
 mount -t tmpfs -o mode=1777 tmpfs "$bare/dev/shm" && mounts=("$bare/dev/shm" "${mounts[@]}")
 
 rm -rf "$bare/usr/src/ff3fs"
