@@ -233,8 +233,16 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *conn, void *co
 	}
 }
 
+static struct ff3_server *on_route(struct ff3_server *server, uint64_t target)
+{
+	struct daemon *d = ff3_server_user(server);
+
+	return d->move ? d->second : server;
+}
+
 static const struct ff3_server_ops ops = {
 	.hello = on_hello,
+	.route = on_route,
 	.refusal = on_refusal,
 	.payload = on_payload,
 	.payload_abort = on_payload_abort,
@@ -248,6 +256,25 @@ void *run_loop(void *loop)
 	return NULL;
 }
 
+bool net_over_verbs(void)
+{
+	return getenv("FF3FS_TEST_RDMA");
+}
+
+static const char *net_host(void)
+{
+	return net_over_verbs() ? getenv("FF3FS_TEST_RDMA") : "127.0.0.1";
+}
+
+/* What it offers besides TCP. */
+static const struct ff3_links *offered(const struct daemon *d)
+{
+	static const struct ff3_links verbs = { 1, { FF3_LINK_VERBS } }, local = { 1, { FF3_LINK_UNIX } },
+				      shm = { 1, { FF3_LINK_SHM } };
+
+	return net_over_verbs() ? &verbs : d->no_shm ? &local : &shm;
+}
+
 void daemon_listen(struct daemon *d, const char *address)
 {
 	if (d->links.n == 0) {
@@ -257,10 +284,9 @@ void daemon_listen(struct daemon *d, const char *address)
 	ck_assert_int_eq(ff3_loop_new(0, &d->loop), 0);
 	ck_assert_int_eq(ff3_server_new(d->loop, &ops, d, &d->server), 0);
 	ck_assert_int_eq(ff3_server_listen(d->server, address, &d->port), 0);
-	snprintf(d->address, sizeof d->address, "127.0.0.1:%u", d->port);
+	snprintf(d->address, sizeof d->address, "%s:%u", net_host(), d->port);
 	if (d->abstract)
-		ff3_server_offer(d->server, d->no_shm ? &(struct ff3_links){ 1, { FF3_LINK_UNIX } } :
-							&(struct ff3_links){ 1, { FF3_LINK_SHM } });
+		ff3_server_offer(d->server, offered(d));
 	if (d->sockets)
 		ck_assert_int_eq(ff3_server_listen_local(d->server, d->sockets, d->address), 0);
 	if (d->move) {
@@ -273,7 +299,10 @@ void daemon_listen(struct daemon *d, const char *address)
 
 void daemon_start(struct daemon *d)
 {
-	daemon_listen(d, "127.0.0.1:0");
+	char address[64];
+
+	snprintf(address, sizeof address, "%s:0", net_host());
+	daemon_listen(d, address);
 }
 
 void daemon_stop(struct daemon *d)

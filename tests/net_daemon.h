@@ -58,6 +58,9 @@ struct op {
 uint8_t pattern_byte(uint64_t ino, uint64_t offset);
 void fill(uint8_t *p, size_t len, uint64_t ino, uint64_t offset);
 bool is_pattern(const uint8_t *p, size_t len, uint64_t ino, uint64_t offset);
+/* The cases are run over verbs, at the address that FF3FS_TEST_RDMA names. There a peer asks by TCP first whether
+ * the daemon listens for that: one connection more. */
+bool net_over_verbs(void);
 void *run_loop(void *loop);
 void daemon_listen(struct daemon *d, const char *address);
 void daemon_start(struct daemon *d);

@@ -23,7 +23,7 @@ START_TEST(one_call)
 	ck_assert_uint_eq(ff3_rpc_peer_lease_ms(peer), 1234);
 	ff3_rpc_peer_free(peer);
 	daemon_stop(&d);
-	ck_assert_uint_eq(d.n_closed, 1);
+	ck_assert_uint_eq(d.n_closed, 1 + net_over_verbs());
 }
 END_TEST
 
@@ -138,7 +138,7 @@ END_TEST
 /* Replies in another order than the requests. */
 START_TEST(out_of_order)
 {
-	enum { N = 50 };
+	enum { N = 40 };
 	struct daemon d = { .hold = true };
 	struct ff3_rpc_peer *peer;
 	struct op ops_[N + 1];
@@ -229,7 +229,7 @@ START_TEST(payload_refused)
 	free(buf);
 	ff3_rpc_peer_free(peer);
 	daemon_stop(&d);
-	ck_assert_uint_eq(d.n_closed, 1);
+	ck_assert_uint_eq(d.n_closed, 1 + net_over_verbs());
 }
 END_TEST
 
@@ -265,7 +265,7 @@ START_TEST(large_bodies)
 	free(body);
 	ff3_rpc_peer_free(peer);
 	daemon_stop(&d);
-	ck_assert_uint_eq(d.n_closed, 1);
+	ck_assert_uint_eq(d.n_closed, 1 + net_over_verbs());
 }
 END_TEST
 
@@ -334,7 +334,8 @@ START_TEST(slow_reader)
 	for (unsigned i = 0; i < 200; i++)
 		ck_assert_int_eq(ping(other, i), 0);
 	before = d.n_requests - 200;
-	ck_assert_uint_lt(before, 48);
+	if (!net_over_verbs()) /* there the daemon writes into the reader's own memory */
+		ck_assert_uint_lt(before, 48);
 	ck_assert_int_eq(ff3_rpc_wait(calls, N, in_ms(20000)), 0);
 	for (unsigned i = 0; i < N; i++)
 		read_check(&ops_[i], i, 0);

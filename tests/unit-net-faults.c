@@ -567,14 +567,17 @@ TCase *net_faults_case(void)
 	TCase *t = tcase_create("faults");
 
 	tcase_set_timeout(t, 60);
-	tcase_add_test(t, malformed_frames);
-	tcase_add_test(t, byte_by_byte);
-	tcase_add_test(t, version_mismatch);
-	tcase_add_test(t, client_drops_mid_payload);
-	tcase_add_test(t, connections_that_stand_still);
-	tcase_add_loop_test(t, server_drops, HALF_PAYLOAD, CLOSES + 1);
-	tcase_add_loop_test(t, timeouts, SILENT, HALF_THEN_SILENT + 1);
-	tcase_add_test(t, hello_timeout);
+	/* The bytes of a stream. */
+	if (!net_over_verbs()) {
+		tcase_add_test(t, malformed_frames);
+		tcase_add_test(t, byte_by_byte);
+		tcase_add_test(t, version_mismatch);
+		tcase_add_test(t, client_drops_mid_payload);
+		tcase_add_test(t, connections_that_stand_still);
+		tcase_add_loop_test(t, server_drops, HALF_PAYLOAD, CLOSES + 1);
+		tcase_add_loop_test(t, timeouts, SILENT, HALF_THEN_SILENT + 1);
+		tcase_add_test(t, hello_timeout);
+	}
 	tcase_add_test(t, hello_refused);
 	tcase_add_test(t, not_primary);
 	return t;

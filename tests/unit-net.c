@@ -1,5 +1,5 @@
 /* The two sides of common/net against each other over loopback. Every case runs a real server
- * (net_daemon.c); the cases are in unit-net-*.c. */
+ * (net_daemon.c); the cases are in unit-net-*.c. FF3FS_TEST_RDMA: over verbs, at this device's address. */
 #include <stdio.h>
 
 #include "net_daemon.h"
@@ -14,9 +14,12 @@ static int run_over(const char *link)
 	suite_add_tcase(s, net_calls_case());
 	suite_add_tcase(s, net_faults_case());
 	suite_add_tcase(s, net_life_case());
-	suite_add_tcase(s, net_group_case());
-	suite_add_tcase(s, net_links_case());
-	suite_add_tcase(s, net_shm_case());
+	/* Those speak of other links. */
+	if (!net_over_verbs()) {
+		suite_add_tcase(s, net_group_case());
+		suite_add_tcase(s, net_links_case());
+		suite_add_tcase(s, net_shm_case());
+	}
 	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);
 	printf("over %s:\n", link);
 	srunner_run_all(sr, CK_ENV);
@@ -27,7 +30,8 @@ static int run_over(const char *link)
 
 int main(void)
 {
-	int failed = run_over("tcp") + run_over("unix") + run_over("shm");
+	int failed = net_over_verbs() ? run_over("verbs") :
+					run_over("tcp") + run_over("unix") + run_over("shm");
 
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -39,6 +39,8 @@ static int ask_transports(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *
 	if (r < 0) {
 		up->why = other.why;
 		up->reached = other.reached;
+		up->greeting = other.greeting;
+		memcpy(up->primary, other.primary, sizeof up->primary);
 		return r;
 	}
 	return 0;

@@ -6,6 +6,7 @@
  *
  * Threads: one sends at a time (conn->send_lock); see rpc_verbs.h. Fork/signals: rpc_priv.h. */
 #include <poll.h>
+#include <sys/uio.h>
 
 #include "../base/crc32c.h"
 #include "rpc_verbs.h"
@@ -131,10 +132,28 @@ static int name_sink(struct ff3_rpc_conn *conn, struct ff3_verbs_slot *slot,
 	return name_pool(s, slot, len, &p->sink[0], &p->n_sink, &slot->bounce);
 }
 
-/* Where the request's payload is. */
-static int name_source(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
-		       struct ff3_rpc_call *call, size_t len, struct ff3_verbs_prefix *p)
+/* The payload out of the caller's memory, which may be bad: by the kernel, where it allows that. */
+static int copy_in(const struct ff3_rpc_conn *conn, const struct ff3_rpc_call *call, uint8_t *to, size_t len)
 {
+	struct iovec one = { to, len };
+	ssize_t n = process_vm_readv(conn->pid, &one, 1, call->payload, (unsigned long)call->n_payload, 0);
+
+	if (n == (ssize_t)len)
+		return 0;
+	if (n >= 0 || errno == EFAULT)
+		return -EFAULT;
+	for (int i = 0; i < call->n_payload; i++) {
+		memcpy(to, call->payload[i].iov_base, call->payload[i].iov_len);
+		to += call->payload[i].iov_len;
+	}
+	return 0;
+}
+
+/* Where the request's payload is. */
+static int name_source(struct ff3_rpc_conn *conn, struct ff3_verbs_slot *slot, struct ff3_rpc_call *call,
+		       size_t len, struct ff3_verbs_prefix *p)
+{
+	struct ff3_verbs_state *s = conn->link_state;
 	uint8_t *copy;
 	int r;
 
@@ -142,11 +161,7 @@ static int name_source(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot,
 	    name_own(s, slot, call->payload, call->n_payload, p->source, &p->n_source))
 		return 0;
 	r = name_pool(s, slot, len, &p->source[0], &p->n_source, &copy);
-	for (int i = 0; r == 0 && i < call->n_payload; i++) {
-		memcpy(copy, call->payload[i].iov_base, call->payload[i].iov_len);
-		copy += call->payload[i].iov_len;
-	}
-	return r;
+	return r < 0 ? r : copy_in(conn, call, copy, len);
 }
 
 static void sleep_until_room(struct ff3_rpc_conn *conn, struct ff3_rpc_waiter *w, bool mine,
@@ -209,22 +224,20 @@ static int send_messages(struct ff3_rpc_conn *conn, struct iovec *iov, int n, ui
 static int send_named(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
 		      struct ff3_verbs_slot *slot, uint64_t until, bool *ret_begun)
 {
-	struct ff3_verbs_state *s = conn->link_state;
 	uint8_t head[FF3_VERBS_PREFIX_MAX + FF3_HEADER_SIZE], data[FF3_VERBS_INLINE_PAYLOAD];
-	size_t payload_len = iov_total(call->payload, call->n_payload), len = 0, n;
+	size_t payload_len = iov_total(call->payload, call->n_payload), len, n;
 	bool inside = payload_len <= FF3_VERBS_INLINE_PAYLOAD;
 	struct ff3_verbs_prefix p = { 0 };
 	struct iovec iov[3];
 	int r = name_sink(conn, slot, call, &p), n_iov;
 
+	len = inside ? payload_len : 0;
+	if (r == 0 && len > 0)
+		r = copy_in(conn, call, data, len);
 	if (r == 0 && !inside)
-		r = name_source(s, slot, call, payload_len, &p);
+		r = name_source(conn, slot, call, payload_len, &p);
 	if (r < 0)
 		return r;
-	for (int i = 0; inside && i < call->n_payload; i++) {
-		memcpy(data + len, call->payload[i].iov_base, call->payload[i].iov_len);
-		len += call->payload[i].iov_len;
-	}
 	p.frame_len = (uint32_t)(FF3_HEADER_SIZE + call->body_len + len);
 	n = ff3_verbs_prefix_encode(head, &p);
 	ff3_header_encode(head + n, &(struct ff3_header){
