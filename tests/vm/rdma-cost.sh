@@ -1,0 +1,36 @@
+#!/bin/bash
+# The client's work for a read of 4 KiB, in instructions of its own program: what the library, rdma-core and libc
+# do below ff3fs_pread, not what the kernel does (callgrind). Two runs differ in nothing but the number of
+# reads. Looking for the answer while it is on its way takes as long as the device does, and is told apart.
+. "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
+requires ff3fs ff3fs-metad ff3fs-chunkd ff3fs-put valgrind
+. "$srcdir/tests/vm/cluster.sh"
+
+rdma_cluster 1
+export FF3FS_CLIENT_TRANSPORTS=verbs FF3FS_CLIENT_TIMEOUT=60s
+head -c 1000000 /dev/urandom >"$tmp/data"
+check 'put' ff3fs-put -q "$tmp/data" "$prefix/data"
+rdma_program verbs_reads
+
+# count READS: sets $all and $looking.
+count() {
+	check "$way: $1 reads" valgrind --tool=callgrind --callgrind-out-file="$tmp/calls" --toggle-collect=ff3fs_pread \
+		"$tmp/verbs_reads" data "$tmp/data" "$1" 1 one
+	all=$(sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$tmp/check.out")
+	looking=$(callgrind_annotate --inclusive=yes --threshold=100 "$tmp/calls" |
+		awk '/:ff3_rpc_verbs_receive / { gsub(",", "", $1); print $1; exit }')
+}
+# cost WAY CEILING
+cost() {
+	local before_all before_looking n
+	way=$1
+	count 50
+	before_all=$all before_looking=${looking:-0}
+	count 250
+	n=$(((all - before_all) / 200))
+	say "$way: $n instructions for each read of 4 KiB, $(((${looking:-0} - before_looking) / 200)) of them receiving"
+	[ $n -le "$2" ] || die "$way: more than $2"
+}
+FF3FS_CLIENT_HOT=no cost pushed 12000
+check 'pin' ff3fs layout set --pin memory "$prefix/data"
+cost one-sided 7000
