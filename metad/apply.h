@@ -83,8 +83,8 @@ int apply_walk(struct metad_apply *a, unsigned which, const struct ff3_path *at,
 int apply_walk_object(struct metad_apply *a, unsigned which, const struct ff3_path *at);
 /* A directory that is to be removed, in walk[0], as rmdir says. */
 int apply_walk_directory(struct metad_apply *a, const struct ff3_path *at);
-/* One inode of a removal is gone for good. */
-int apply_removal_ended(struct metad_apply *a, uint64_t root);
+/* n inodes of a removal are gone for good. */
+int apply_removal_ended(struct metad_apply *a, uint64_t root, int64_t n);
 /* May a name be made in dir? -ENOENT (dir was removed), -EACCES. */
 int apply_may_create(struct metad_apply *a, const struct metad_inode *dir);
 /* May victim's name be removed from dir? -EACCES, -EPERM (sticky), -ENOTDIR, -EISDIR. */

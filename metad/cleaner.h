@@ -5,7 +5,8 @@
 #include "metad.h"
 
 #define CALL_TIMEOUT_MS 5000u
-#define GARBAGE_PAGE 512u
+#define GARBAGE_PAGE 2048u
+#define GARBAGE_RECORD 256u /* inodes in one: others wait for so long */
 
 struct truncation {
 	uint64_t ino;
@@ -71,7 +72,7 @@ struct metad_cleaner {
 	uint64_t *orphans;   /* to be collected */
 	uint32_t n_orphans, room_orphans;
 	bool trees_exist; /* perhaps */
-	bool taking_down; /* a record is under way */
+	uint32_t n_taking_down; /* records under way */
 	struct ff3_timer timer;
 	struct metad_cleaner_stats stats;
 };

@@ -137,8 +137,10 @@ static void done(struct metad_job *j)
 		else
 			gone[n++] = job->inos[i];
 	free_calls(job);
-	if (n > 0 && metad_pipeline_add_own(m, METAD_OP_garbage_done, gone, n * sizeof *gone, NULL) < 0)
-		job->again = true;
+	for (uint32_t i = 0; i < n; i += GARBAGE_RECORD)
+		if (metad_pipeline_add_own(m, METAD_OP_garbage_done, gone + i,
+					   MIN(n - i, GARBAGE_RECORD) * sizeof *gone, NULL) < 0)
+			job->again = true;
 	m->cleaner->stats.n_removed += n;
 	job->cursor = job->inos[job->n - 1];
 	cleaner_garbage_poll(m);

@@ -140,7 +140,8 @@ static int delete_by_ino(struct metad_db *db, enum stmt which, uint64_t ino)
 
 int metad_db_del_inode(struct metad_db *db, const struct metad_inode *inode)
 {
-	int r = db_flush_dirty(db);
+	bool dirty = db->n_dirty > 0 && dirty_slot(db, inode->ino)->ino == inode->ino;
+	int r = dirty ? db_flush_dirty(db) : 0;
 
 	metad_cache_del_inode(db->cache, inode->ino);
 	db->meta.n_inodes--;

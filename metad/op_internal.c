@@ -70,7 +70,7 @@ int apply_log_collect(struct metad_apply *a)
 		if (S_ISREG(inode.mode))
 			r = metad_db_add_garbage(a->db, ino, inode.stripe, root);
 		else if (root != 0)
-			r = apply_removal_ended(a, root);
+			r = apply_removal_ended(a, root, 1);
 		if (r >= 0)
 			r = metad_db_del_truncation(a->db, ino);
 		if (r >= 0)
@@ -81,9 +81,28 @@ int apply_log_collect(struct metad_apply *a)
 	return 0;
 }
 
+/* So many of one removal, whose row is changed once for all that follow one another. */
+struct ended {
+	uint64_t root;
+	int64_t n;
+};
+
+static int note_ended(struct metad_apply *a, struct ended *e, uint64_t root)
+{
+	int r = 0;
+
+	if (e->root != root && e->n > 0)
+		r = apply_removal_ended(a, e->root, e->n);
+	if (e->root != root)
+		*e = (struct ended){ .root = root };
+	e->n += root != 0;
+	return r;
+}
+
 int apply_log_garbage_done(struct metad_apply *a)
 {
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
+	struct ended ended = { 0 };
 
 	while (ff3_dec_more(&d)) {
 		uint64_t ino, root;
@@ -91,12 +110,12 @@ int apply_log_garbage_done(struct metad_apply *a)
 
 		ff3_get_u64(&d, &ino);
 		r = metad_db_del_garbage(a->db, ino, &root);
-		if (r > 0 && root != 0)
-			r = apply_removal_ended(a, root);
+		if (r > 0)
+			r = note_ended(a, &ended, root);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return note_ended(a, &ended, 0);
 }
 
 /* Only if the file was not cut again meanwhile. */

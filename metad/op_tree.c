@@ -221,8 +221,8 @@ int apply_log_take_down(struct metad_apply *a)
 	return 0;
 }
 
-int apply_removal_ended(struct metad_apply *a, uint64_t root)
+int apply_removal_ended(struct metad_apply *a, uint64_t root, int64_t n)
 {
-	return metad_db_note_removal(a->db, root, &(struct metad_removal_change){ .waiting = -1 },
+	return metad_db_note_removal(a->db, root, &(struct metad_removal_change){ .waiting = -n },
 				     a->now);
 }

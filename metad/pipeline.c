@@ -24,8 +24,9 @@
 
 #define COMMIT_DELAY_NS (20 * FF3_NSEC_PER_MSEC)
 #define COMMIT_RECORDS 2000u
-/* Applied in one go; then others have their turn. */
+/* Applied in one go, for so long at most; then others have their turn. */
 #define APPLY_RECORDS 4096u
+#define APPLY_NS (1 * FF3_NSEC_PER_MSEC)
 /* Logged and not applied at most. */
 #define WAITING_MAX (1u << 18)
 /* Of the batch in the making, kept for records of the group's own. */
@@ -272,18 +273,23 @@ void metad_pipeline_apply(struct metad *m)
 {
 	struct metad_pipeline *p = m->pipeline;
 	uint64_t seq = metad_db_meta(m->db)->applied_seq;
-	uint64_t end = MIN(p->commit_seq, seq + APPLY_RECORDS);
+	uint64_t end = MIN(p->commit_seq, seq + APPLY_RECORDS), began;
+	bool held = false; /* by who may still be shown what it changes */
 
 	if (p->paused || seq >= end)
 		return;
 	begin(m);
-	while (seq < end && apply_one(m, seq + 1)) {
-		metad_group_applied(m, ++seq);
-		p->n_uncommitted++;
+	began = ff3_boottime_ns();
+	while (seq < end && !held && ff3_boottime_ns() - began < APPLY_NS) {
+		held = !apply_one(m, seq + 1);
+		if (!held) {
+			metad_group_applied(m, ++seq);
+			p->n_uncommitted++;
+		}
 	}
 	if (p->n_uncommitted >= COMMIT_RECORDS)
 		metad_pipeline_commit(m);
-	if (seq == end && p->commit_seq > end && !p->again_posted) {
+	if (!held && p->commit_seq > seq && !p->again_posted) {
 		p->again_posted = true;
 		ff3_loop_post(m->loop, &p->again);
 	}
