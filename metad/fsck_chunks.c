@@ -81,10 +81,19 @@ static int call(struct metad_fsck *f, uint64_t target, uint16_t op, const void *
 		if (c.result >= 0 || ff3_err_class(c.result) != FF3_CLASS_RETRY_SAME || f->cancel)
 			break;
 	}
-	if (ret_len)
-		*ret_len = c.reply_len;
+	*ret_len = c.reply_len;
 	return c.result;
 }
+
+/* CALL(f, target, chunk_list, &q, &p): the reply in *p, which is valid until the next one. */
+#define CALL(f, target, name, q, p)                                                                \
+	({                                                                                         \
+		uint8_t _body[64];                                                                 \
+		size_t _len = ff3_encode_req_##name(_body, sizeof _body, (q));                     \
+		int _r = call((f), (target), FF3_OP_##name, _body, _len, &_len);                   \
+                                                                                                   \
+		_r < 0 ? _r : ff3_decode_rep_##name((f)->reply, _len, (p));                        \
+	})
 
 /* Returns the cursor of the next page in *cursor. */
 static int list_page(struct metad_fsck *f, uint64_t target, uint64_t *cursor, uint64_t *n)
@@ -92,13 +101,8 @@ static int list_page(struct metad_fsck *f, uint64_t target, uint64_t *cursor, ui
 	struct ff3_req_chunk_list q = { .cursor = *cursor };
 	struct ff3_rep_chunk_list p;
 	struct ff3_dec d;
-	uint8_t body[16];
-	size_t len;
-	int r = call(f, target, FF3_OP_chunk_list, body, ff3_encode_req_chunk_list(body, sizeof body, &q),
-		     &len);
+	int r = CALL(f, target, chunk_list, &q, &p);
 
-	if (r >= 0)
-		r = ff3_decode_rep_chunk_list(f->reply, len, &p);
 	if (r < 0)
 		return r;
 	d = ff3_dec_blob(p.chunks);
@@ -186,13 +190,8 @@ static int chunk_length(struct metad_fsck *f, uint64_t target, uint64_t ino, uin
 {
 	struct ff3_req_chunk_read q = { .ino = ino, .index = index };
 	struct ff3_rep_chunk_read p;
-	uint8_t body[64];
-	size_t len;
-	int r = call(f, target, FF3_OP_chunk_read, body, ff3_encode_req_chunk_read(body, sizeof body, &q),
-		     &len);
+	int r = CALL(f, target, chunk_read, &q, &p);
 
-	if (r >= 0)
-		r = ff3_decode_rep_chunk_read(f->reply, len, &p);
 	if (r < 0)
 		return r;
 	*ret = p.chunk_size;
@@ -214,10 +213,9 @@ static bool is_still_so(struct metad_fsck *f, const struct metad_finding *c)
 static int remove_orphans(struct metad_fsck *f, const struct metad_finding *c)
 {
 	struct ff3_req_chunk_remove q = { .inos = { &c->ino, 8 } };
-	uint8_t body[32];
+	struct ff3_rep_chunk_remove p;
 
-	return call(f, c->target, FF3_OP_chunk_remove, body,
-		    ff3_encode_req_chunk_remove(body, sizeof body, &q), NULL);
+	return CALL(f, c->target, chunk_remove, &q, &p);
 }
 
 static int repair(struct metad_fsck *f, const struct metad_finding *c, bool *ret)

@@ -56,18 +56,6 @@ static size_t encode_create(uint8_t *body, size_t size, const char *name)
 	return ff3_encode_req_open(body, size, &q);
 }
 
-/* One-way: costs no round trip. */
-static void release(const uint8_t *reply, size_t len)
-{
-	struct ff3_rpc_call call = { .op = FF3_OP_release, .one_way = true, .body = c->body };
-	struct ff3_rep_open p;
-
-	must(ff3_decode_rep_open(reply, len, &p), "reply");
-	call.body_len = ff3_encode_req_release(c->body, sizeof c->body,
-					       &(struct ff3_req_release){ p.attr.ino, 1 });
-	must(ff3_rpc_start(c->peer, &call), "release");
-}
-
 /* n creates with DEPTH of them outstanding. */
 static void create_deep(uint64_t n, const char *pattern)
 {
@@ -93,7 +81,7 @@ static void create_deep(uint64_t n, const char *pattern)
 		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
 		for (unsigned k = 0; k < DEPTH; k++) {
 			must(calls[k].status, "create");
-			release(replies[k], calls[k].reply_len);
+			must(mc_release(c, replies[k], calls[k].reply_len), "release");
 		}
 	}
 }
@@ -144,7 +132,7 @@ static double deep(enum what what, uint64_t n)
 		for (unsigned k = 0; k < DEPTH; k++) {
 			must(calls[k].status, "call");
 			if (what == OPEN)
-				release(replies[k], calls[k].reply_len);
+				must(mc_release(c, replies[k], calls[k].reply_len), "release");
 		}
 	}
 	return rate(began, n);
@@ -288,7 +276,7 @@ static void measure_reads(uint64_t n)
 		must(MC(c, open, &o, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0),
 			.flags = FF3_OPEN_READ),
 		     "open");
-		release(c->reply, c->reply_len);
+		must(mc_release(c, c->reply, c->reply_len), "release");
 	}
 	report("open and release", rate(began, n));
 	must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "bench/dir", 0)), "lookup");
@@ -318,7 +306,7 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < 2000; i++) {
 		snprintf(name, sizeof name, "bench/x%u", (unsigned)i);
 		must(mc_call(c, FF3_OP_open, encode_create(c->body, sizeof c->body, name)), "create");
-		release(c->reply, c->reply_len);
+		must(mc_release(c, c->reply, c->reply_len), "release");
 	}
 	report("create, one at a time", rate(began, 2000));
 	measure_reads(n);

@@ -102,3 +102,16 @@ int mc_call(struct mc *c, uint16_t op, size_t body_len)
 	}
 	return r;
 }
+
+int mc_release(struct mc *c, const uint8_t *reply, size_t len)
+{
+	struct ff3_rpc_call call = { .op = FF3_OP_release, .one_way = true, .body = c->body };
+	struct ff3_rep_open p;
+	int r = ff3_decode_rep_open(reply, len, &p);
+
+	if (r < 0)
+		return r;
+	call.body_len = ff3_encode_req_release(c->body, sizeof c->body,
+					       &(struct ff3_req_release){ p.attr.ino, 1 });
+	return ff3_rpc_start(c->peer, &call);
+}

@@ -24,6 +24,8 @@ int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, en
 void mc_free(struct mc *c);
 /* Sends c->body and returns the status. */
 int mc_call(struct mc *c, uint16_t op, size_t body_len);
+/* Closes what an open's reply tells of: one-way, so it costs no round trip. */
+int mc_release(struct mc *c, const uint8_t *reply, size_t len);
 struct ff3_tag mc_tag(struct mc *c);
 static inline struct ff3_path mc_at(uint64_t dir, const char *path, uint32_t flags)
 {

@@ -149,17 +149,6 @@ static size_t encode(unsigned what, uint8_t *buf, size_t size, uint64_t file)
 										FF3_OPEN_READ });
 }
 
-static void release(const uint8_t *reply, size_t len)
-{
-	struct ff3_rpc_call call = { .op = FF3_OP_release, .one_way = true, .body = c->body };
-	struct ff3_rep_open p;
-
-	must(ff3_decode_rep_open(reply, len, &p), "reply");
-	call.body_len = ff3_encode_req_release(c->body, sizeof c->body,
-					       &(struct ff3_req_release){ p.attr.ino, 1 });
-	must(ff3_rpc_start(c->peer, &call), "release");
-}
-
 /* Nanoseconds that the server has worked. */
 static uint64_t worked(void)
 {
@@ -208,7 +197,7 @@ static void finish(struct part *p, unsigned what, const char *name)
 	for (unsigned k = 0; k < IN_PART; k++) {
 		must(p->calls[k].status, name);
 		if (what > 0)
-			release(p->replies[k], p->calls[k].reply_len);
+			must(mc_release(c, p->replies[k], p->calls[k].reply_len), "release");
 	}
 	p->started = false;
 }
