@@ -30,11 +30,11 @@ struct metad_effects {
 void metad_members_encode(const struct replica_config *config, uint64_t ret[METAD_MEMBERS_WORDS]);
 int metad_members_decode(struct ff3_blob payload, struct replica_config *ret);
 
-struct metad_result_session; /* apply.c's */
+struct metad_result_session; /* apply_results.c's */
 
 struct metad_apply {
 	struct metad_db *db;
-	struct metad_result_session *sessions;
+	struct metad_result_session *sessions, *fresh;
 	struct metad_walk walk[2];
 
 	/* Of the record being applied. */
@@ -75,6 +75,10 @@ void metad_apply_each_session(const struct metad_apply *a, bool lockers,
 FF3_OPS(METAD_APPLY_DECLARE)
 #define METAD_LOG_APPLY_DECLARE(number, name) int apply_log_##name(struct metad_apply *a);
 METAD_LOG_OPS(METAD_LOG_APPLY_DECLARE)
+
+/* apply_results.c. 1: the request was seen before, and status and reply are set. */
+int apply_answer_again(struct metad_apply *a, const struct ff3_tag *tag);
+int apply_store_answer(struct metad_apply *a, const struct ff3_tag *tag);
 
 /* --- For handlers (apply_common.c) --------------------------------------------------------- */
 

@@ -154,10 +154,18 @@ static int put_meta(struct metad_db *db)
 	return db_run(db, s);
 }
 
+void metad_db_before_commit(struct metad_db *db, int (*fn)(void *arg), void *arg)
+{
+	db->before_commit = fn;
+	db->before_commit_arg = arg;
+}
+
 int metad_db_commit(struct metad_db *db)
 {
-	int r = db_flush_dirty(db);
+	int r = db->before_commit ? db->before_commit(db->before_commit_arg) : 0;
 
+	if (r >= 0)
+		r = db_flush_dirty(db);
 	if (r >= 0)
 		r = put_meta(db);
 	if (r >= 0)

@@ -48,6 +48,8 @@ const char *metad_db_path(const struct metad_db *db);
 
 int metad_db_begin(struct metad_db *db);
 int metad_db_commit(struct metad_db *db);
+/* fn writes what belongs to a transaction and was not written yet. NULL: there is nothing any more. */
+void metad_db_before_commit(struct metad_db *db, int (*fn)(void *arg), void *arg);
 void metad_db_read_end(struct metad_db *db);
 /* applied_seq of the last commit. */
 uint64_t metad_db_committed_seq(const struct metad_db *db);

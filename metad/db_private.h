@@ -106,6 +106,8 @@ struct metad_db {
 	uint64_t committed_seq;
 	char *path;
 	struct metad_meta meta;
+	int (*before_commit)(void *arg);
+	void *before_commit_arg;
 	struct metad_cache *cache;
 	struct metad_inode *dirty; /* open addressing by inode id; ino 0 is a free slot */
 	uint32_t n_dirty;

@@ -1,7 +1,7 @@
 # Built in this folder: ff3fs-metad, and its parts as a library for the unit tests.
 noinst_LTLIBRARIES += libff3metad.la
 libff3metad_la_SOURCES = \
-	%D%/apply.c %D%/apply.h %D%/apply_common.c \
+	%D%/apply.c %D%/apply.h %D%/apply_common.c %D%/apply_results.c \
 	%D%/cache.c %D%/cache.h \
 	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
 	%D%/db_fsck.c %D%/db_fsck.h %D%/db_fsck_chunks.c \

@@ -114,7 +114,7 @@ void metad_pipeline_set_commit(struct metad *m, uint64_t seq);
 uint64_t metad_pipeline_commit_seq(const struct metad *m);
 void metad_pipeline_apply(struct metad *m);
 bool metad_pipeline_is_paused(const struct metad *m);
-/* Commits what was applied to the database, which otherwise happens within 20 ms. */
+/* Commits what was applied to the database, which otherwise happens within 100 ms. */
 void metad_pipeline_commit(struct metad *m);
 /* What metad_lease_may_apply held back. */
 void metad_pipeline_resume(struct metad *m);

@@ -22,8 +22,8 @@
 /* When nothing was logged for so long, an empty batch tells that the last one is durable. */
 #define MARK_DELAY_NS (200 * FF3_NSEC_PER_MSEC)
 
-#define COMMIT_DELAY_NS (20 * FF3_NSEC_PER_MSEC)
-#define COMMIT_RECORDS 2000u
+#define COMMIT_DELAY_NS (100 * FF3_NSEC_PER_MSEC)
+#define COMMIT_RECORDS 4096u
 /* Applied in one go, for so long at most; then others have their turn. */
 #define APPLY_RECORDS 4096u
 #define APPLY_NS (1 * FF3_NSEC_PER_MSEC)

@@ -151,7 +151,10 @@ while db.execute('SELECT applied_seq FROM meta').fetchone()[0] < int(sys.argv[2]
     time.sleep(0.005)
 h = hashlib.sha256()
 for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
-    rows = sorted(repr(row) for row in db.execute('SELECT * FROM "%s"' % name))
+    # Answers that a session has acknowledged are there or not, as transactions ended.
+    which = '' if name != 'results' else (' AS r WHERE seq = 0 OR seq >= '
+                                          '(SELECT max(acked) FROM results WHERE session = r.session)')
+    rows = sorted(repr(row) for row in db.execute('SELECT * FROM "%s"%s' % (name, which)))
     h.update((name + '\n'.join(rows)).encode())
 print(h.hexdigest())
 PY

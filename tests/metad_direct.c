@@ -57,6 +57,20 @@ void md_free(struct md *d)
 	free(d);
 }
 
+void md_hold(struct md *d)
+{
+	d->held = true;
+	if (metad_db_begin(d->db) < 0)
+		abort();
+}
+
+void md_let_go(struct md *d)
+{
+	d->held = false;
+	if (metad_db_commit(d->db) < 0)
+		abort();
+}
+
 struct ff3_tag md_tag(struct md *d)
 {
 	d->client_seq++;
@@ -87,8 +101,8 @@ int md_apply(struct md *d, uint16_t op, size_t body_len)
 		abort();
 	d->seq++;
 	d->hash = metad_record_hash(buf, size);
-	if (metad_db_begin(d->db) < 0 || metad_apply(d->apply, &decoded, d->hash) < 0 ||
-	    metad_db_commit(d->db) < 0)
+	if ((!d->held && metad_db_begin(d->db) < 0) || metad_apply(d->apply, &decoded, d->hash) < 0 ||
+	    (!d->held && metad_db_commit(d->db) < 0))
 		abort();
 	return d->apply->status;
 }

@@ -14,6 +14,7 @@ struct md {
 	uint64_t seq, hash;
 	uint64_t next_ino;
 	struct metad_cred cred;
+	bool held; /* all in one transaction */
 	uint8_t body[FF3_BODY_MAX];
 };
 
@@ -23,6 +24,9 @@ void md_free(struct md *d); /* removes the directory */
 void md_reopen(struct md *d);
 /* Returns the operation's status. */
 int md_apply(struct md *d, uint16_t op, size_t body_len);
+/* A transaction that lasts until md_let_go. */
+void md_hold(struct md *d);
+void md_let_go(struct md *d);
 struct ff3_tag md_tag(struct md *d);
 static inline struct ff3_path md_at(const char *path)
 {

@@ -121,9 +121,13 @@ START_TEST(answers_are_kept_and_pruned)
 	ck_assert_uint_eq(first.attr.ino, again.attr.ino);
 	tag = md_tag(d);
 	ck_assert_int_eq(MD_DO(d, mkdir, .tag = tag, .at = md_at("once"), .mode = 0755), -EEXIST);
-	ck_assert_int_eq(MD_DO(d, rmdir, .tag = md_tag(d), .at = md_at("once")), 0);
+	ck_assert_int_eq(MD_DO(d, rmdir, .tag = { tag.seq + 1, tag.acked }, .at = md_at("once")), 0);
+	d->client_seq++;
 	/* An error is an answer, too. */
 	ck_assert_int_eq(MD_DO(d, mkdir, .tag = tag, .at = md_at("once"), .mode = 0755), -EEXIST);
+	/* What is acknowledged is answered alike, be it in the database or not. */
+	ck_assert_int_eq(MD_NEXT(d, setattr, .at = md_at(""), .valid = FF3_SET_MODE, .mode = 01777), 0);
+	ck_assert_int_eq(MD_DO(d, mkdir, .tag = tag, .at = md_at("once"), .mode = 0755), -ECANCELED);
 	for (unsigned i = 0; i < 500; i++) {
 		ck_assert_int_eq(MD_NEXT(d, setattr, .at = md_at(""), .valid = FF3_SET_MODE,
 					 .mode = 01777),
@@ -137,6 +141,32 @@ START_TEST(answers_are_kept_and_pruned)
 	memcpy(d->body, &d->session, 8);
 	ck_assert_int_eq(md_apply(d, METAD_OP_expire_sessions, 8), 0);
 	ck_assert_uint_eq(n_results(), 0);
+}
+END_TEST
+
+/* In one transaction: what a session acknowledges before it ends is not written. */
+START_TEST(most_answers_are_never_written)
+{
+	struct ff3_rep_mkdir first, again;
+	struct ff3_tag tag = md_tag(d);
+	const uint64_t last = tag.seq + 98, rows = n_results();
+
+	md_hold(d);
+	ck_assert_int_eq(MD(d, mkdir, &first, .tag = tag, .at = md_at("once"), .mode = 0755), 0);
+	ck_assert_int_eq(MD(d, mkdir, &again, .tag = tag, .at = md_at("once"), .mode = 0755), 0);
+	ck_assert(d->apply->effects.repeated);
+	ck_assert_uint_eq(first.attr.ino, again.attr.ino);
+	for (uint64_t i = tag.seq + 1; i <= last; i++)
+		ck_assert_int_eq(MD_DO(d, setattr, .tag = { i, i - 1 }, .at = md_at(""), .valid = FF3_SET_MODE,
+				       .mode = 01777),
+				 0);
+	ck_assert_uint_eq(n_results(), rows);
+	md_let_go(d);
+	ck_assert_uint_eq(n_results(), rows + 2);
+	md_reopen(d);
+	ck_assert_int_eq(MD_DO(d, mkdir, .tag = { last - 2, last - 2 }, .at = md_at("x"), .mode = 0755), -ECANCELED);
+	ck_assert_int_eq(MD_DO(d, mkdir, .tag = { last - 1, last - 1 }, .at = md_at("x"), .mode = 0755), 0);
+	ck_assert(d->apply->effects.repeated);
 }
 END_TEST
 
@@ -304,6 +334,7 @@ int main(void)
 	tcase_add_test(tc, the_same_wherever_it_stops);
 	tcase_add_test(tc, digest_sees_everything);
 	tcase_add_test(tc, answers_are_kept_and_pruned);
+	tcase_add_test(tc, most_answers_are_never_written);
 	tcase_add_test(tc, who_takes_locks);
 	tcase_add_test(tc, what_is_to_be_cleaned_up);
 	tcase_add_test(tc, sizes_and_cuts);
