@@ -58,12 +58,20 @@ int ff3_cap_keys_decode(struct ff3_blob blob, struct ff3_cap_keys *ret)
 	return 0;
 }
 
+/* To begin with a key is half of the work, and nearly always it is the last one: after a digest, nettle has it
+ * ready again. */
 static void mac_of(const struct ff3_cap_secret *secret, const void *data, size_t len,
 		   uint8_t ret[MAC_SIZE])
 {
-	struct hmac_sha256_ctx ctx;
+	static _Thread_local struct hmac_sha256_ctx ctx;
+	static _Thread_local uint8_t key[sizeof secret->key];
+	static _Thread_local bool set;
 
-	hmac_sha256_set_key(&ctx, sizeof secret->key, secret->key);
+	if (!set || memcmp(key, secret->key, sizeof key) != 0) {
+		hmac_sha256_set_key(&ctx, sizeof secret->key, secret->key);
+		memcpy(key, secret->key, sizeof key);
+		set = true;
+	}
 	hmac_sha256_update(&ctx, len, data);
 	hmac_sha256_digest(&ctx, MAC_SIZE, ret);
 }

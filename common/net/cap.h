@@ -2,7 +2,7 @@
  * daemon can tell without asking. On the wire: an encoded struct ff3_cap and HMAC-SHA256 over it.
  * Daemons only; clients carry them and know nothing of what is inside.
  *
- * All functions are pure and thread-safe. */
+ * All functions are thread-safe. */
 #pragma once
 
 #include "../wire/wire.h"
