@@ -182,7 +182,8 @@ static int recover_alone(struct metad_group *g)
 		return ff3_log_errno(r, "cannot checkpoint the database");
 	metad_log_release(m->log, UINT64_MAX, 0);
 	g->disk = (struct replica_disk){
-		.epoch = MAX(g->vote.epoch, meta->epoch),
+		.epoch = MAX(g->vote.epoch, meta->epoch) +
+			 (metad_is_restored(m) ? METAD_RESTORED_EPOCHS : 0),
 		.base_seq = meta->applied_seq,
 		.base_epoch = meta->epoch,
 		.last_seq = meta->applied_seq,
@@ -212,9 +213,10 @@ static void set_base(struct metad_group *g, const struct metad_log_found *found,
 	while (drop + 1 < d->n_runs && g->runs[drop + 1].first_seq <= d->base_seq + 1)
 		drop++;
 	d->n_runs = d->last_seq > d->base_seq ? d->n_runs - drop : 0;
-	memmove(g->runs, g->runs + drop, d->n_runs * sizeof *g->runs);
-	if (d->n_runs > 0)
+	if (d->n_runs > 0) {
+		memmove(g->runs, g->runs + drop, d->n_runs * sizeof *g->runs);
 		g->runs[0].first_seq = d->base_seq + 1;
+	}
 	for (uint32_t i = 0; i < d->n_runs; i++)
 		d->epoch = MAX(d->epoch, g->runs[i].epoch);
 	d->runs = g->runs;
@@ -295,7 +297,7 @@ static int begin_group(struct metad_group *g, struct replica_config *config)
 		r = metad_db_put_members(m->db, config);
 	if (r >= 0 && meta->applied_seq == 0)
 		meta->applied_seq = 1;
-	meta->epoch = MAX(meta->epoch, 1u);
+	meta->epoch = MAX(meta->epoch, 1u) + (metad_is_restored(m) ? METAD_RESTORED_EPOCHS : 0);
 	if (r >= 0)
 		r = metad_db_commit(m->db);
 	if (r >= 0)

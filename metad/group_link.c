@@ -28,6 +28,17 @@ static size_t on_hello(void *user, void *body, size_t size)
 	return ff3_encode_req_hello(body, size, &q);
 }
 
+/* Whose epoch is so far ahead, it and its group began anew from a backup. */
+static void check_not_of_before(const struct metad_group *g, uint64_t id, uint64_t epoch)
+{
+	if (!g->m->log || g->vote.epoch == 0 || epoch < g->vote.epoch + METAD_RESTORED_EPOCHS / 2)
+		return;
+	ff3_error("%s is of before: the group of member %" PRIu64 " was restored from a backup since. Empty the "
+		  "directory, and have this member admitted; ending",
+		  g->m->conf->metad.dir, id);
+	_exit(1);
+}
+
 static int on_up(void *user, const struct ff3_rep_hello *reply)
 {
 	struct group_peer *p = user;
@@ -42,8 +53,10 @@ static int on_up(void *user, const struct ff3_rep_hello *reply)
 		ff3_error("%s, which [metad] group has as member %" PRIu64 ", is member %" PRIu64
 			  " of cluster %016" PRIx64,
 			  p->address, p->id, reply->member, reply->cluster);
-	if (r == 0)
+	if (r == 0) {
+		check_not_of_before(g, p->id, reply->epoch);
 		p->log_id = reply->log_id;
+	}
 	p->error = r;
 	return r;
 }
@@ -110,6 +123,7 @@ int metad_group_hello(struct metad *m, const struct ff3_req_hello *q, struct ff3
 	peer->told_election = false;
 	if (q->cluster != 0 && g->cluster != 0 && q->cluster != g->cluster)
 		return FF3_E_CLUSTER;
+	check_not_of_before(g, q->member, q->epoch);
 	conn = calloc(1, sizeof *conn);
 	if (!conn)
 		return -ENOMEM;

@@ -70,7 +70,8 @@ tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 TESTS += tests/group-behind.sh tests/group-clock.sh tests/group-cut.sh tests/group-diverge.sh \
 	tests/group-eio.sh tests/group-form.sh tests/group-full.sh tests/group-kill.sh tests/group-log.sh \
-	tests/group-power.sh tests/group-promote.sh tests/group-replaced.sh tests/group-stop.sh tests/group-witness.sh \
+	tests/group-power.sh tests/group-promote.sh \
+	tests/group-replaced.sh tests/group-restore.sh tests/group-stop.sh tests/group-witness.sh \
 	tests/lint-failures.sh
 EXTRA_DIST += tests/group.sh tests/faulty-device.sh tests/wall_clock.c
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \

@@ -319,6 +319,8 @@ bool metad_locks_none(struct metad *m);
 
 /* Its directory was made from a backup, and no record was written since. */
 bool metad_is_restored(const struct metad *m);
+/* Its epoch goes on so far above, that whatever was served after the backup is of an earlier one. */
+#define METAD_RESTORED_EPOCHS ((uint64_t)1 << 20)
 /* What the first record has to have as its inode number; 0: nothing. And when that was applied. */
 uint64_t metad_restored_ino(struct metad *m);
 void metad_restored_done(const struct metad *m);

@@ -4,7 +4,8 @@
 #
 #   group_conf N [WITNESS]        ports for N members, the last one a witness; sets $group, $addresses
 #   start_member I [ARGUMENT…]    starts it; member_pid[I]
-#   start_group [N [WITNESS]]     forms a group of N (3) members and waits until all vote
+#   form_group [N [WITNESS]]      forms a group of N (3) members and waits until all vote
+#   start_group [N [WITNESS]]     the same, with a chunk daemon that is none (start_node)
 #   kill_member I [SIGNAL]
 #   primary                       prints the ID of the member that says it is and serves; fails if none
 #   wait_primary [OTHER_THAN]     sets $primary
@@ -100,12 +101,15 @@ settled() {
 	for ((i = 1; i <= members; i++)); do ! runs "$i" || caught_up "$i" || return 1; done
 }
 
-start_group() {
+form_group() {
 	local i
 	group_conf "${1:-3}" "${2:-}"
 	start_member 1 --form
 	for ((i = 2; i <= members; i++)); do start_member "$i"; done
 	until_true 'all vote' all_vote
+}
+start_group() {
+	form_group "$@"
 	start_node
 }
 
