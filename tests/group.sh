@@ -153,6 +153,8 @@ import sqlite3, hashlib, sys, time
 db = sqlite3.connect('file:%s/metad.db?mode=ro' % sys.argv[1], uri=True)
 while db.execute('SELECT applied_seq FROM meta').fetchone()[0] < int(sys.argv[2]):
     time.sleep(0.005)
+db.execute('BEGIN')
+seq, = db.execute('SELECT applied_seq FROM meta').fetchone()
 h = hashlib.sha256()
 for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
     # Answers that a session has acknowledged are there or not, as transactions ended.
@@ -160,21 +162,23 @@ for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' O
                                           '(SELECT max(acked) FROM results WHERE session = r.session)')
     rows = sorted(repr(row) for row in db.execute('SELECT * FROM "%s"%s' % (name, which)))
     h.update((name + '\n'.join(rows)).encode())
-print(h.hexdigest())
+print(seq, h.hexdigest())
 PY
 }
-same_everywhere() {
+same_now() { # of one moment: what is logged meanwhile is no difference
 	local i first='' now seq
-	UNTIL=30 until_true 'all have applied everything' settled
-	seq=$(seen "$primary" commit_seq)
+	settled || return
+	seq=$(seen "$primary" commit_seq) && [ -n "$seq" ] || return
 	for ((i = 1; i <= members; i++)); do
 		[ -f "$tmp/metad.$i/metad.db" ] && runs "$i" || continue
 		now=$(digest_of "$tmp/metad.$i" "$seq") || die "cannot read the database of member $i"
 		first=${first:-$now}
-		[ "$now" = "$first" ] || die "member $i has another database"
+		[ "$now" = "$first" ] && continue
+		[ "${now% *}" != "${first% *}" ] || die "member $i has another database"
+		return 1
 	done
-	say 'ok: the same database everywhere'
 }
+same_everywhere() { UNTIL=30 until_true 'the same database everywhere' same_now; }
 
 requires curl ff3fs-metad
 requires_python sqlite3
