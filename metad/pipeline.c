@@ -91,6 +91,8 @@ void metad_pipeline_free(struct metad *m)
 
 	if (!p)
 		return;
+	ff3_loop_timer_cancel(m->loop, &p->mark);
+	ff3_loop_timer_cancel(m->loop, &p->commit);
 	free(p->waiting);
 	free(p);
 	m->pipeline = NULL;

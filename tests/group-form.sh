@@ -63,7 +63,7 @@ same_everywhere
 
 # Members with other times do not talk to each other, and say so.
 kill_member 2
-FF3FS_METAD_ELECTION=2s start_member 2
+FF3FS_METAD_ELECTION=7s start_member 2
 until_true 'one has another election time' grep -q -s 'they do not talk' "$tmp/metad.1.log"
 kill_member 2
 start_member 2
