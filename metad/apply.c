@@ -8,6 +8,9 @@
 
 #include "../common/base/log.h"
 
+/* tag, ino, end, sparse; and what came with version 3. */
+#define COMMIT_SIZE_2 (16u + 8u + 8u + 1u)
+#define COMMIT_ADDED (1u + 4u)
 /* Between decoding and encoding, the same for all. */
 static int begin_request(struct metad_apply *a, const struct ff3_tag *tag)
 {
@@ -80,9 +83,28 @@ int metad_apply_check(uint16_t op, const void *body, size_t len, struct ff3_tag 
 	return wire_ops[op].check(body, len, ret_tag);
 }
 
+/* A commit of protocol version 2: the fields that it lacks are for who decides, which was done. */
+static int run_old_commit(struct metad_apply *a)
+{
+	struct metad_record rec = *a->rec;
+	const struct metad_record *old = a->rec;
+	uint8_t body[COMMIT_SIZE_2 + COMMIT_ADDED] = { 0 };
+	int r;
+
+	memcpy(body, old->payload.p, COMMIT_SIZE_2);
+	rec.payload = (struct ff3_blob){ body, sizeof body };
+	a->rec = &rec;
+	r = wire_ops[FF3_OP_commit].run(a);
+	a->rec = old;
+	return r;
+}
+
 static int run(struct metad_apply *a)
 {
 	uint16_t op = a->rec->op;
+
+	if (op == FF3_OP_commit && a->rec->payload.len == COMMIT_SIZE_2)
+		return run_old_commit(a);
 
 	if (op < FF3_OP_MAX && wire_ops[op].run)
 		return wire_ops[op].run(a);

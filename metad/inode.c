@@ -70,6 +70,7 @@ void metad_inode_attr(const struct metad_inode *inode, struct ff3_attr *ret)
 	*ret = (struct ff3_attr){
 		.ino = inode->ino,
 		.generation = inode->generation,
+		.cuts = inode->truncs,
 		.mode = inode->mode,
 		.uid = inode->uid,
 		.gid = inode->gid,

@@ -20,9 +20,7 @@ static bool is_sane(const struct ff3_req_lock *q)
 /* Clients may come back that hold locks which are not known here yet. */
 static bool in_grace(struct metad *m)
 {
-	return !m->fresh && !m->no_locks &&
-	       ff3_boottime_ns() - m->started_ns < m->conf->metad.lease * FF3_NSEC_PER_MSEC &&
-	       metad_sessions_missing(m);
+	return metad_is_young(m) && !m->no_locks && metad_sessions_missing(m);
 }
 
 bool metad_locks_none(struct metad *m)

@@ -158,6 +158,9 @@ bool metad_is_open(struct metad *m, uint64_t ino);
 void metad_sessions_tick(struct metad *m);
 void metad_sessions_count(const struct metad *m, uint64_t *ret_sessions, uint64_t *ret_opens);
 
+/* Less than a lease ago this was started: clients may yet come back and tell what its predecessor had in memory. */
+bool metad_is_young(const struct metad *m);
+
 /* The size that a file reaches by writes not yet logged, and locks for appending. */
 struct metad_file;
 int metad_files_new(struct metad *m);

@@ -57,8 +57,12 @@ static void add_keys(struct metad *m)
 
 static void follow_up(struct metad *m, const struct metad_effects *effects)
 {
-	if (effects->truncated)
-		metad_cleaner_truncate(m, effects->ino, metad_file_cut(m, effects->ino));
+	if (effects->truncated) {
+		uint64_t end = metad_file_cut(m, effects->ino);
+
+		/* Who wrote beyond what is logged has perhaps not said so yet. */
+		metad_cleaner_truncate(m, effects->ino, metad_is_young(m) ? UINT64_MAX : end);
+	}
 	if (effects->trees)
 		metad_cleaner_tree(m);
 	if (effects->routing) {
@@ -301,13 +305,15 @@ void serve_setattr(struct metad *m, struct metad_conn *conn, struct ff3_request 
 		log_request(m, conn, r, &q->tag, &rec, 0);
 }
 
-/* Whether cutting inode to size leaves no chunk to be cut. */
+/* Whether cutting inode to size leaves no chunk to be cut, and no end that was told before. */
 static uint16_t cut_flags(struct metad *m, const struct metad_inode *inode, uint64_t size)
 {
 	struct metad_inode now = *inode;
 
 	metad_file_overlay(m, &now);
-	return now.size <= size && !metad_file_is_truncating(m, now.ino) ? METAD_RECORD_NO_CUT : 0;
+	return now.size <= size && !metad_file_is_truncating(m, now.ino) && !metad_is_young(m) ?
+		       METAD_RECORD_NO_CUT :
+		       0;
 }
 
 /* Logs an open that may make a file in dir. */
@@ -449,7 +455,7 @@ void serve_commit(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		metad_reply_status(m, r, e);
 		return;
 	}
-	if (metad_file_update(m, &inode, q->end, &u)) {
+	if (metad_file_update(m, &inode, q->again && q->cuts != inode.truncs ? 0 : q->end, &u)) {
 		u.kill_mode |= q->sparse ? METAD_UPDATE_SPARSE : 0;
 		log_request(m, conn, r, &q->tag, &rec, 0);
 		return;

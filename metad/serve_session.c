@@ -68,9 +68,11 @@ static void on_appended(struct metad *m, struct metad_mutation *mutation)
 	ff3_histogram_observe_own(&m->latency[FF3_OP_extend],
 				  ff3_boottime_ns() - mutation->received_ns);
 	p.size = u.size;
+	p.cuts = u.truncs;
 	if (metad_db_get_inode(m->db, u.ino, &inode) > 0) {
 		metad_file_overlay(m, &inode);
 		p.size = inode.size;
+		p.cuts = inode.truncs;
 	}
 	FF3_REQUEST_REPLY(mutation->r, extend, &p);
 }
@@ -87,8 +89,7 @@ static bool log_append(struct metad *m, struct ff3_request *r, uint64_t ino)
 					   .received_ns = r->received_ns };
 	struct metad_inode inode;
 
-	if (!metad_file_is_shared(m, ino) &&
-	    ff3_boottime_ns() - m->started_ns >= m->conf->metad.lease * FF3_NSEC_PER_MSEC)
+	if (!metad_file_is_shared(m, ino) && !metad_is_young(m))
 		return false;
 	if (metad_db_get_inode(m->db, ino, &inode) <= 0 || !metad_file_update(m, &inode, 0, &u) ||
 	    metad_pipeline_add(m, &rec, &mutation) < 0)
@@ -122,12 +123,13 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	if (e >= 0 && !f)
 		e = -ENOMEM;
 	if (e >= 0) {
-		if (q->end > 0)
+		if (q->end > 0 && (!q->again || q->cuts == inode.truncs))
 			metad_file_extend(m, f, q->end,
 					  (conn->cred.uid ? metad_mode_kills(&conn->cred, &inode) : 0) |
 						  (q->sparse ? METAD_UPDATE_SPARSE : 0));
 		metad_file_overlay(m, &inode);
 		p.size = inode.size;
+		p.cuts = inode.truncs;
 	}
 	if (q->unlock)
 		metad_file_append_unlock(m, q->ino, conn->session_id);

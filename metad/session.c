@@ -326,6 +326,11 @@ void metad_sessions_tick(struct metad *m)
 		forget_unknown(m);
 }
 
+bool metad_is_young(const struct metad *m)
+{
+	return !m->fresh && ff3_boottime_ns() - m->started_ns < m->conf->metad.lease * FF3_NSEC_PER_MSEC;
+}
+
 void metad_sessions_count(const struct metad *m, uint64_t *ret_sessions, uint64_t *ret_opens)
 {
 	*ret_sessions = HASH_COUNT(m->sessions->all);

@@ -1,7 +1,7 @@
 /* The calls of ff3fs.h against real daemons. Run by e2e-client.sh, which starts them:
  *   e2e-client            every test, each in a directory of its own
  *   e2e-client NAME…      these
- *   e2e-client load …     see e2e-client-load.c */
+ *   e2e-client load …     see e2e-client-load.c; cuts …: e2e-client-cuts.c */
 #include "e2e-client.h"
 
 struct ff3fs *fs;
@@ -133,6 +133,10 @@ int main(int argc, char **argv)
 		return compare_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "linger") == 0)
 		return linger_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "cuts") == 0)
+		return cuts_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "asks") == 0)
+		return asks_main(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "speed") == 0)
 		return speed_main(argc - 1, argv + 1);
 	fs = client();

@@ -87,4 +87,6 @@ void test_signals(void);
 int load_main(int argc, char **argv);
 int compare_main(int argc, char **argv);
 int linger_main(int argc, char **argv);
+int cuts_main(int argc, char **argv);
+int asks_main(int argc, char **argv);
 int speed_main(int argc, char **argv);

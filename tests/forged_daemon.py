@@ -1,6 +1,6 @@
 """A daemon of another make: answers every hello, and prints where.
 
-  forged_daemon.py version   by a frame of protocol version 3
+  forged_daemon.py version   by a frame of protocol version 4
   forged_daemon.py build     in our version and with the right checksums, but other fields"""
 
 import socket
@@ -22,7 +22,7 @@ def frame(version, status, body):
     return head + struct.pack("<I", crc32c(head)) + body
 
 
-answer = {"version": frame(3, 4096, b""), "build": frame(2, 0, b"short")}[sys.argv[1]]
+answer = {"version": frame(4, 4096, b""), "build": frame(3, 0, b"short")}[sys.argv[1]]
 listener = socket.create_server(("127.0.0.1", 0))
 print("127.0.0.1:%d" % listener.getsockname()[1], flush=True)
 while True:

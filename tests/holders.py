@@ -22,6 +22,8 @@ def actor(path):
                 data = os.pread(f, PAGE * int(args[0]), 0)
                 pages = [data[i:i + PAGE] for i in range(0, len(data), PAGE)]
                 print(''.join(chr(p[0]) if p == p[:1] * PAGE else '?' for p in pages).replace('\0', '.'), flush=True)
+            elif what == 'size':
+                print(os.fstat(f).st_size, flush=True)
             elif what == 'sync':
                 os.fsync(f)
                 print('synced', flush=True)

@@ -111,12 +111,24 @@ static void check_sizes(void)
 	EXPECT(10, c.attr.size);
 	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 20));
 	EXPECT(20, size_of(b, ino));
+	EXPECT(1, e.cuts);
+	/* An end from before the cut, told again. */
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 3000000, .again = 1, .cuts = 0));
+	EXPECT(20, e.size);
+	EXPECT(1, e.cuts);
+	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino, .end = 3000000, .again = 1, .cuts = 0));
+	EXPECT(20, c.attr.size);
+	EXPECT(1, c.attr.cuts);
+	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 25, .again = 1, .cuts = 1));
+	EXPECT(25, e.size);
+	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino, .end = 30, .again = 1, .cuts = 1));
+	EXPECT(30, c.attr.size);
 	/* A time that was set stays. */
 	EXPECT(0, MC_DO(a, setattr, .tag = mc_tag(a), .at = { .dir = ino }, .valid = FF3_SET_MTIME,
 			.mtime = { 12345, 0 }));
 	EXPECT(0, MC(a, commit, &c, .tag = mc_tag(a), .ino = ino));
 	EXPECT(12345, c.attr.mtime.sec);
-	EXPECT(20, c.attr.size);
+	EXPECT(30, c.attr.size);
 	open_file(b, "sizes", FF3_OPEN_WRITE | FF3_OPEN_TRUNCATE);
 	EXPECT(0, size_of(a, ino));
 	mc_free(a);

@@ -322,6 +322,27 @@ START_TEST(directory_order)
 }
 END_TEST
 
+/* A log may have some that lack two fields at the end. */
+START_TEST(commits_of_version_2)
+{
+	struct ff3_req_commit q = { .end = 5 };
+	struct ff3_rep_open o;
+	struct ff3_rep_commit c;
+	size_t len;
+
+	ck_assert_int_eq(MD(d, open, &o, .tag = md_tag(d), .at = md_at("f"),
+			    .flags = FF3_OPEN_CREATE | FF3_OPEN_WRITE, .mode = 0644),
+			 0);
+	q.ino = o.attr.ino;
+	q.tag = md_tag(d);
+	len = ff3_encode_req_commit(d->body, sizeof d->body, &q);
+	ck_assert_int_eq(md_apply(d, FF3_OP_commit, len - 5), 0);
+	ck_assert_int_eq(ff3_decode_rep_commit(d->apply->reply, d->apply->reply_len, &c), 0);
+	ck_assert_uint_eq(c.attr.ino, o.attr.ino);
+	ck_assert_int_lt(md_apply(d, FF3_OP_commit, len - 4), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("metad-apply");
@@ -339,6 +360,7 @@ int main(void)
 	tcase_add_test(tc, what_is_to_be_cleaned_up);
 	tcase_add_test(tc, sizes_and_cuts);
 	tcase_add_test(tc, directory_order);
+	tcase_add_test(tc, commits_of_version_2);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -13,6 +13,7 @@
 #include "../common/base/crc32c.h"
 #include "../common/net/addr.h"
 #include "../common/net/pass.h"
+#include "../common/net/rpc_priv.h"
 #include "../common/net/shm_slots.h"
 #include "net_daemon.h"
 
@@ -376,6 +377,33 @@ START_TEST(killed_daemon)
 }
 END_TEST
 
+/* Who does not wait, but looks now and then. */
+START_TEST(killed_and_looked_at)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_peer *peer;
+	struct op op;
+	struct ff3_rpc_call *call = &op.call;
+	pid_t pid = start_apart(&d, &peer);
+	struct pollfd p = { .fd = peer->conns[0].fd, .events = POLLIN };
+
+	ping_init(&op, 3);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	ff3_rpc_poll(&call, 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	while (!(p.revents & POLLHUP))
+		ck_assert_int_eq(poll(&p, 1, 10000), 1);
+	for (int i = 0; i < 2 && !ff3_rpc_is_done(call); i++) {
+		poll(NULL, 0, 30);
+		ff3_rpc_poll(&call, 1);
+	}
+	ck_assert(ff3_rpc_is_done(call));
+	ck_assert_int_eq(call->status, -ECONNRESET);
+	ff3_rpc_peer_free(peer);
+}
+END_TEST
+
 /* Starts calls that do not wait until one is refused. Returns how many were taken. */
 static unsigned fill_ring(struct ff3_rpc_peer *peer, struct op *ops, struct ff3_rpc_call **calls,
 			  unsigned max, const void *data, size_t len)
@@ -591,6 +619,7 @@ TCase *net_shm_case(void)
 	tcase_add_loop_test(t, garbage, 0, 4);
 	tcase_add_test(t, killed_client);
 	tcase_add_test(t, killed_daemon);
+	tcase_add_test(t, killed_and_looked_at);
 	tcase_add_test(t, stopped_daemon);
 	tcase_add_test(t, thousands);
 	tcase_add_test(t, abandoned_place);

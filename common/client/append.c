@@ -43,13 +43,12 @@ static int unlock(struct ff3_inode *inode, uint64_t end, bool once)
 
 	call.once = once;
 	r = ff3_meta_call(inode->fs, &call);
-	if (r == 0) {
-		ff3_inode_grow(inode, MAX(rep.size, end));
-		atomic_store(&inode->told, true);
-		if (end > atomic_load(&inode->uncommitted_end))
-			atomic_store(&inode->uncommitted_end, end);
-	}
-	return r;
+	if (r == 0 && end == 0)
+		ff3_inode_grow(inode, rep.size);
+	if (r < 0 || end == 0)
+		return r;
+	/* As if it had not been answered. */
+	return ff3_inode_told(inode, end, &rep, call.instance) ? 0 : -ECONNRESET;
 }
 
 /* Whether the file has our bytes at offset. */
@@ -71,7 +70,7 @@ static int is_ours(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uin
 	return (size_t)n == len && memcmp(ours, theirs, len) == 0;
 }
 
-/* The extend was not answered. 1: it counted; 0: append again; negative errno. */
+/* The extend was not answered. 1: it counted; 0: it never will; negative errno. */
 static int settle(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint64_t offset)
 {
 	uint64_t size;
@@ -88,71 +87,92 @@ static int settle(struct ff3_inode *inode, struct ff3_cursor c, size_t len, uint
 	return r;
 }
 
-/* One attempt. 0; -EAGAIN: the session's connection, a chunk daemon or metad went: again. */
-static int append_once(struct ff3_inode *inode, struct ff3_cursor c, size_t len, bool sync,
-		       uint64_t *ret_offset, int *cause)
-{
+struct append {
+	struct ff3_inode *inode;
+	struct ff3_cursor c;
+	size_t len;
+	bool sync;
 	uint64_t offset;
-	int r = lock(inode, &offset);
+	bool unsure; /* an extend was not answered */
+	int cause;   /* of -EAGAIN */
+};
+
+/* One attempt. 0; -EAGAIN: the session's connection, a chunk daemon or metad went: again. */
+static int append_once(struct append *a)
+{
+	struct ff3_inode *inode = a->inode;
+	int r = lock(inode, &a->offset);
 
 	if (r < 0) {
 		/* Should it be granted to nobody later. */
 		unlock(inode, 0, true);
 		return r;
 	}
-	*ret_offset = offset;
-	if (offset + len > FF3_FILE_SIZE_MAX)
+	if (a->offset + a->len > FF3_FILE_SIZE_MAX)
 		r = -EFBIG;
 	else
-		r = ff3_write_once(inode, c, len, offset, sync);
+		r = ff3_write_once(inode, a->c, a->len, a->offset, a->sync);
 	if (r < 0) {
-		*cause = r;
+		a->cause = r;
 		unlock(inode, 0, true);
-		ff3_hold_forget(inode, offset, len);
+		ff3_hold_forget(inode, a->offset, a->len);
 		return r == -ERESTART || ff3_chunk_retriable(r) ? -EAGAIN : r;
 	}
-	r = unlock(inode, offset + len, true);
-	*cause = r;
-	if (!ff3_retriable(r) && r != -EBADF && r != -ESTALE)
-		return r;
-	r = settle(inode, c, len, offset);
-	if (r > 0)
-		return 0;
-	if (r == 0)
-		ff3_hold_forget(inode, offset, len);
-	return r == 0 || ff3_retriable(r) ? -EAGAIN : r;
+	r = unlock(inode, a->offset + a->len, true);
+	a->cause = r;
+	a->unsure = ff3_retriable(r) || r == -EBADF || r == -ESTALE;
+	return a->unsure ? -EAGAIN : r;
 }
 
-static int append_locked(struct ff3_inode *inode, struct ff3_cursor c, size_t len, bool sync,
-			 uint64_t *ret_offset)
+/* As append_once, of one that is unsure. If this is not answered either, it is asked once more, and nothing else: what
+ * counted must not be appended twice. */
+static int settle_once(struct append *a)
 {
-	struct ff3_retry retry = ff3_retry_begin(inode->fs);
-	int r, cause = 0;
+	int r = settle(a->inode, a->c, a->len, a->offset);
+
+	if (r > 0)
+		return 0;
+	a->cause = r ? r : -ECONNRESET;
+	a->unsure = r < 0;
+	if (r == 0)
+		ff3_hold_forget(a->inode, a->offset, a->len);
+	return r == 0 || ff3_retriable(r) || r == -EBADF ? -EAGAIN : r;
+}
+
+static int append_locked(struct append *a)
+{
+	struct ff3_retry retry = ff3_retry_begin(a->inode->fs);
+	int r;
 
 	do {
-		r = append_once(inode, c, len, sync, ret_offset, &cause);
+		r = a->unsure ? settle_once(a) : append_once(a);
 		if (r != -EAGAIN)
 			return r;
 		/* A restarted daemon has all again that it had lost; that may have taken long. */
-		if (cause == -ERESTART)
-			retry = ff3_retry_begin(inode->fs);
-		r = cause == -ERESTART ? 0 : ff3_retry_pause(&retry, cause);
+		if (a->cause == -ERESTART)
+			retry = ff3_retry_begin(a->inode->fs);
+		r = a->cause == -ERESTART ? 0 : ff3_retry_pause(&retry, a->cause);
 	} while (r == 0);
-	ff3_explain("appending to inode %" PRIu64 ": %s%s", inode->ino, ff3_strerror(r),
-		    ff3_retry_tried(inode->fs, &retry).text);
+	ff3_explain("appending to inode %" PRIu64 ": %s%s", a->inode->ino, ff3_strerror(r),
+		    ff3_retry_tried(a->inode->fs, &retry).text);
 	return r;
 }
 
 ssize_t ff3_append(struct ff3fs_file *file, struct ff3_cursor c, size_t len, uint64_t *ret_offset)
 {
-	struct ff3_inode *inode = file->inode;
-	bool sync = atomic_load(&file->flags) & O_DSYNC;
+	struct append a = {
+		.inode = file->inode,
+		.c = c,
+		.len = len,
+		.sync = atomic_load(&file->flags) & O_DSYNC,
+	};
 	int r;
 
-	pthread_mutex_lock(&inode->gather.lock);
-	r = append_locked(inode, c, len, sync, ret_offset);
-	pthread_mutex_unlock(&inode->gather.lock);
-	if (r == 0 && sync)
-		r = ff3_sync_meta(inode, 0);
+	pthread_mutex_lock(&a.inode->gather.lock);
+	r = append_locked(&a);
+	pthread_mutex_unlock(&a.inode->gather.lock);
+	*ret_offset = a.offset;
+	if (r == 0 && a.sync)
+		r = ff3_sync_meta(a.inode, 0);
 	return r < 0 ? r : (ssize_t)len;
 }

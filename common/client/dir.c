@@ -249,7 +249,7 @@ static int fill_entry(struct ff3fs_dir *d)
 	memcpy(d->entry.name, e.name.p, e.name.len);
 	d->entry.name[e.name.len] = '\0';
 	if (d->with_attr) {
-		ff3_attr_of_blob(e.attr, &d->entry.attr);
+		ff3_attr_of_blob(d->fs, e.attr, &d->entry.attr);
 		own_bytes(d);
 	}
 	return 0;

@@ -156,7 +156,7 @@ EXPORT int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flag
 
 	/* A truncation must not overtake bytes that another descriptor here gathers. */
 	if (flags & O_TRUNC) {
-		ff3_flush_all(fs);
+		ff3_flush_to_cut(fs);
 		ff3_board_settle_all(fs);
 	}
 	r = open_path(fs, dir, path, flags, mode, &file);
@@ -449,6 +449,8 @@ EXPORT int ff3fs_ftruncate(struct ff3fs_file *file, off_t size)
 		return -EFBIG;
 	ff3_board_settle(file->fs, inode->ino);
 	r = ff3_gathering(inode) ? ff3_gather_flush(inode) : 0;
+	if (r >= 0)
+		r = ff3_gather_tell(inode);
 	if (r < 0)
 		return ff3_public(r);
 	req.size = (uint64_t)size;

@@ -33,9 +33,8 @@ int ff3_flusher_init(struct ff3_flusher *f)
 static void tell_asked(struct ff3_inode *inode)
 {
 	uint64_t token = atomic_load(&inode->gather.untold_token);
-	uint64_t end = atomic_load(&inode->gather.untold_end);
 
-	if (ff3_board_is_asked(token) && end > 0 && ff3_inode_extend(inode, end) == 0)
+	if (ff3_board_is_asked(token) && ff3_gather_tell(inode) > 0)
 		ff3_board_end(token);
 }
 

@@ -149,9 +149,10 @@ static void inode_in_child(struct ff3_inode *inode)
 {
 	inode->shared_by_fork = true;
 	atomic_store(&inode->uncommitted, false);
-	atomic_store(&inode->uncommitted_end, 0);
+	inode->told_end = (struct ff3_told){ .end = 0 };
 	atomic_store(&inode->gather.len, 0);
 	inode->gather.error = 0;
+	fresh_lock(&inode->gather.tell_lock);
 	ff3_locks_done(&inode->locks);
 	atomic_store(&inode->gather.untold_end, 0);
 	atomic_store(&inode->gather.untold_token, 0);

@@ -5,6 +5,11 @@
  * one that is too large (somebody else cut the file) shows as a short chunk. As long as the
  * generation is the same, the file has not been cut.
  *
+ * An end that was told to metad is in its memory only until it is committed. If metad restarts, it is told again, with
+ * the number of cuts that it had been told after: somebody may have cut the file since, perhaps we ourselves, and then
+ * it is over. An end of a write that has not returned yet is told without that, and again until the metad that has
+ * heard of it is still the one that serves; from then on whoever registers the file tells it again.
+ *
  * Registration: metad counts opens per session in memory, so that an unlinked file lives while it
  * is open. They are void when metad restarts, and in a forked child (fs->meta_epoch is raised);
  * then one `reopen` stands for all our opens of the file.
@@ -12,6 +17,7 @@
  * Threads: any. inode->lock is held over the requests of a registration. */
 #include "internal.h"
 
+#include <sched.h>
 #include <sys/stat.h>
 
 static int set_layout(struct ff3_inode *inode, const struct ff3_layout *layout)
@@ -173,8 +179,32 @@ int ff3_inodes_all(struct ff3fs *fs, struct ff3_inode ***ret, size_t *ret_n)
 
 /* --- Size ------------------------------------------------------------------------------------ */
 
-void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *attr)
+/* What the attributes of the file lack, if they are those of a metad that was not told its end again yet. */
+static void complete(struct ff3_inode *inode, struct ff3_attr *attr)
 {
+	struct ff3_told told = ff3_told_get(&inode->told_end);
+
+	if (told.end > attr->size && told.cuts == attr->cuts)
+		attr->size = told.end;
+}
+
+void ff3_attr_complete(struct ff3fs *fs, struct ff3_attr *attr)
+{
+	/* As long as it has been the same metad it knows all. */
+	struct ff3_inode *inode = atomic_load(&fs->meta.former) ? ff3_inode_find(fs, attr->ino) : NULL;
+
+	if (LIKELY(!inode))
+		return;
+	complete(inode, attr);
+	ff3_inode_unref(inode);
+}
+
+void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *told)
+{
+	struct ff3_attr known = *told, *attr = &known;
+
+	complete(inode, attr);
+	atomic_store_explicit(&inode->cuts, attr->cuts, memory_order_relaxed);
 	atomic_store_explicit(&inode->size, attr->size, memory_order_release);
 	atomic_store_explicit(&inode->generation, attr->generation, memory_order_release);
 }
@@ -189,13 +219,8 @@ void ff3_inode_grow(struct ff3_inode *inode, uint64_t size)
 
 void ff3_inode_cut(struct ff3_inode *inode, const struct ff3_attr *attr)
 {
-	uint64_t end = atomic_load(&inode->uncommitted_end);
-
 	ff3_inode_touch(inode);
 	ff3_hold_truncate(inode, attr->size);
-	while (end > attr->size &&
-	       !atomic_compare_exchange_weak(&inode->uncommitted_end, &end, attr->size))
-		;
 	ff3_inode_learn(inode, attr);
 }
 
@@ -210,9 +235,110 @@ int ff3_inode_refresh(struct ff3_inode *inode, struct ff3_attr *ret)
 	if (r < 0)
 		return r;
 	ff3_inode_learn(inode, &rep.attr);
-	if (ret)
+	if (ret) {
+		complete(inode, &rep.attr);
 		*ret = rep.attr;
+	}
 	return 0;
+}
+
+/* --- Ends that were told --------------------------------------------------------------------- */
+
+static void told_lock(struct ff3_told *t)
+{
+	while (atomic_exchange_explicit(&t->busy, true, memory_order_acquire))
+		sched_yield();
+}
+
+static void told_unlock(struct ff3_told *t)
+{
+	atomic_store_explicit(&t->busy, false, memory_order_release);
+}
+
+struct ff3_told ff3_told_get(struct ff3_told *t)
+{
+	struct ff3_told now = { .end = 0 };
+
+	told_lock(t);
+	now.end = t->end;
+	now.cuts = t->cuts;
+	told_unlock(t);
+	return now;
+}
+
+void ff3_told_committed(struct ff3_told *t, const struct ff3_told *seen)
+{
+	told_lock(t);
+	if (t->end == seen->end && t->cuts == seen->cuts)
+		t->end = 0;
+	told_unlock(t);
+}
+
+static void told_note(struct ff3_told *t, uint64_t end, uint32_t cuts)
+{
+	told_lock(t);
+	if (t->end == 0 || cuts > t->cuts) {
+		t->end = end;
+		t->cuts = cuts;
+	} else if (cuts == t->cuts) {
+		t->end = MAX(t->end, end);
+	}
+	told_unlock(t);
+}
+
+bool ff3_inode_told(struct ff3_inode *inode, uint64_t end, const struct ff3_rep_extend *rep, uint64_t instance)
+{
+	told_note(&inode->told_end, end, rep->cuts);
+	ff3_inode_grow(inode, MAX(rep->size, end));
+	atomic_store(&inode->told, true);
+	/* Else whoever registers the file with the new one may have been too early to know of it. */
+	return instance == atomic_load(&inode->fs->meta.instance);
+}
+
+/* cuts: as of ff3_inode_tell; NULL: in any case. registering: inode->lock is held. */
+static int extend_once(struct ff3_inode *inode, uint64_t end, const uint32_t *cuts, bool registering,
+		       bool *ret_current)
+{
+	struct ff3_req_extend req = { .ino = inode->ino,
+				      .end = end,
+				      .sparse = atomic_load(&inode->sparse),
+				      .again = cuts != NULL,
+				      .cuts = cuts ? *cuts : 0 };
+	struct ff3_rep_extend rep;
+	uint8_t buf[64];
+	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);
+	int r;
+
+	call.registering = registering;
+	r = registering ? ff3_meta_call(inode->fs, &call) : ff3_inode_call(inode, &call);
+	if (r < 0)
+		return r;
+	if (cuts && rep.cuts != *cuts) {
+		atomic_store_explicit(&inode->cuts, rep.cuts, memory_order_relaxed);
+		return 1;
+	}
+	*ret_current = ff3_inode_told(inode, end, &rep, call.instance);
+	return 0;
+}
+
+int ff3_inode_extend(struct ff3_inode *inode, uint64_t end)
+{
+	bool current = false;
+	int r = 0;
+
+	while (r == 0 && !current)
+		r = extend_once(inode, end, NULL, false, &current);
+	return r;
+}
+
+int ff3_inode_tell(struct ff3_inode *inode, uint64_t end, uint32_t cuts)
+{
+	bool current = false;
+	int r = 0;
+
+	while (r == 0 && !current)
+		r = extend_once(inode, end, &cuts, false, &current);
+	return r;
 }
 
 /* --- Registration ---------------------------------------------------------------------------- */
@@ -223,26 +349,6 @@ static bool is_registered(const struct ff3_inode *inode)
 	       atomic_load_explicit(&inode->fs->meta_epoch, memory_order_acquire);
 }
 
-/* inode->lock is held, or the caller is in an append that waits for nobody. */
-static int extend_once(struct ff3_inode *inode, uint64_t end, bool registering)
-{
-	struct ff3_req_extend req = { .ino = inode->ino,
-				      .end = end,
-				      .sparse = atomic_load(&inode->sparse) };
-	struct ff3_rep_extend rep;
-	uint8_t buf[64];
-	struct ff3_meta_call call = FF3_META_CALL(extend, false, &req, &rep, buf, sizeof buf);
-	int r;
-
-	call.registering = registering;
-	r = registering ? ff3_meta_call(inode->fs, &call) : ff3_inode_call(inode, &call);
-	if (r == 0) {
-		ff3_inode_grow(inode, MAX(rep.size, end));
-		atomic_store(&inode->told, true);
-	}
-	return r;
-}
-
 /* One reopen for all our opens. inode->lock is held. */
 static int reopen(struct ff3_inode *inode, bool once)
 {
@@ -250,7 +356,9 @@ static int reopen(struct ff3_inode *inode, bool once)
 	struct ff3_rep_reopen rep;
 	uint8_t buf[META_REPLY_SIZE];
 	struct ff3_meta_call call = FF3_META_CALL(reopen, false, &req, &rep, buf, sizeof buf);
-	uint64_t epoch, end = atomic_load(&inode->uncommitted_end);
+	struct ff3_told told;
+	uint64_t epoch;
+	bool current;
 	int r;
 
 	call.registering = true;
@@ -271,8 +379,9 @@ static int reopen(struct ff3_inode *inode, bool once)
 	atomic_store(&inode->meta_epoch, epoch);
 	ff3_lease_uncover(inode);
 	/* An end that a restarted metad had in memory only. */
-	if (end > rep.attr.size)
-		r = extend_once(inode, end, true);
+	told = ff3_told_get(&inode->told_end);
+	if (told.end > rep.attr.size && told.cuts == rep.attr.cuts)
+		r = extend_once(inode, told.end, &told.cuts, true, &current);
 	return r < 0 ? r : ff3_locks_reclaim(inode);
 }
 
@@ -318,9 +427,11 @@ void ff3_inode_unregister(struct ff3_inode *inode)
 
 int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
 {
-	int r = 0;
+	uint64_t epoch;
+	int r, tries = 0;
 
-	for (int tries = 0; tries < 3; tries++) {
+	do {
+		epoch = atomic_load(&inode->fs->meta_epoch);
 		r = call->registering ? register_locked(inode) : ff3_inode_register(inode);
 		if (r < 0)
 			return r;
@@ -332,7 +443,8 @@ int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
 			atomic_store(&inode->meta_epoch, 0);
 		else
 			ff3_inode_unregister(inode);
-	}
+		/* Which is nobody's fault as often as it restarts. */
+	} while (epoch != atomic_load(&inode->fs->meta_epoch) || ++tries < 3);
 	return r;
 }
 
@@ -349,15 +461,4 @@ int ff3_inode_renew_cap(struct ff3_inode *inode)
 	}
 	pthread_mutex_unlock(&inode->lock);
 	return r;
-}
-
-int ff3_inode_extend(struct ff3_inode *inode, uint64_t end)
-{
-	uint64_t known = atomic_load(&inode->uncommitted_end);
-
-	/* Before it is told, so that a restart between leaves it known. */
-	while (known < end &&
-	       !atomic_compare_exchange_weak(&inode->uncommitted_end, &known, end))
-		;
-	return extend_once(inode, end, false);
 }

@@ -156,9 +156,19 @@ struct ff3_gather {
 	_Atomic uint64_t token; /* on the board */
 	_Atomic uint64_t untold_token; /* the same of the fsync that untold_end is of; or 0 */
 	_Atomic uint64_t untold_end; /* sent, and metad learns of it by an fsync that is under way; or 0 */
+	uint32_t untold_cuts; /* how often the file was cut when that was sent */
+	_Atomic bool told_early; /* metad knows of it already */
+	pthread_mutex_t tell_lock; /* over a request; a child has one of its own */
 };
 
 /* --- inode.c --------------------------------------------------------------------------------- */
+
+/* An end that metad may have in memory only. It counts as long as the file was cut so often and no more. */
+struct ff3_told {
+	_Atomic bool busy; /* the others are being changed, for a moment */
+	uint64_t end;      /* 0: none */
+	uint32_t cuts;
+};
 
 /* A file of which this process has at least one descriptor. */
 struct ff3_inode {
@@ -178,6 +188,7 @@ struct ff3_inode {
 	 * small a size costs a question, too large a one is noticed by short chunks. */
 	_Atomic uint64_t size;
 	_Atomic uint64_t generation;
+	_Atomic uint32_t cuts; /* how often it was cut, as metad last told */
 	_Atomic uint64_t write_epoch; /* raised by every own change of its bytes, for read-ahead */
 
 	/* Registration at metad, under lock; meta_epoch is read without it. */
@@ -189,7 +200,7 @@ struct ff3_inode {
 	bool shared_by_fork;         /* so nobody releases it */
 	uint64_t retry_ns;           /* no attempt at registering for a read before */
 
-	_Atomic uint64_t uncommitted_end; /* told by extend, not yet logged by commit; 0: none */
+	struct ff3_told told_end;         /* told by extend, not yet logged by commit */
 	_Atomic uint64_t dense_end;       /* written by us up to here without a gap, if size is less */
 	_Atomic bool sparse;              /* with a gap, or perhaps not at all; stays so */
 	_Atomic bool uncommitted;         /* something was written since the last commit */
@@ -383,7 +394,7 @@ int ff3_meta_call(struct ff3fs *fs, struct ff3_meta_call *call);
 
 struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags);
 void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret);
-void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret);
+void ff3_attr_of_blob(struct ff3fs *fs, struct ff3_blob b, struct ff3fs_attr *ret);
 static inline uint32_t ff3_meta_lease_ms(const struct ff3fs *fs)
 {
 	return atomic_load_explicit(&ff3_rpc_group_known(fs->meta.group)->lease_ms, memory_order_relaxed);
@@ -448,6 +459,8 @@ void ff3_inode_unref(struct ff3_inode *inode);
 /* Every inode of fs, referenced; to be unreferenced and the array freed. */
 int ff3_inodes_all(struct ff3fs *fs, struct ff3_inode ***ret, size_t *ret_n);
 void ff3_inode_learn(struct ff3_inode *inode, const struct ff3_attr *attr);
+/* Attributes of any file as an answer has them: a metad that restarted may not know yet how long we have made it. */
+void ff3_attr_complete(struct ff3fs *fs, struct ff3_attr *attr);
 void ff3_inode_grow(struct ff3_inode *inode, uint64_t size);
 /* We cut it, and attr is what is left. */
 void ff3_inode_cut(struct ff3_inode *inode, const struct ff3_attr *attr);
@@ -463,6 +476,13 @@ void ff3_inode_unregister(struct ff3_inode *inode);
  * inode->lock held if the call says `registering`. */
 int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call);
 int ff3_inode_extend(struct ff3_inode *inode, uint64_t end);
+/* Tells an end again that metad hears of otherwise, too, unless the file was cut more often than cuts: then 1. */
+int ff3_inode_tell(struct ff3_inode *inode, uint64_t end, uint32_t cuts);
+/* A reply has said that metad holds end. false: it was a former metad's. */
+bool ff3_inode_told(struct ff3_inode *inode, uint64_t end, const struct ff3_rep_extend *rep, uint64_t instance);
+/* The end that is to be committed; and it is, unless another one was told meanwhile. */
+struct ff3_told ff3_told_get(struct ff3_told *t);
+void ff3_told_committed(struct ff3_told *t, const struct ff3_told *seen);
 /* Own bytes changed: read-ahead is old. */
 static inline void ff3_inode_touch(struct ff3_inode *inode)
 {
@@ -619,6 +639,11 @@ static inline bool ff3_gathering(const struct ff3_inode *inode)
 }
 /* After ff3_gather_flush_end with *ret_end > 0: metad knows of it, or never will. */
 void ff3_gather_told(struct ff3_inode *inode);
+/* Tells the end that an fsync under way is about to commit, for whoever cannot wait for that: to let others see it, or
+ * to cut the file, for the fsync's own counts for nothing after a cut. 1: metad knows of it; 0: there is none. */
+int ff3_gather_tell(struct ff3_inode *inode);
+/* Before a cut, of any file: what is gathered is sent, and what is sent is told. */
+void ff3_flush_to_cut(struct ff3fs *fs);
 /* Makes metad know of what this process has gathered for ino: 1 if there was something. */
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino);
 /* The same after metad was asked for the attributes of ino: 1 if it has to be asked again. sent:

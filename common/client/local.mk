@@ -24,12 +24,12 @@ CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
 check_PROGRAMS += tests/unit-client tests/e2e-client
-TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/e2e-leases.sh tests/e2e-leases-leave.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh
+TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/e2e-leases.sh tests/e2e-leases-leave.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh tests/crash-sizes.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
 tests_e2e_client_SOURCES = tests/e2e-client.c tests/e2e-client.h tests/e2e-client-batch.c \
-	tests/e2e-client-io.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c tests/clocks.h
+	tests/e2e-client-io.c tests/e2e-client-cuts.c tests/e2e-client-load.c tests/e2e-client-many.c tests/e2e-client-names.c tests/clocks.h
 tests_e2e_client_LDADD = libff3fs.la -lpthread
 
 check_PROGRAMS += tests/e2e-hot

@@ -65,7 +65,7 @@ void ff3_attr_to_public(const struct ff3_attr *a, struct ff3fs_attr *ret)
 	};
 }
 
-void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret)
+void ff3_attr_of_blob(struct ff3fs *fs, struct ff3_blob b, struct ff3fs_attr *ret)
 {
 	struct ff3_dec d = ff3_dec_blob(b);
 	struct ff3_attr a;
@@ -74,8 +74,10 @@ void ff3_attr_of_blob(struct ff3_blob b, struct ff3fs_attr *ret)
 	if (b.len == 0)
 		return;
 	ff3_get_attr(&d, &a);
-	if (!d.bad)
-		ff3_attr_to_public(&a, ret);
+	if (d.bad)
+		return;
+	ff3_attr_complete(fs, &a);
+	ff3_attr_to_public(&a, ret);
 }
 
 int ff3_meta_init(struct ff3fs *fs)

@@ -36,6 +36,7 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 	}
 	if (r < 0)
 		return ff3_public(r);
+	ff3_attr_complete(fs, &rep.attr);
 	ff3_attr_to_public(&rep.attr, ret);
 	return 0;
 }
@@ -186,7 +187,7 @@ EXPORT int ff3fs_truncate(struct ff3fs *fs, uint64_t dir, const char *path, off_
 	if ((uint64_t)size > FF3_FILE_SIZE_MAX)
 		return -EFBIG;
 	/* Buffered bytes come before the truncation. */
-	ff3_flush_all(fs);
+	ff3_flush_to_cut(fs);
 	ff3_board_settle_all(fs);
 	r = ff3_meta_call(fs, &call);
 	if (r == 0)

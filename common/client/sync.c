@@ -140,16 +140,18 @@ static int report_lost(struct ff3_inode *inode, const struct ff3_unsynced *u)
 /* whole: also if nothing of it is ours. */
 static int commit(struct ff3_inode *inode, uint64_t end, bool whole)
 {
-	uint64_t told = atomic_load(&inode->uncommitted_end);
+	struct ff3_told told = ff3_told_get(&inode->told_end);
 	struct ff3_req_commit req = { .ino = inode->ino,
 				      .end = end,
-				      .sparse = atomic_load(&inode->sparse) };
+				      .sparse = atomic_load(&inode->sparse),
+				      .again = end > 0,
+				      .cuts = inode->gather.untold_cuts };
 	struct ff3_rep_commit rep;
 	uint8_t buf[512];
 	struct ff3_meta_call call = FF3_META_CALL(commit, true, &req, &rep, buf, sizeof buf);
 	int r;
 
-	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told == 0 && !whole)
+	if (!atomic_exchange(&inode->uncommitted, false) && end == 0 && told.end == 0 && !whole)
 		return 0;
 	atomic_store(&inode->told, false);
 	r = ff3_inode_call(inode, &call);
@@ -157,10 +159,13 @@ static int commit(struct ff3_inode *inode, uint64_t end, bool whole)
 		atomic_store(&inode->uncommitted, true);
 		return r;
 	}
-	/* Unless another thread extended it meanwhile. */
-	atomic_compare_exchange_strong(&inode->uncommitted_end, &told, 0);
+	ff3_told_committed(&inode->told_end, &told);
 	ff3_inode_learn(inode, &rep.attr);
-	return 0;
+	if (LIKELY(end == 0 || rep.attr.cuts == req.cuts))
+		return 0;
+	/* The file was cut: before we wrote, or by somebody who had the end told first. */
+	r = ff3_gather_tell(inode);
+	return r < 0 ? r : commit(inode, 0, whole);
 }
 
 int ff3_sync_meta(struct ff3_inode *inode, uint64_t end)

@@ -11,6 +11,7 @@
 void ff3_gather_init(struct ff3_gather *g)
 {
 	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutex_init(&g->tell_lock, NULL);
 }
 
 /* How much fits into one request that begins at offset. */
@@ -54,6 +55,7 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 {
 	struct ff3_gather *g = &inode->gather;
 	uint32_t len = atomic_load_explicit(&g->len, memory_order_relaxed);
+	uint32_t cuts = atomic_load(&inode->cuts);
 	uint64_t end = g->offset + len, tell = 0;
 	struct ff3_retry retry = { 0 };
 	struct ff3_piece p;
@@ -83,6 +85,8 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 	if (ret_end && atomic_load(&g->untold_token) == 0) {
 		*ret_end = end;
 		atomic_fetch_add(&inode->fs->flusher.n_untold, 1);
+		g->untold_cuts = cuts;
+		atomic_store(&g->told_early, false);
 		atomic_store(&g->untold_end, end);
 		/* Other processes see no bytes behind the end that metad knows: they wait until it is told. */
 		atomic_store(&g->untold_token, atomic_exchange(&g->token, 0));
@@ -224,16 +228,36 @@ int ff3_gather_flush_end(struct ff3_inode *inode, uint64_t *ret_end)
 
 void ff3_gather_told(struct ff3_inode *inode)
 {
-	atomic_store(&inode->gather.untold_end, 0);
-	ff3_board_end(atomic_exchange(&inode->gather.untold_token, 0));
+	struct ff3_gather *g = &inode->gather;
+
+	atomic_store(&g->untold_end, 0);
+	ff3_board_end(atomic_exchange(&g->untold_token, 0));
 	atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	atomic_fetch_sub(&inode->fs->flusher.n_untold, 1);
+}
+
+int ff3_gather_tell(struct ff3_inode *inode)
+{
+	struct ff3_gather *g = &inode->gather;
+	uint64_t end;
+	int r = 0;
+
+	if (LIKELY(atomic_load(&g->untold_end) == 0))
+		return 0;
+	pthread_mutex_lock(&g->tell_lock);
+	end = atomic_load(&g->untold_end);
+	/* Where the file was cut, that was before: who cuts it has this told first. */
+	for (r = 1; r == 1 && end > 0 && !atomic_load(&g->told_early);)
+		r = ff3_inode_tell(inode, end, atomic_load(&inode->cuts));
+	if (r == 0)
+		atomic_store(&g->told_early, true);
+	pthread_mutex_unlock(&g->tell_lock);
+	return r < 0 ? r : end > 0;
 }
 
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
 {
 	struct ff3_inode *inode;
-	uint64_t end;
 	int r = 0;
 
 	if (LIKELY(atomic_load_explicit(&fs->flusher.n_gathering, memory_order_acquire) == 0 &&
@@ -252,11 +276,8 @@ int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
 		}
 		r = 1;
 	}
-	end = atomic_load(&inode->gather.untold_end);
-	if (end > 0) {
-		(void)ff3_inode_extend(inode, end); /* whose failure is the fsync's too */
+	if (ff3_gather_tell(inode) != 0) /* whose failure is the fsync's too */
 		r = 1;
-	}
 	ff3_inode_unref(inode);
 	return r;
 }
@@ -265,6 +286,20 @@ bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent)
 {
 	/* Another thread's flush may have ended between metad's answer and now. */
 	return ff3_gather_flush_ino(fs, ino) > 0 || UNLIKELY(ff3_gather_sent(fs) != sent);
+}
+
+void ff3_flush_to_cut(struct ff3fs *fs)
+{
+	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	size_t n;
+
+	ff3_flush_all(fs);
+	if (LIKELY(atomic_load(&fs->flusher.n_untold) == 0) || ff3_inodes_all(fs, &inodes, &n) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		(void)ff3_gather_tell(inodes[i]);
+		ff3_inode_unref(inodes[i]);
+	}
 }
 
 int ff3_flush_all(struct ff3fs *fs)

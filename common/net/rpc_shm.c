@@ -152,10 +152,13 @@ static void drop(struct ff3_rpc_conn *conn, bool forked)
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
-void ff3_rpc_shm_bell(const struct ff3_rpc_conn *conn)
+void ff3_rpc_shm_bell(struct ff3_rpc_conn *conn)
 {
+	struct ff3_rpc_shm *s = conn->link_state;
+
 	/* A full socket has bytes that were not read: it wakes as well. */
-	(void)!send(conn->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (send(conn->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+		atomic_store(&s->is_told, true); /* of its end */
 }
 
 /* Whether the daemon last ran on another core than this thread runs. */

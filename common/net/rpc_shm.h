@@ -26,6 +26,7 @@ struct ff3_rpc_shm {
 	struct ff3_shm_frame frame;
 	bool asked;	     /* to be woken */
 	uint32_t n_vain;     /* times that there was nothing, without a look at the socket */
+	uint64_t looked_ns;  /* when there was one (CLOCK_MONOTONIC_COARSE) */
 	atomic_bool is_told; /* the socket may have bytes; the sender's, too */
 };
 
@@ -36,4 +37,4 @@ int ff3_rpc_shm_take_bytes(struct ff3_rpc_conn *conn, int flags);
 int ff3_rpc_shm_look(struct ff3_rpc_conn *conn);
 bool ff3_rpc_shm_is_apart(const struct ff3_rpc_shm *s);
 /* Wakes the daemon. */
-void ff3_rpc_shm_bell(const struct ff3_rpc_conn *conn);
+void ff3_rpc_shm_bell(struct ff3_rpc_conn *conn);

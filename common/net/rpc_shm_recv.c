@@ -16,6 +16,7 @@
 /* Payloads from this size on are copied without the lock. */
 #define COPY_UNLOCKED (32u * 1024u)
 #define LOOK_EVERY 32u
+#define LOOK_NS (20 * FF3_NSEC_PER_MSEC)
 
 /* Copies len bytes to bytes [skip, skip + len) of the call's buffers: from `from`, or out of e. */
 static void copy_out(const struct ff3_rpc_call *call, size_t skip, size_t len, const uint8_t *from,
@@ -348,9 +349,13 @@ static int wait_more(struct ff3_rpc_conn *conn)
 static int look_at_socket(struct ff3_rpc_conn *conn)
 {
 	struct ff3_rpc_shm *s = conn->link_state;
+	uint64_t now = ff3_now_ns(CLOCK_MONOTONIC_COARSE);
 
-	if (!atomic_load_explicit(&s->is_told, memory_order_relaxed) && ++s->n_vain % LOOK_EVERY != 0)
+	/* Some ask often, some seldom. */
+	if (!atomic_load_explicit(&s->is_told, memory_order_relaxed) && ++s->n_vain % LOOK_EVERY != 0 &&
+	    now - s->looked_ns < LOOK_NS)
 		return 0;
+	s->looked_ns = now;
 	return ff3_rpc_shm_take_bytes(conn, MSG_DONTWAIT);
 }
 

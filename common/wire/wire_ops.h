@@ -47,6 +47,7 @@
 #define FF3_STRUCT_attr(F)                                                                         \
 	F(u64, ino)                                                                                \
 	F(u64, generation) /* raised by every change of size downwards and of mode or owner */     \
+	F(u32, cuts)       /* by the former alone: how often the file was cut */                   \
 	F(u32, mode)       /* S_IFMT and permission bits */                                        \
 	F(u32, uid)                                                                                \
 	F(u32, gid)                                                                                \
@@ -249,13 +250,19 @@
 	F(blob, cap) /* empty if the session was not granted it by open and may not open it now */
 
 /* The file now reaches at least to end, and was modified. Held in memory, seen by everyone at
- * once, logged by commit, by release or when the session dies. unlock ends an append_lock. */
+ * once, logged by commit, by release or when the session dies. unlock ends an append_lock. Who tells an
+ * end again that was told before, or may have been, says how often the file had been cut then: if that has
+ * changed, it counts for nothing. cuts in the reply: how often by now. */
 #define FF3_REQ_extend(F)                                                                          \
 	F(u64, ino)                                                                                \
 	F(u64, end)                                                                                \
 	F(u8, unlock)                                                                              \
-	F(u8, sparse) /* something before end may never have been written */
-#define FF3_REP_extend(F) F(u64, size)
+	F(u8, sparse) /* something before end may never have been written */                       \
+	F(u8, again)                                                                               \
+	F(u32, cuts) /* if again */
+#define FF3_REP_extend(F)                                                                          \
+	F(u64, size)                                                                               \
+	F(u32, cuts)
 
 /* Waits for the exclusive right to append and answers the end of the file. */
 #define FF3_REQ_append_lock(F) F(u64, ino)
@@ -282,12 +289,15 @@
 	F(u64, first)                                                                              \
 	F(u64, last)
 
-/* Makes size and times durable. end (0: none) repeats an extend that a restarted metad lost. */
+/* Makes size and times durable. end (0: none) is told with it. The last two were not in version 2, whose records may
+ * be in a log. */
 #define FF3_REQ_commit(F)                                                                          \
 	F(tag, tag)                                                                                \
 	F(u64, ino)                                                                                \
 	F(u64, end)                                                                                \
-	F(u8, sparse) /* as of extend */
+	F(u8, sparse) /* as of extend, and the others */                                           \
+	F(u8, again)                                                                               \
+	F(u32, cuts)
 #define FF3_REP_commit(F) F(attr, attr)
 
 /* valid: FF3_SET_*. */
