@@ -11,6 +11,7 @@
 /* tag, ino, end, sparse; and what came with version 3. */
 #define COMMIT_SIZE_2 (16u + 8u + 8u + 1u)
 #define COMMIT_ADDED (1u + 4u)
+
 /* Between decoding and encoding, the same for all. */
 static int begin_request(struct metad_apply *a, const struct ff3_tag *tag)
 {

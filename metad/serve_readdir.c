@@ -8,7 +8,7 @@
 
 #define HEAD_SIZE 13u /* parent, end, length of entries */
 #define ENTRY_SIZE 28u /* without name and attributes */
-#define ATTR_SIZE 88u
+#define ATTR_SIZE 92u
 #define ROOM (FF3_BODY_MAX - 4096u)
 
 struct page {

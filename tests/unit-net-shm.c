@@ -1,5 +1,6 @@
 /* common/net over shared memory: clients that write nonsense into it, the end of either side, more
- * than fits, and that nobody is awake when nothing happens. */
+ * than fits, and that nobody is awake when nothing happens. This file is long because all of it needs the raw end
+ * of a connection. */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>

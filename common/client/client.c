@@ -166,7 +166,7 @@ int ff3_retry_pause(struct ff3_retry *retry, int cause)
 	nanosleep(&ts, NULL);
 	retry->pause_us = MIN(retry->pause_us * 2, 200000u);
 	/* The cause says more than the time-out of an attempt that has no time left. */
-	return now + pause >= retry->deadline_ns ? cause : 0;
+	return ff3_boottime_ns() >= retry->deadline_ns ? cause : 0;
 }
 
 struct ff3_tried ff3_retry_tried(const struct ff3fs *fs, const struct ff3_retry *retry)

@@ -157,7 +157,8 @@ struct ff3_gather {
 	_Atomic uint64_t untold_token; /* the same of the fsync that untold_end is of; or 0 */
 	_Atomic uint64_t untold_end; /* sent, and metad learns of it by an fsync that is under way; or 0 */
 	uint32_t untold_cuts; /* how often the file was cut when that was sent */
-	_Atomic bool told_early; /* metad knows of it already */
+	_Atomic uint32_t untold_number; /* of it; odd until it can be read */
+	_Atomic uint32_t told_number;   /* of the last one that metad knows of already */
 	pthread_mutex_t tell_lock; /* over a request; a child has one of its own */
 };
 

@@ -85,9 +85,10 @@ static int send_gathered(struct ff3_inode *inode, uint64_t *ret_end)
 	if (ret_end && atomic_load(&g->untold_token) == 0) {
 		*ret_end = end;
 		atomic_fetch_add(&inode->fs->flusher.n_untold, 1);
+		atomic_fetch_add(&g->untold_number, 1);
 		g->untold_cuts = cuts;
-		atomic_store(&g->told_early, false);
 		atomic_store(&g->untold_end, end);
+		atomic_fetch_add(&g->untold_number, 1);
 		/* Other processes see no bytes behind the end that metad knows: they wait until it is told. */
 		atomic_store(&g->untold_token, atomic_exchange(&g->token, 0));
 		return 0;
@@ -239,20 +240,27 @@ void ff3_gather_told(struct ff3_inode *inode)
 int ff3_gather_tell(struct ff3_inode *inode)
 {
 	struct ff3_gather *g = &inode->gather;
-	uint64_t end;
-	int r = 0;
+	int r = 1, some = 0;
 
 	if (LIKELY(atomic_load(&g->untold_end) == 0))
 		return 0;
 	pthread_mutex_lock(&g->tell_lock);
-	end = atomic_load(&g->untold_end);
-	/* Where the file was cut, that was before: who cuts it has this told first. */
-	for (r = 1; r == 1 && end > 0 && !atomic_load(&g->told_early);)
-		r = ff3_inode_tell(inode, end, atomic_load(&inode->cuts));
-	if (r == 0)
-		atomic_store(&g->told_early, true);
+	while (r == 1) {
+		/* If the file was cut, that was before the end came about: who cuts it has this told first. */
+		uint32_t cuts = atomic_load(&inode->cuts), number = atomic_load(&g->untold_number);
+		uint64_t end = atomic_load(&g->untold_end);
+
+		if (number % 2 != 0 || number != atomic_load(&g->untold_number))
+			continue;
+		some = end > 0;
+		if (end == 0 || atomic_load(&g->told_number) == number)
+			break;
+		r = ff3_inode_tell(inode, end, cuts);
+		if (r == 0)
+			atomic_store(&g->told_number, number);
+	}
 	pthread_mutex_unlock(&g->tell_lock);
-	return r < 0 ? r : end > 0;
+	return r < 0 ? r : some;
 }
 
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
