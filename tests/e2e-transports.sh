@@ -52,7 +52,7 @@ kill_daemon "${chunkd_pid[1]}"
 # --- A test of each kind ------------------------------------------------------------------------
 over() { # over LINK: at the same time as the others
 	local test status began
-	for test in e2e-client e2e-preload-map-fuzz; do
+	for test in e2e-client fault-client e2e-preload-map-fuzz; do
 		began=$SECONDS
 		TRANSPORT=$1 bash "$srcdir/tests/$test.sh" >"$tmp/$1.$test" 2>&1 </dev/null
 		status=$?

@@ -23,7 +23,7 @@
 	K(client, cache, size, "0",  "memory for names and attributes, shared on the host; 0: none")   \
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
-	K(client, transports, links, FF3_LINKS_DEFAULT, "what daemons are reached by, preferred first")     \
+	K(client, transports, links, FF3_LINKS_ALL, "what daemons are reached by, preferred first")     \
 	K(client, mount, str, "", "a mount of ff3fs-mount's that the preloaded library may use")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \

@@ -12,10 +12,7 @@ struct ff3_links {
 	uint8_t kind[FF3_LINK_N]; /* enum ff3_link_kind */
 };
 
-#define FF3_LINKS_ALL "shm verbs tcp unix"
-/* Of clients. shm is for those who ask for it: with daemons that are killed under load, a read over it was seen to
- * wait for too long, and one to answer with bytes behind the end of its file. */
-#define FF3_LINKS_DEFAULT "verbs tcp unix"
+#define FF3_LINKS_ALL "shm verbs tcp unix" /* the default */
 
 /* "shm tcp". -EINVAL: a word that is not known or comes twice, or none at all. */
 int ff3_links_parse(const char *s, struct ff3_links *ret);

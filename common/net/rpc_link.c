@@ -23,7 +23,7 @@ void ff3_rpc_order_links(struct ff3_rpc_peer *peer)
 	unsigned n = 0;
 
 	if (links.n == 0)
-		(void)ff3_links_parse(FF3_LINKS_DEFAULT, &links);
+		(void)ff3_links_parse(FF3_LINKS_ALL, &links);
 	for (unsigned i = 0; i < links.n; i++)
 		if (link_ops[links.kind[i]])
 			peer->order[n++] = link_ops[links.kind[i]];
