@@ -126,7 +126,7 @@ tests_preload_syscalls_CFLAGS = $(AM_CFLAGS) -O1 -w
 # Written for one processor: the script builds it where that is.
 EXTRA_DIST += tests/preload_dispatch.c
 TESTS += tests/e2e-preload-full.sh tests/e2e-preload-syscalls.sh tests/lint-syscalls.sh tests/lint-calls.sh
-EXTRA_DIST += tests/preload_nodes.py tests/preload_python.py tests/wal_writers.py
+EXTRA_DIST += tests/map_grow.py tests/preload_nodes.py tests/preload_python.py tests/wal_writers.py
 check_PROGRAMS += tests/preload-map
 tests_preload_map_SOURCES = tests/preload_map.c tests/preload_show.h
 tests_preload_map_CFLAGS = $(AM_CFLAGS) -O1 -w

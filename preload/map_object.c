@@ -252,7 +252,8 @@ static int load_run(struct map_object *o, char *buf, off_t at, size_t n)
 		r = map_object_read_file(o, buf, n, at, &got);
 		if (!last)
 			map_object_lock(o, &saved);
-		if (r == 0 && (last || map_object_sequence(o, at, n) == before)) {
+		/* That the file has become shorter is believed only while nobody here can make it longer. */
+		if (r == 0 && (last || (got == n && map_object_sequence(o, at, n) == before))) {
 			if (got < n && map_object_size(o) > at + (off_t)got)
 				space_ftruncate(o->data, at + (off_t)got); /* it shrank: a fault, not zeros */
 			r = place(o, buf, at, got);

@@ -82,13 +82,11 @@ void map_object_next_sequence(struct map_object *o, off_t from, off_t to)
 		atomic_fetch_add(&o->header->sequence[((uint64_t)at >> 20) % MAP_SEQUENCES], 1);
 }
 
-void map_object_resize(struct map_object *o, off_t size)
+/* Within the lock. */
+static void resize(struct map_object *o, off_t size)
 {
-	uint64_t saved;
-	off_t now;
+	off_t now = map_object_size(o);
 
-	map_object_lock(o, &saved);
-	now = map_object_size(o);
 	if (size > now) {
 		grow(o, now, size);
 	} else if (size < now) {
@@ -97,6 +95,14 @@ void map_object_resize(struct map_object *o, off_t size)
 		map_object_cut_sums(o, size);
 	}
 	map_object_next_sequence(o, MIN(now, size), MAX(now, size));
+}
+
+void map_object_resize(struct map_object *o, off_t size)
+{
+	uint64_t saved;
+
+	map_object_lock(o, &saved);
+	resize(o, size);
 	map_object_unlock(o, &saved);
 }
 
@@ -243,6 +249,25 @@ static int grow_with_data(struct map_object *o, off_t from, off_t to)
 	return r;
 }
 
+/* Attributes say that the file is shorter. Calls on this node may have made it longer since they were asked for:
+ * so once more, while none can. */
+static int shrink(struct map_object *o)
+{
+	struct ff3fs_attr now;
+	struct ff3fs *fs;
+	uint64_t saved;
+	int r = core_fs(&fs);
+
+	if (r < 0)
+		return r;
+	map_object_lock(o, &saved);
+	r = CALL(stat, fs, o->ino, "", 0, &now);
+	if (r == 0 && (off_t)now.size < map_object_size(o))
+		resize(o, (off_t)now.size);
+	map_object_unlock(o, &saved);
+	return r;
+}
+
 int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a)
 {
 	int64_t mtime = a->mtime.tv_sec * 1000000000ll + a->mtime.tv_nsec;
@@ -252,8 +277,10 @@ int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a)
 
 	if (map_object_size(o) < MIN(size, o->header->pinned_to))
 		r = grow_with_data(o, map_object_size(o), MIN(size, o->header->pinned_to));
-	if (r == 0 && map_object_size(o) != size)
+	if (r == 0 && map_object_size(o) < size)
 		map_object_resize(o, size);
+	else if (r == 0 && map_object_size(o) > size)
+		r = shrink(o);
 	if (o->alone || o->header->mtime_ns == mtime)
 		return 0;
 	buf = malloc(2 * PIECE);

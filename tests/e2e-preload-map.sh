@@ -107,6 +107,15 @@ if [ "$(id -u)" -ne 0 ] || { command -v setpriv >/dev/null && [ -z "$sanitizer_r
 	unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 fi
 
+for round in 1 2 3; do
+	head -c 4096 /dev/zero | tr '\0' '\1' | on dd of="$prefix/grown" status=none
+	start_on /usr/bin/python3 "$srcdir/tests/map_grow.py" look "$prefix/grown"
+	looking=$started_on
+	check "made longer while others map it, $round" on /usr/bin/python3 "$srcdir/tests/map_grow.py" grow "$prefix/grown"
+	wait "$looking" || die 'the one that maps'
+	on rm "$prefix/grown"
+done
+
 # Talking through other people's mappings.
 if /usr/bin/python3 -c 'import lmdb' 2>/dev/null; then
 	cat >"$tmp/db.py" <<'PY'
