@@ -202,6 +202,11 @@ static void on_message(struct replica *r, const struct replica_message *m)
 	}
 }
 
+static bool is_candidate(const struct replica *r)
+{
+	return r->role == REPLICA_PRE_CANDIDATE || r->role == REPLICA_CANDIDATE;
+}
+
 static void on_tick(struct replica *r)
 {
 	if (r->role == REPLICA_PRIMARY) {
@@ -212,6 +217,8 @@ static void on_tick(struct replica *r)
 			replica_campaign(r, true);
 		else
 			replica_election_later(r);
+	} else if (is_candidate(r)) {
+		replica_campaign_tick(r);
 	}
 }
 
@@ -296,7 +303,9 @@ int replica_step(struct replica *r, const struct replica_event *e, struct replic
 
 uint64_t replica_deadline(const struct replica *r)
 {
-	return r->role == REPLICA_PRIMARY ? r->heartbeat_due : r->election_due;
+	if (r->role == REPLICA_PRIMARY)
+		return r->heartbeat_due;
+	return is_candidate(r) ? MIN(r->ask_due, r->election_due) : r->election_due;
 }
 
 bool replica_is_serving(const struct replica *r)

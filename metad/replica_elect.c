@@ -20,10 +20,31 @@ static void count(struct replica *r)
 		replica_lead(r);
 }
 
-void replica_campaign(struct replica *r, bool pre)
+/* Whoever has not granted its vote. A request may be lost: who has just lost the role starts anew, and its
+ * links with it, which a transfer's election would otherwise wait a whole election for. */
+static void ask(struct replica *r)
 {
 	const struct replica_config *config = replica_config_now(r);
+	const bool pre = r->role == REPLICA_PRE_CANDIDATE;
 
+	r->ask_due = r->now + r->options.heartbeat_ns;
+	for (uint32_t i = 0; i < r->n_peers; i++) {
+		const struct replica_member *to = replica_member_find(config, r->peers[i].id);
+		struct replica_message *m;
+
+		if (!to || !to->voter || r->peers[i].voted)
+			continue;
+		m = replica_say(r, REPLICA_VOTE, to->id);
+		m->epoch = pre ? r->epoch + 1 : r->epoch;
+		m->pre = pre;
+		m->transfer = r->transfer;
+		m->last_seq = r->durable_seq;
+		m->last_epoch = replica_epoch_at(r, r->durable_seq);
+	}
+}
+
+void replica_campaign(struct replica *r, bool pre)
+{
 	r->role = pre ? REPLICA_PRE_CANDIDATE : REPLICA_CANDIDATE;
 	r->primary = 0;
 	replica_election_later(r);
@@ -35,19 +56,14 @@ void replica_campaign(struct replica *r, bool pre)
 		r->vote = r->id;
 		replica_save(r);
 	}
-	for (uint32_t i = 0; i < config->n; i++) {
-		struct replica_message *m;
-
-		if (config->member[i].id == r->id || !config->member[i].voter)
-			continue;
-		m = replica_say(r, REPLICA_VOTE, config->member[i].id);
-		m->epoch = pre ? r->epoch + 1 : r->epoch;
-		m->pre = pre;
-		m->transfer = r->transfer;
-		m->last_seq = r->durable_seq;
-		m->last_epoch = replica_epoch_at(r, r->durable_seq);
-	}
+	ask(r);
 	count(r);
+}
+
+void replica_campaign_tick(struct replica *r)
+{
+	if (r->now >= r->ask_due)
+		ask(r);
 }
 
 /* Whether m's sender has at least what we have promised to keep. */
@@ -70,7 +86,7 @@ void replica_on_vote(struct replica *r, const struct replica_message *m)
 	bool granted = free_to && is_new_enough(r, m) && !stranger && !r->damaged;
 	struct replica_message *reply;
 
-	if (granted && !m->pre) {
+	if (granted && !m->pre && r->vote != m->from) {
 		r->vote = m->from;
 		replica_save(r);
 		replica_election_later(r);

@@ -31,6 +31,7 @@ struct replica {
 	uint64_t primary; /* 0: not known */
 	uint64_t heard_ns; /* of the primary, or when we started: no vote before election_ns passed */
 	uint64_t election_due;
+	uint64_t ask_due; /* a candidate: for the votes that have not come */
 	bool damaged, save_due;
 	bool transfer; /* this election was asked for by the primary */
 
@@ -97,6 +98,7 @@ bool replica_may_campaign(const struct replica *r);
 
 /* replica_elect.c */
 void replica_campaign(struct replica *r, bool pre);
+void replica_campaign_tick(struct replica *r);
 void replica_on_vote(struct replica *r, const struct replica_message *m);
 void replica_on_vote_reply(struct replica *r, const struct replica_message *m);
 

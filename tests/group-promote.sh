@@ -50,6 +50,8 @@ left=$((primary % 3 + 1)) back=$(((primary + 1) % 3 + 1))
 kill_member "$left"
 begin_load lost 20
 end_load lost 20
+# What is committed, a member knows after its death by its database only.
+check 'it has committed that' digest_of "$tmp/metad.$back" "$(seen "$primary" commit_seq)"
 for i in 1 2 3; do [ "$i" = "$left" ] || kill_member "$i"; done
 start_member "$left"
 until_true 'nobody is primary' is_without_primary "$left"

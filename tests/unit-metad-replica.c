@@ -228,6 +228,26 @@ START_TEST(hand_over)
 }
 END_TEST
 
+/* The one that shall take over reaches nobody at first: it asks again, in the same epoch. */
+START_TEST(votes_are_asked_for_again)
+{
+	elect(1, 2);
+	flush(1);
+	talk(1, 2);
+	step(1, (struct replica_event){ .kind = REPLICA_APPLIED, .seq = 1, .hash = 1 });
+	ck_assert_int_eq(step(1, (struct replica_event){ .kind = REPLICA_HAND_OVER, .id = 2 }), 0);
+	deliver(1, 2, 100);
+	ck_assert_int_eq(look(2).role, REPLICA_CANDIDATE);
+	lose_all();
+	ck_assert_uint_le(replica_deadline(nodes[2].core), now + 50 * MSEC);
+	now += 50 * MSEC;
+	tick(2);
+	talk(2, 3);
+	ck_assert_int_eq(look(2).role, REPLICA_PRIMARY);
+	ck_assert_uint_eq(look(2).epoch, 2);
+}
+END_TEST
+
 static struct replica_config with_member(struct replica_config c, unsigned i, uint64_t log_id,
 					 bool voter)
 {
@@ -333,6 +353,7 @@ int main(void)
 	tcase_add_test(c, old_epoch_is_not_committed_by_count);
 	tcase_add_test(c, votes_are_saved_first);
 	tcase_add_test(c, hand_over);
+	tcase_add_test(c, votes_are_asked_for_again);
 	tcase_add_test(c, membership);
 	tcase_add_test(c, damage_begins_one_epoch);
 	tcase_add_test(c, silence_is_no_lack);
