@@ -62,7 +62,7 @@ tests_chunkd_without_sync_SOURCES = $(ff3fs_chunkd_SOURCES)
 tests_chunkd_without_sync_CFLAGS = $(ff3fs_chunkd_CFLAGS) -DCHUNKD_PLANT_NO_SLAB_SYNC
 tests_chunkd_without_sync_LDADD = $(ff3fs_chunkd_LDADD)
 TESTS += tests/crash-power-chunkd.sh tests/crash-power-metad.sh
-EXTRA_DIST += tests/power-device.sh
+EXTRA_DIST += tests/nbd-device.sh tests/power-device.sh
 
 tests_unit_chunkd_many_SOURCES = \
 	tests/unit-chunkd-many.c tests/chunkd_world.c tests/chunkd_world.h \

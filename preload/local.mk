@@ -2,6 +2,7 @@
 preloaddir = $(libdir)
 preload_LTLIBRARIES = libff3fs_preload.la
 preload_sources = \
+	%D%/aio.h \
 	%D%/aio_ctx.c %D%/aio_ctx.h \
 	%D%/aio_notify.c \
 	%D%/async.c %D%/async.h \

@@ -29,6 +29,7 @@ TESTS += \
 	%D%/crash-kill.sh \
 	%D%/power-cut.sh \
 	%D%/lint-includes.sh \
+	%D%/lint-dist.sh \
 	%D%/lint-size.sh \
 	%D%/lint-manpages.sh \
 	%D%/lint-clang.sh \
@@ -66,7 +67,8 @@ EXTRA_DIST += \
 	%D%/with-limit.sh \
 	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/rdma-device.sh \
 	%D%/vm/rdma-doctor.sh %D%/vm/rdma-links.sh %D%/vm/cluster.sh %D%/vm/rdma-data.sh \
-	%D%/vm/rdma-reads.sh %D%/vm/rdma-faults.sh %D%/vm/rdma-train.sh %D%/vm/rdma-windows.sh \
+	%D%/vm/network.sh %D%/vm/rdma-cost.sh %D%/vm/rdma-hooks.sh %D%/vm/rdma-hot.sh %D%/vm/rdma-net.sh \
+	%D%/vm/samples.py %D%/vm/rdma-reads.sh %D%/vm/rdma-faults.sh %D%/vm/rdma-train.sh %D%/vm/rdma-windows.sh \
 	%D%/install-packages.sh \
 	%D%/proof-bare.sh \
 	%D%/run.sh
