@@ -61,7 +61,7 @@ hears 1 synced
 tell 1 read 2
 hears 1 ab
 
-check 'another cluster' ff3fs dev up --dir "$tmp/other" --chunkd 1 --memory 64M
+check 'another cluster' ff3fs dev up --dir "$tmp/other" --host "$test_host" --chunkd 1 --memory 64M
 cleanup_fn 'ff3fs dev down --dir "$tmp/other" >/dev/null 2>&1'
 actor 2 /ff3fs/file -u FF3FS_CLIENT_METAD -u FF3FS_CLIENT_PREFIX FF3FS_CONF="$tmp/other/ff3fs.conf"
 tell 2 write 0 c 1

@@ -8,7 +8,7 @@ unset FF3FS_CONF
 
 dir=$tmp/cluster
 cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
-check 'cluster' ff3fs dev up --dir "$dir" --chunkd 2 --memory 64M --prefix /t
+check 'cluster' ff3fs dev up --dir "$dir" --host "$test_host" --chunkd 2 --memory 64M --prefix /t
 eval "$(ff3fs dev env --dir "$dir")"
 ff3fs dev status --json >"$tmp/status" || die 'status'
 admin_of() {

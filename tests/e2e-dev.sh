@@ -20,7 +20,7 @@ fails 'a wrong number of daemons' 2 ff3fs dev up --dir "$dir" --chunkd 0
 fails 'a wrong size' 1 ff3fs dev up --dir "$dir" --memory much
 fails 'a wrong action' 2 ff3fs dev sideways --dir "$dir"
 
-fails 'up' 0 ff3fs dev up --json --dir "$dir" --chunkd 2 --memory 64M --prefix /devtest
+fails 'up' 0 ff3fs dev up --json --dir "$dir" --host "$test_host" --chunkd 2 --memory 64M --prefix /devtest
 equal 'prefix' /devtest "$(field 'd["prefix"]')"
 equal 'daemons' 'metad up,chunkd1 up,chunkd2 up' \
 	"$(field '",".join(x["name"] + " " + x["state"] for x in d["daemons"])')"
@@ -55,7 +55,7 @@ if [ -n "$shim" ] && [ -z "$sanitizer_runtime" ]; then
 	) || die 'ff3fs run'
 	say 'ok: the shim by its plain name, and ff3fs run'
 	# Files of two clusters are two, even if their numbers are equal.
-	ff3fs dev up --dir "$dir.other" --chunkd 1 --prefix /devtest >/dev/null || die 'a second cluster'
+	ff3fs dev up --dir "$dir.other" --host "$test_host" --chunkd 1 --prefix /devtest >/dev/null || die 'a second cluster'
 	cleanup_fn 'ff3fs dev down --dir "$dir.other" >/dev/null 2>&1'
 	this=$(eval "$environment" && ff3fs run -- stat -c %d:%i /devtest)
 	other=$(eval "$(ff3fs dev env --dir "$dir.other")" && ff3fs run -- stat -c %d:%i /devtest)
@@ -126,14 +126,23 @@ check 'down' ff3fs dev down --dir "$dir"
 coproc /usr/bin/python3 -c "
 import socket, sys
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-s.bind(('127.0.0.1', $metad_port)); s.listen(); print('bound', flush=True); sys.stdin.read()"
+s.bind(('$test_host', $metad_port)); s.listen(); print('bound', flush=True); sys.stdin.read()"
 read -r line <&"${COPROC[0]}"
 equal 'the port is taken' bound "$line"
 fails 'up with a port taken' 0 ff3fs dev up --json --dir "$dir"
-[ "$(field 'd["daemons"][0]["listen"]')" != "127.0.0.1:$metad_port" ] || die 'the same port'
+[ "$(field 'd["daemons"][0]["listen"]')" != "$test_host:$metad_port" ] || die 'the same port'
 environment=$(ff3fs dev env --dir "$dir")
 same 'at another port'
 eval "exec ${COPROC[1]}>&-"
+
+# Elsewhere than on the loopback address that is the default.
+refuses 'another host' "the cluster in $dir is at $test_host" ff3fs dev up --dir "$dir" --host 127.0.0.2
+refuses 'no address' 'expected an IPv4 address' ff3fs dev up --dir "$dir.third" --host localhost
+fails 'up at 127.0.0.2' 0 ff3fs dev up --json --dir "$dir.third" --chunkd 1 --host 127.0.0.2
+cleanup_fn 'ff3fs dev down --dir "$dir.third" >/dev/null 2>&1'
+equal 'where they listen' '127.0.0.2 127.0.0.2' "$(field '" ".join(x["listen"].split(":")[0] for x in d["daemons"])')"
+(eval "$(ff3fs dev env --dir "$dir.third")" && FF3FS_CLIENT_TRANSPORTS=tcp ff3fs-put -q "$tmp/data" "$FF3FS_PREFIX/data") || die 'put at 127.0.0.2'
+check 'down' ff3fs dev down --dir "$dir.third"
 
 # What cannot start says why.
 check 'down' ff3fs dev down --dir "$dir"

@@ -2,7 +2,7 @@
 # metad by itself: retries, sizes held in memory, append locks, files without a name, layouts, the
 # HTTP endpoint, a second daemon on the same directory; killed KILLS (20) times under load with everything
 # acknowledged there afterwards and done exactly once; an orderly end.
-# transport: tcp (it makes its frames itself)
+# transport: none (its programs make their calls themselves)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad ff3fs-chunkd
 drive=$(find_built metad_drive) || skip 'metad_drive is not built'

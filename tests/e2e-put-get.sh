@@ -10,7 +10,7 @@ unset FF3FS_CONF
 if [ "${SCALE:-}" = full ]; then n_files=10000 big_mib=8192; else n_files=600 big_mib=192; fi
 dir=$tmp/cluster
 cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
-check 'cluster' ff3fs dev up --dir "$dir" --chunkd 3 --memory 128M --prefix /t
+check 'cluster' ff3fs dev up --dir "$dir" --host "$test_host" --chunkd 3 --memory 128M --prefix /t
 eval "$(ff3fs dev env --dir "$dir")"
 json() { /usr/bin/python3 -c "import json; d = json.load(open('$tmp/out')); print($1)"; }
 rate() {

@@ -8,7 +8,7 @@ unset FF3FS_CONF
 
 dir=$tmp/cluster
 cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
-check 'cluster' ff3fs dev up --dir "$dir" --chunkd 2 --memory 64M --prefix /t
+check 'cluster' ff3fs dev up --dir "$dir" --host "$test_host" --chunkd 2 --memory 64M --prefix /t
 eval "$(ff3fs dev env --dir "$dir")"
 
 # json EXPRESSION: over the JSON lines of $tmp/out, called d (the first) and all.
@@ -216,7 +216,7 @@ fails 'ff3fs-admin with the daemons down' 5 ff3fs-admin status
 check 'up' ff3fs dev up --dir "$dir"
 check 'kill' ff3fs dev kill chunkd --dir "$dir"
 fails 'get without chunk daemons' 5 ff3fs-get --timeout 300ms /t/a/h "$tmp/x"
-stderr_has 'chunk 0 of inode .* at 127.0.0.1:[0-9]*: Connection refused'
+stderr_has 'chunk 0 of inode .* at [0-9.]*:[0-9]*: Connection refused'
 [ ! -e "$tmp/x" ] || die 'something was written'
 fails 'ls without chunk daemons' 0 ff3fs ls /t/a
 check 'up' ff3fs dev up --dir "$dir"

@@ -17,6 +17,25 @@ srcdir=$(cd "${srcdir:-$(dirname "${BASH_SOURCE[0]}")/..}" && pwd) || exit 99
 builddir=$(cd "${builddir:-.}" && pwd) || exit 99
 test_name=$(basename "$0" .sh)
 
+# An IPv4 address of this machine's RDMA devices, as their ports have them for GIDs.
+rdma_address() {
+	cat /sys/class/infiniband/*/ports/*/gids/* 2>/dev/null |
+		sed -n 's/^0000:0000:0000:0000:0000:ffff:\(..\)\(..\):\(..\)\(..\)$/0x\1 0x\2 0x\3 0x\4/p' |
+		{ read -r a b c d && printf '%d.%d.%d.%d\n' "$a" "$b" "$c" "$d"; }
+}
+# What a test says of transports: see use_transport.
+transport_bound=$(sed -n 's/^# transport: *\([a-z ]*\).*/\1/p' "$0" | head -n 1)
+[[ $test_name != lint* ]] || transport_bound=none
+# Where daemons listen. TRANSPORT=verbs: at a device's address; a machine that has none boots one that has, and
+# the test runs there instead of here.
+test_host=127.0.0.1
+if [ "${TRANSPORT:-}" = verbs ] && [[ -z $transport_bound || $transport_bound == *verbs* ]] &&
+	! test_host=$(rdma_address); then
+	[ -f "$builddir/.libs/libff3fs_verbs.so" ] || { echo "$test_name: skipped: configured without verbs"; exit 77; }
+	VM_SECONDS=${VM_SECONDS:-1500} VM_MEMORY=${VM_MEMORY:-4096} VM_DISK=${VM_DISK:-2048} \
+		exec bash "$srcdir/tests/vm/machine.sh" bash "$0" "$@"
+fi
+
 # $tmp is a real disk where there is one: chunk daemons use direct I/O.
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/ff3fs-$test_name.XXXXXX") || exit 99
 [ -f "$builddir/Makefile" ] || { echo "$test_name: run me in the build directory"; exit 99; }
@@ -35,6 +54,7 @@ find_built() {
 }
 
 mkdir "$tmp/bin"
+: >"$tmp/.counted"
 for program in ff3fs-metad ff3fs-chunkd ff3fs ff3fs-put ff3fs-get ff3fs-admin ff3fs-mount; do
 	if built=$(find_built "$program"); then ln -s "$built" "$tmp/bin/$program"; fi
 done
@@ -86,7 +106,6 @@ trap 'exit 130' INT
 # TRANSPORT=tcp, unix, shm or verbs: clients of this test come by that and by nothing else. A test that is
 # bound to some of them says so and why, "# transport: unix shm (descriptors pass)", and is skipped under others;
 # one without daemons says "# transport: none".
-transport_bound=$(sed -n 's/^# transport: *\([a-z ]*\).*/\1/p' "$0" | head -n 1)
 use_transport() {
 	local word
 	case $TRANSPORT in
@@ -96,8 +115,8 @@ use_transport() {
 	for word in $transport_bound; do
 		[ "$word" = "$TRANSPORT" ] && transport_bound=''
 	done
-	if [ -n "$transport_bound" ] || [[ $test_name == lint* ]]; then
-		echo "$test_name: skipped: $TRANSPORT: it is bound to ${transport_bound:-none}"
+	if [ -n "$transport_bound" ]; then
+		echo "$test_name: skipped: $TRANSPORT: it is bound to $transport_bound"
 		exit 77
 	fi
 	export FF3FS_CLIENT_TRANSPORTS=$TRANSPORT
@@ -112,17 +131,27 @@ metrics() {
 	cat <&"$answer"
 	exec {answer}>&-
 }
-# carried LINK: how many requests of clients came by it to the daemons that live.
-carried() {
-	local pid n address
-	for n in '' "${!chunkd_pid[@]}"; do
-		if [ -n "$n" ]; then pid=${chunkd_pid[$n]} address=${chunkd_admin[$n]}; else pid=${metad_pid:-} address=${metad_admin:-}; fi
-		[[ -n $pid && " ${pids[*]} " == *" $pid "* && $(ps -o stat= "$pid") == [SRD]* ]] && timeout 10 bash -c "$(declare -f metrics); metrics $address"
-	done 2>/dev/null | awk -v link="link=\"$1\"" 'index($0, "_requests_total{") && index($0, link) && /role="client"/ { n += $2 } END { print n + 0 }'
+# count_at HOST:PORT: what clients asked of the daemon whose admin endpoint it is, is added to $tmp/.counted.
+count_at() {
+	timeout 5 bash -c "$(declare -f metrics); metrics $1" 2>/dev/null |
+		grep '_requests_total{.*role="client"' >>"$tmp/.counted"
 }
-# At the end: a test that ran over another transport than it was told has shown nothing.
+# count_requests PID: of a daemon of this test that lives.
+count_requests() {
+	local pid=${1:-} n address=${metad_admin:-}
+	[[ -n $pid && " ${pids[*]} " == *" $pid "* && $(ps -o stat= "$pid") == [SRD]* ]] || return
+	for n in "${!chunkd_pid[@]}"; do [ "${chunkd_pid[$n]}" = "$pid" ] && address=${chunkd_admin[$n]}; done
+	count_at "$address"
+}
+# carried LINK: how many requests came by it to daemons that have been counted.
+carried() { awk -v link="link=\"$1\"" 'index($0, link) { n += $NF } END { print n + 0 }' "$tmp/.counted"; }
+# At the end: a test that ran over another transport than it was told has shown nothing. All daemons are counted,
+# those that the test has ended (kill_daemon) when it did.
 check_transport() {
 	local link all=''
+	for link in "${metad_pid:-}" "${chunkd_pid[@]}"; do count_requests "$link"; done
+	# Clusters of ff3fs dev.
+	for link in $(sed -n 's/^admin = //p' "$tmp"/*/ff3fs.conf "$tmp"/*/chunkd*.conf 2>/dev/null); do count_at "$link"; done
 	for link in tcp unix shm verbs; do all+="$link $(carried $link), "; done
 	echo "$test_name: requests carried: ${all%, }"
 	[ "$(carried "$TRANSPORT")" -gt 0 ] || [[ $all == 'tcp 0, unix 0, shm 0, verbs 0, ' ]]
@@ -219,7 +248,7 @@ start_daemon() {
 free_port() {
 	local port
 	while port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000)) &&
-		(exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+		(exec 3<>"/dev/tcp/$test_host/$port") 2>/dev/null; do :; done
 	echo "$port"
 }
 
@@ -229,7 +258,7 @@ free_port() {
 start_metad() {
 	mkdir -p "$tmp/metad"
 	FF3FS_METAD_DIR=${FF3FS_METAD_DIR:-$tmp/metad} \
-	FF3FS_METAD_LISTEN=${metad_addr:-127.0.0.1:$(free_port)} \
+	FF3FS_METAD_LISTEN=${metad_addr:-$test_host:$(free_port)} \
 	FF3FS_METAD_ADMIN=${metad_admin:-127.0.0.1:$(free_port)} \
 	FF3FS_METAD_MEMORY=${FF3FS_METAD_MEMORY:-64M} \
 		start_daemon metad ff3fs-metad "$@" || die "metad did not get ready"
@@ -245,7 +274,7 @@ start_chunkd() {
 	[ $# -gt 0 ] && shift
 	mkdir -p "$tmp/chunkd.$n"
 	FF3FS_CHUNKD_TARGETS=${FF3FS_CHUNKD_TARGETS:-$tmp/chunkd.$n} \
-	FF3FS_CHUNKD_LISTEN=${chunkd_addr[$n]:-127.0.0.1:$(free_port)} \
+	FF3FS_CHUNKD_LISTEN=${chunkd_addr[$n]:-$test_host:$(free_port)} \
 	FF3FS_CHUNKD_ADMIN=${chunkd_admin[$n]:-127.0.0.1:$(free_port)} \
 	FF3FS_CHUNKD_METAD=$metad_addr \
 	FF3FS_CHUNKD_MEMORY=${FF3FS_CHUNKD_MEMORY:-64M} \
@@ -262,6 +291,7 @@ kill_daemon() {
 		if [ "$p" = "$pid" ]; then known=1; else rest+=("$p"); fi
 	done
 	[ -n "$known" ] || die "kill_daemon: $pid is not a daemon of this test"
+	[ -z "${TRANSPORT:-}" ] || count_requests "$pid"
 	kill -"${2:-KILL}" "$pid"
 	wait "$pid" 2>/dev/null
 	killed_status=$?

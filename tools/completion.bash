@@ -45,6 +45,7 @@ _ff3fs_values()
 		return 0
 		;;
 	--prefix) words='/ff3fs' ;;
+	--host) words='127.0.0.1' ;;
 	--jobs | -j) words='1 4 16 64' ;;
 	--stripe | --chunkd | --depth | --threads | --files | --size | --memory | --time | --daemon-pid | --include | --exclude | -m)
 		return 0 # any number or name

@@ -15,19 +15,18 @@
 #define STOP_MS 30000u
 #define CHUNKD_DEFAULT 3u
 
-enum { OPT_DIR = 0x2000, OPT_METAD, OPT_CHUNKD, OPT_MEMORY, OPT_PREFIX };
+enum { OPT_DIR = 0x2000, OPT_METAD, OPT_CHUNKD, OPT_HOST, OPT_MEMORY, OPT_PREFIX };
 
 static struct {
 	const char *dir;
-	const char *memory;
-	const char *prefix;
-	unsigned n_metad, n_chunkd;
+	struct dev_wish wish;
 } opts;
 
 static const struct argp_option options[] = {
 	{ "dir", OPT_DIR, "DIR", 0, "where the cluster lives (default: $FF3FS_DEV_DIR, ~/.ff3fs-dev)", 1 },
 	{ "metad", OPT_METAD, "N", 0, "up: how many metadata servers, a group if more than one (default: 1)", 1 },
 	{ "chunkd", OPT_CHUNKD, "N", 0, "up: how many chunk daemons (default: 3)", 1 },
+	{ "host", OPT_HOST, "ADDRESS", 0, "up: where daemons listen (default: 127.0.0.1)", 1 },
 	{ "memory", OPT_MEMORY, "SIZE", 0, "up: memory tier of one chunk daemon (default: 256M)", 1 },
 	{ "prefix", OPT_PREFIX, "PATH", 0, "up: path prefix that is served (default: /ff3fs)", 1 },
 	{ 0 },
@@ -50,16 +49,19 @@ static int on_option(int key, char *arg, struct argp_state *state)
 		opts.dir = arg;
 		return 0;
 	case OPT_METAD:
-		opts.n_metad = number(state, "--metad", arg, DEV_METAD_MAX);
+		opts.wish.n_metad = number(state, "--metad", arg, DEV_METAD_MAX);
 		return 0;
 	case OPT_CHUNKD:
-		opts.n_chunkd = number(state, "--chunkd", arg, DEV_CHUNKD_MAX);
+		opts.wish.n_chunkd = number(state, "--chunkd", arg, DEV_CHUNKD_MAX);
+		return 0;
+	case OPT_HOST:
+		opts.wish.host = arg;
 		return 0;
 	case OPT_MEMORY:
-		opts.memory = arg;
+		opts.wish.memory = arg;
 		return 0;
 	case OPT_PREFIX:
-		opts.prefix = arg;
+		opts.wish.prefix = arg;
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;
@@ -262,8 +264,8 @@ static void tell_up(const struct dev_cluster *c)
 	}
 	if (cli.quiet)
 		return;
-	if (opts.memory)
-		snprintf(memory, sizeof memory, ", %s memory each", opts.memory);
+	if (opts.wish.memory)
+		snprintf(memory, sizeof memory, ", %s memory each", opts.wish.memory);
 	for (unsigned i = 0; i < c->n_metad; i++)
 		printf("✓ %-9s %s\n", c->daemons[i].name, c->daemons[i].listen);
 	printf("✓ chunkd   ");
@@ -320,8 +322,9 @@ static int up(struct dev_cluster *c)
 		return r;
 	exists = dev_load(c, dir) >= 0;
 	dev_done(c);
-	if (dev_make(c, dir, opts.n_metad, opts.n_chunkd ? opts.n_chunkd : exists ? 1 : CHUNKD_DEFAULT,
-		     opts.memory, opts.prefix) < 0)
+	if (opts.wish.n_chunkd == 0)
+		opts.wish.n_chunkd = exists ? 1 : CHUNKD_DEFAULT;
+	if (dev_make(c, dir, &opts.wish) < 0)
 		return CLI_FAILURE;
 	r = lock(dir, &lock_fd);
 	if (r)

@@ -49,10 +49,15 @@ struct dev_cluster {
  * message printed. */
 int dev_load(struct dev_cluster *c, const char *dir);
 void dev_done(struct dev_cluster *c);
-/* Makes what is missing of a cluster of n_metad metadata servers and n_chunkd chunk daemons. memory,
- * prefix: NULL for the default, or to leave an existing cluster's. Prints its errors. */
-int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned n_chunkd, const char *memory,
-	     const char *prefix);
+/* What a cluster is to be. NULL: the default, or an existing cluster's is left. */
+struct dev_wish {
+	unsigned n_metad, n_chunkd;
+	const char *host; /* an IPv4 address: where clients come; it stays as it was made */
+	const char *memory;
+	const char *prefix;
+};
+/* Makes what is missing. Prints its errors. */
+int dev_make(struct dev_cluster *c, const char *dir, const struct dev_wish *wish);
 /* Gives d addresses that are free now: those it has, if they are, else others. Prints its errors. */
 int dev_assign_addresses(struct dev_daemon *d);
 /* Writes metad's addresses to the files that name them. Prints its errors. */

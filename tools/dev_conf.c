@@ -17,6 +17,7 @@
 #define PORT_MIN 10000u
 #define PORT_WAIT_MS 2000u
 #define DEFAULT_MEMORY "256M"
+#define DEFAULT_HOST "127.0.0.1"
 
 /* The files of the first metad are called as those of the only one are, so that others can be added. */
 static void name_daemon(const struct dev_cluster *c, struct dev_daemon *d, bool metad, unsigned index)
@@ -220,20 +221,20 @@ static int write_file(const char *path, const char *text)
 	return r < 0 ? (cli_local_error(path, r), r) : 0;
 }
 
-static int make_main_conf(const struct dev_cluster *c, const char *prefix)
+static int make_main_conf(const struct dev_cluster *c, const char *host, const char *prefix)
 {
 	char text[4 * PATH_MAX];
 
 	snprintf(text, sizeof text,
 		 "# A local cluster made by ff3fs dev; its addresses are rewritten when their ports are\n"
 		 "# taken, everything else is left alone.\n"
-		 "[client]\nprefix = %s\nmetad = 127.0.0.1:0\nsockets = %s/run\n\n"
-		 "[metad]\ndir = %s/metad\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\nsockets = %s/run\n",
-		 prefix ? prefix : "/ff3fs", c->dir, c->dir, c->dir);
+		 "[client]\nprefix = %s\nmetad = %s:0\nsockets = %s/run\n\n"
+		 "[metad]\ndir = %s/metad\nlisten = %s:0\nadmin = 127.0.0.1:0\nsockets = %s/run\n",
+		 prefix ? prefix : "/ff3fs", host, c->dir, c->dir, host, c->dir);
 	return write_file(c->conf, text);
 }
 
-static int make_metad(const struct dev_cluster *c, unsigned index)
+static int make_metad(const struct dev_cluster *c, unsigned index, const char *host)
 {
 	char path[PATH_MAX + 64], text[3 * PATH_MAX];
 	int r;
@@ -244,13 +245,13 @@ static int make_metad(const struct dev_cluster *c, unsigned index)
 		return r;
 	snprintf(path, sizeof path, "%s/metad%u.conf", c->dir, index);
 	snprintf(text, sizeof text,
-		 "[metad]\ndir = %s/metad%u\nmember = %u\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n"
+		 "[metad]\ndir = %s/metad%u\nmember = %u\nlisten = %s:0\nadmin = 127.0.0.1:0\n"
 		 "sockets = %s/run\n",
-		 c->dir, index, index, c->dir);
+		 c->dir, index, index, host, c->dir);
 	return write_file(path, text);
 }
 
-static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *memory)
+static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *host, const char *memory)
 {
 	char path[PATH_MAX + 64], text[3 * PATH_MAX], metad[DEV_METAD_MAX * 80] = "127.0.0.1:0";
 	int r;
@@ -262,51 +263,71 @@ static int make_chunkd(const struct dev_cluster *c, unsigned index, const char *
 	get_value(c->conf, "client", "metad", metad, sizeof metad);
 	snprintf(path, sizeof path, "%s/chunkd%u.conf", c->dir, index);
 	snprintf(text, sizeof text,
-		 "[chunkd]\ntargets = %s/chunkd%u\nlisten = 127.0.0.1:0\nadmin = 127.0.0.1:0\n"
+		 "[chunkd]\ntargets = %s/chunkd%u\nlisten = %s:0\nadmin = 127.0.0.1:0\n"
 		 "metad = %s\nmemory = %s\nsockets = %s/run\n",
-		 c->dir, index, metad, memory ? memory : DEFAULT_MEMORY, c->dir);
+		 c->dir, index, host, metad, memory ? memory : DEFAULT_MEMORY, c->dir);
 	return write_file(path, text);
 }
 
-static int check_options(const char *dir, const char *memory, const char *prefix)
+static int check_options(const char *dir, const struct dev_wish *wish)
 {
+	struct in_addr address;
 	uint64_t size;
 
 	if (strlen(dir) > PATH_MAX - 64 || strpbrk(dir, "\n:;#")) {
 		cli_message("%s: a path that is too long or holds one of : ; #", dir);
 		return -EINVAL;
 	}
-	if (memory && ff3_parse_size(memory, &size) < 0) {
-		cli_message("--memory: %s: expected a size such as 512M", memory);
+	if (wish->host && (inet_pton(AF_INET, wish->host, &address) != 1 || address.s_addr == INADDR_ANY)) {
+		cli_message("--host: %s: expected an IPv4 address of this host", wish->host);
 		return -EINVAL;
 	}
-	if (prefix && (prefix[0] != '/' || strpbrk(prefix, "\n;#"))) {
-		cli_message("--prefix: %s: expected an absolute path", prefix);
+	if (wish->memory && ff3_parse_size(wish->memory, &size) < 0) {
+		cli_message("--memory: %s: expected a size such as 512M", wish->memory);
+		return -EINVAL;
+	}
+	if (wish->prefix && (wish->prefix[0] != '/' || strpbrk(wish->prefix, "\n;#"))) {
+		cli_message("--prefix: %s: expected an absolute path", wish->prefix);
 		return -EINVAL;
 	}
 	return 0;
 }
 
+/* The host that daemons listen at: that of the metad that is there, else what is wished for. An existing cluster
+ * does not move, its daemons may run. */
+static int find_host(const struct dev_cluster *c, const struct dev_wish *wish, char *host, size_t size)
+{
+	const char *there = c->n > 0 ? c->daemons[0].listen : "", *colon = strrchr(there, ':');
+
+	if (colon)
+		snprintf(host, size, "%.*s", (int)(colon - there), there);
+	else
+		snprintf(host, size, "%s", wish->host ? wish->host : DEFAULT_HOST);
+	if (!wish->host || strcmp(host, wish->host) == 0)
+		return 0;
+	cli_message("--host: %s: the cluster in %s is at %s", wish->host, c->dir, host);
+	return -EINVAL;
+}
+
 /* Brings the options of an existing cluster's files up to date. */
-static int change_options(struct dev_cluster *c, const char *memory, const char *prefix)
+static int change_options(struct dev_cluster *c, const struct dev_wish *wish)
 {
 	int r = 0;
 
-	if (prefix)
-		r = set_value(c->conf, "client", "prefix", prefix);
-	for (unsigned i = c->n_metad; memory && r >= 0 && i < c->n; i++)
-		r = set_value(c->daemons[i].conf, "chunkd", "memory", memory);
+	if (wish->prefix)
+		r = set_value(c->conf, "client", "prefix", wish->prefix);
+	for (unsigned i = c->n_metad; wish->memory && r >= 0 && i < c->n; i++)
+		r = set_value(c->daemons[i].conf, "chunkd", "memory", wish->memory);
 	if (r < 0)
 		cli_local_error(c->conf, r);
 	return r;
 }
 
-int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned n_chunkd, const char *memory,
-	     const char *prefix)
+int dev_make(struct dev_cluster *c, const char *dir, const struct dev_wish *wish)
 {
 	static const char *const parts[] = { "", "/metad", "/log", "/run" };
-	char path[PATH_MAX + 64];
-	int r = check_options(dir, memory, prefix);
+	char path[PATH_MAX + 64], host[80];
+	int r = check_options(dir, wish);
 
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++) {
 		snprintf(path, sizeof path, "%s%s", dir, parts[i]);
@@ -315,16 +336,18 @@ int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned 
 	if (r < 0)
 		return r;
 	r = dev_load(c, dir);
+	if ((r >= 0 || r == -ENOENT) && find_host(c, wish, host, sizeof host) < 0)
+		return -EINVAL;
 	if (r == -ENOENT)
-		r = make_main_conf(c, prefix);
+		r = make_main_conf(c, host, wish->prefix);
 	else if (r >= 0)
-		r = change_options(c, memory, prefix);
+		r = change_options(c, wish);
 	else
 		cli_local_error(c->conf, r);
-	for (unsigned i = MAX(c->n_metad, 1u) + 1; r >= 0 && i <= n_metad; i++)
-		r = make_metad(c, i);
-	for (unsigned i = c->n - c->n_metad + 1; r >= 0 && i <= n_chunkd; i++)
-		r = make_chunkd(c, i, memory);
+	for (unsigned i = MAX(c->n_metad, 1u) + 1; r >= 0 && i <= wish->n_metad; i++)
+		r = make_metad(c, i, host);
+	for (unsigned i = c->n - c->n_metad + 1; r >= 0 && i <= wish->n_chunkd; i++)
+		r = make_chunkd(c, i, host, wish->memory);
 	if (r < 0)
 		return r;
 	free(c->prefix);
@@ -333,20 +356,21 @@ int dev_make(struct dev_cluster *c, const char *dir, unsigned n_metad, unsigned 
 
 /* --- Addresses -------------------------------------------------------------------------------- */
 
-static bool port_is_free(unsigned port)
+static bool port_is_free(const char *host, unsigned port)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1;
 
-	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1)
+		sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK); /* a name, or IPv6: its own */
 	if (fd < 0)
 		return false;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	return bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0 && listen(fd, 1) == 0;
 }
 
-static unsigned pick_port(void)
+static unsigned pick_port(const char *host)
 {
 	unsigned first = 32768, port;
 	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
@@ -357,7 +381,7 @@ static unsigned pick_port(void)
 		fclose(f);
 	for (int tries = 0; tries < 1000; tries++) {
 		port = PORT_MIN + (unsigned)(ff3_random_u64() % (first - PORT_MIN));
-		if (port_is_free(port))
+		if (port_is_free(host, port))
 			return port;
 	}
 	return 0;
@@ -365,12 +389,12 @@ static unsigned pick_port(void)
 
 /* The kernel takes a killed daemon's io_uring apart, and with it its sockets, a little after the
  * process has gone; nothing tells when. */
-static bool port_gets_free(unsigned port)
+static bool port_gets_free(const char *host, unsigned port)
 {
 	const struct timespec pause = { 0, 10 * 1000 * 1000 };
 	uint64_t deadline = ff3_boottime_ns() + PORT_WAIT_MS * FF3_NSEC_PER_MSEC;
 
-	while (!port_is_free(port)) {
+	while (!port_is_free(host, port)) {
 		if (ff3_boottime_ns() > deadline)
 			return false;
 		nanosleep(&pause, NULL);
@@ -378,19 +402,21 @@ static bool port_gets_free(unsigned port)
 	return true;
 }
 
-/* Leaves address alone if its port can be had, and otherwise writes a new one to file. */
+/* Leaves address alone if its port can be had, and otherwise writes one with another port to file. */
 static int assign(const char *file, const char *section, const char *key, char *address,
 		  size_t size)
 {
 	const char *colon = strrchr(address, ':');
 	unsigned port = colon ? (unsigned)atoi(colon + 1) : 0;
+	char host[64];
 
-	if (port && port_gets_free(port))
+	snprintf(host, sizeof host, "%.*s", colon ? (int)(colon - address) : 0, address);
+	if (port && port_gets_free(host, port))
 		return 0;
-	port = pick_port();
+	port = pick_port(host);
 	if (port == 0)
 		return -EADDRNOTAVAIL;
-	snprintf(address, size, "127.0.0.1:%u", port);
+	snprintf(address, size, "%s:%u", host, port);
 	return set_value(file, section, key, address);
 }
 

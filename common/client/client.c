@@ -208,6 +208,9 @@ void ff3_pool_put(struct ff3fs *fs, void *p, size_t len)
 		if (fs->pool.n_free < ARRAY_SIZE(fs->pool.free))
 			fs->pool.free[fs->pool.n_free++] = TAKE_PTR(p);
 		pthread_mutex_unlock(&fs->pool.lock);
+		/* Unmapped by free, which the shim does not see. Smaller ones are seldom: checksums tell. */
+		if (p)
+			ff3_rpc_memory_gone(p, PIECE_MAX);
 	}
 	free(p);
 }

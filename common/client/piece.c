@@ -314,7 +314,9 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 		ff3_piece_start(p);
 		return 0;
 	}
-	if (cause == FF3_E_CHECKSUM && p->n_checksum++ == 0) {
+	/* The other side has met other pages than these: those that were here when they were registered. */
+	if ((cause == FF3_E_CHECKSUM || (cause == -EBADMSG && p->op == FF3_OP_chunk_write)) &&
+	    p->n_checksum++ == 0) {
 		for (int i = 0; i < p->n_iov; i++)
 			ff3_rpc_memory_gone(p->iov[i].iov_base, p->iov[i].iov_len);
 		ff3_piece_start(p);

@@ -15,13 +15,13 @@
 # The kernel comes from the Debian archive once and stays in
 # ${XDG_CACHE_HOME:-~/.cache}/ff3fs-test/vm, with the initrd that is made from it.
 #
-# VM_SECONDS (300) is the limit, VM_MEMORY (1536) in MiB, VM_ACCEL (qemu's own emulation) qemu's
+# VM_SECONDS (300) is the limit, VM_MEMORY (1536) and VM_DISK (512, the memory disk's) in MiB, VM_ACCEL (qemu's own emulation) qemu's
 # -accel, VM_DEBUG=1 shows the kernel's messages.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ff3fs-test/vm
 modules='crc32_generic virtio_pci 9p 9pnet_virtio overlay brd ext4 crc32c_generic
-	rdma_rxe ib_uverbs rdma_ucm dummy veth'
+	rdma_rxe ib_uverbs rdma_ucm dummy veth fuse loop'
 
 skip() { echo "machine: skipped: $*"; exit 77; }
 die() { echo "machine: $*" >&2; exit 125; }
@@ -99,7 +99,7 @@ timeout -k 5 "${VM_SECONDS:-300}" qemu-system-x86_64 -M q35 -accel "${VM_ACCEL:-
 	-cpu max -smp 2 -m "${VM_MEMORY:-1536}" -nodefaults -display none -no-reboot \
 	-serial stdio -serial "file:$run/status" \
 	-kernel "$cache/kernel/boot/vmlinuz-$version" -initrd "$cache/initrd.gz" \
-	-append "console=ttyS0 $loglevel panic=-1 mitigations=off nokaslr random.trust_cpu=on job=$run/job" \
+	-append "console=ttyS0 $loglevel panic=-1 mitigations=off nokaslr random.trust_cpu=on disk=$((${VM_DISK:-512} * 1024)) job=$run/job" \
 	-virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
 	</dev/null 2>&1 | sed -u -e 's/\r$//' -e '/reboot: Power down$/d'
 ended=${PIPESTATUS[0]}
