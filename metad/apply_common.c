@@ -137,6 +137,8 @@ int metad_may_open(const struct metad_cred *cred, const struct metad_inode *inod
 {
 	unsigned mask = 0;
 
+	if (flags == 0) /* held only */
+		return 0;
 	if (flags & FF3_OPEN_READ)
 		mask |= METAD_MAY_READ;
 	if (flags & (FF3_OPEN_WRITE | FF3_OPEN_TRUNCATE))

@@ -61,7 +61,7 @@ struct metad_file *metad_file_get(struct metad *m, uint64_t ino)
 
 void metad_file_put(struct metad *m, struct metad_file *f)
 {
-	if (f->n_sessions > 0 || f->times_pending > 0 || f->dirty || f->truncating || f->parked || f->appenders ||
+	if (f->n_sessions > 0 || f->n_below > 0 || f->times_pending > 0 || f->dirty || f->truncating || f->parked || f->appenders ||
 	    f->holder_session != 0 || f->locks.n > 0)
 		return;
 	HASH_DEL(m->files->all, f);
@@ -69,11 +69,50 @@ void metad_file_put(struct metad *m, struct metad_file *f)
 	free(f);
 }
 
+static bool is_open(const struct metad_file *f)
+{
+	return f->n_sessions > 0 || f->n_below > 0;
+}
+
 bool metad_is_open(struct metad *m, uint64_t ino)
 {
 	const struct metad_file *f = metad_file_find(m, ino);
 
-	return f && f->n_sessions > 0;
+	return f && is_open(f);
+}
+
+int metad_file_hold_parent(struct metad *m, const struct metad_inode *inode)
+{
+	struct metad_file *f, *parent;
+
+	if (!S_ISDIR(inode->mode) || inode->nlink > 0)
+		return 0;
+	f = metad_file_find(m, inode->ino);
+	if (!f || !is_open(f) || f->holds)
+		return 0;
+	parent = metad_file_get(m, inode->parent);
+	if (!parent)
+		return -ENOMEM;
+	parent->n_below++;
+	f->holds = inode->parent;
+	return 0;
+}
+
+void metad_file_closed(struct metad *m, struct metad_file *f)
+{
+	while (!is_open(f)) {
+		uint64_t ino = f->ino;
+		struct metad_file *parent = f->holds ? metad_file_find(m, f->holds) : NULL;
+
+		f->holds = 0;
+		metad_file_put(m, f);
+		if (m->cleaner)
+			metad_cleaner_orphan(m, ino);
+		if (!parent)
+			return;
+		parent->n_below--;
+		f = parent;
+	}
 }
 
 void metad_file_add_open(struct metad_file *f, int n)

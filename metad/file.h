@@ -27,6 +27,8 @@ struct metad_file {
 	uint64_t ino;
 	uint32_t n_sessions;    /* that have it open */
 	uint32_t times_pending; /* requests under way that set its times */
+	uint32_t n_below;       /* removed directories that have it for a parent and hold it */
+	uint64_t holds;         /* the parent that this one, open and removed, holds; 0: none */
 	bool dirty;          /* end and mtime are not in the log */
 	uint32_t kill_mode;
 	bool truncating;

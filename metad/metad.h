@@ -173,6 +173,10 @@ void metad_file_put(struct metad *m, struct metad_file *f);
 void metad_file_overlay(struct metad *m, struct metad_inode *inode);
 void metad_file_overlay_attr(struct metad *m, struct ff3_attr *attr);
 void metad_file_add_open(struct metad_file *f, int n);
+/* f is perhaps open no more: it is put, and collected if it has no name, as are the parents that it held. */
+void metad_file_closed(struct metad *m, struct metad_file *f);
+/* A removed directory that is open keeps the one above it, which ".." leads to, and that its own. -ENOMEM. */
+int metad_file_hold_parent(struct metad *m, const struct metad_inode *inode);
 /* lock.c: the session has it open no more. */
 void metad_file_drop_locks(struct metad *m, struct metad_file *f, uint64_t session);
 bool metad_file_has_locks_of(struct metad *m, uint64_t ino, uint64_t session);

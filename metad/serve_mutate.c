@@ -75,9 +75,13 @@ static void follow_up(struct metad *m, const struct metad_effects *effects)
 
 static void collect_orphans(struct metad *m, const struct metad_effects *effects)
 {
+	struct metad_inode inode;
+
 	for (uint32_t i = 0; i < effects->n_orphans; i++)
 		if (!metad_is_open(m, effects->orphans[i]))
 			metad_cleaner_orphan(m, effects->orphans[i]);
+		else if (metad_db_get_inode(m->db, effects->orphans[i], &inode) > 0)
+			metad_file_hold_parent(m, &inode);
 }
 
 static void register_open(struct metad *m, const struct metad_mutation *mutation)
@@ -358,6 +362,8 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 	e = metad_file_layout(m->db, inode, &p.layout);
 	if (e >= 0)
 		e = metad_session_open(m, conn->session, inode->ino, write, &q->tag);
+	if (e >= 0)
+		e = metad_file_hold_parent(m, inode);
 	if (e < 0) {
 		metad_reply_status(m, r, e);
 		return;

@@ -91,7 +91,9 @@ static int may_list(struct metad *m, const struct metad_conn *conn, uint64_t ino
 		return r < 0 ? r : -ESTALE;
 	if (!S_ISDIR(dir->mode))
 		return -ENOTDIR;
-	if (metad_session_has_open(m, conn->session, ino, false))
+	if (dir->nlink == 0)
+		return -ENOENT;
+	if (metad_session_is_granted(conn->session, ino))
 		return 0;
 	return metad_permission(&conn->cred, dir, METAD_MAY_READ);
 }

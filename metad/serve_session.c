@@ -41,13 +41,15 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	e = e < 0 ? e : e == 0 ? -ESTALE : metad_file_layout(m->db, &inode, &p.layout);
 	if (e >= 0)
 		e = metad_session_open(m, conn->session, q->ino, write, NULL);
+	if (e >= 0)
+		e = metad_file_hold_parent(m, &inode);
 	if (e < 0) {
 		metad_reply_status(m, r, e);
 		return;
 	}
 	/* What was granted stays so, as an open descriptor does; a child may be somebody else by now. */
 	if ((q->flags & FF3_OPEN_READ) &&
-	    (metad_session_is_granted(conn->session, q->ino) ||
+	    (S_ISDIR(inode.mode) || metad_session_is_granted(conn->session, q->ino) ||
 	     metad_permission(&conn->cred, &inode, METAD_MAY_READ) >= 0)) {
 		metad_session_set_granted(conn->session, q->ino);
 		p.cap = metad_caps_make(m, &inode, conn->session_id, q->flags, cap);

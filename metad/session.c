@@ -245,10 +245,8 @@ void metad_session_release(struct metad *m, struct metad_session *s, uint64_t in
 	if (f) {
 		metad_file_drop_locks(m, f, s->id);
 		metad_file_add_open(f, -1);
-		metad_file_put(m, f);
+		metad_file_closed(m, f);
 	}
-	if (m->cleaner && !metad_is_open(m, ino))
-		metad_cleaner_orphan(m, ino);
 }
 
 bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint64_t ino, bool write)

@@ -169,6 +169,8 @@ static int load_once(void)
 	pthread_mutex_unlock(&lock);
 	dispatch_leave(before);
 	loading = false;
+	if (fs && r == 0)
+		cwd_core_loaded();
 	return r;
 }
 

@@ -115,7 +115,8 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	o->flags = p->flags & OFD_FLAGS;
 	if (o->flags & O_PATH)
 		o->flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
-	o->file = file;
+	o->file = o->flags & O_PATH ? NULL : file;
+	o->held = o->flags & O_PATH ? file : NULL;
 	o->dir = NULL;
 	o->dir_cookie = 0;
 	o->lock_fd = -1;
@@ -135,8 +136,8 @@ static int ofd_free(struct ofd *o)
 	if (o->dir)
 		CALL_VOID(closedir, o->dir);
 	lock_release(o);
-	if (o->file)
-		r = CALL(close, o->file);
+	if (o->file || o->held)
+		r = CALL(close, o->file ? o->file : o->held);
 	lock_free_list(&saved);
 	o->next_free = free_ofds;
 	free_ofds = o;
@@ -346,11 +347,9 @@ static int adopt(int fd, _Atomic uintptr_t *slot, const struct placeholder *p, s
 	if (kernel_flags >= 0)
 		now.flags = (p->flags & ~(O_APPEND | O_NONBLOCK)) |
 			    (int)(kernel_flags & (O_APPEND | O_NONBLOCK));
-	if (!(p->flags & O_PATH)) {
-		r = CALL(open_inode, fs, p->ino, now.flags, &file);
-		if (r < 0)
-			return r;
-	}
+	r = CALL(open_inode, fs, p->ino, now.flags, &file);
+	if (r < 0 && !(p->flags & O_PATH))
+		return r;
 	o = ofd_new(&now, file, 0);
 	if (!o) {
 		if (file)

@@ -16,6 +16,7 @@ struct ofd {
 	uint64_t generation;
 	_Atomic int flags;        /* as open(2) */
 	struct ff3fs_file *file;  /* NULL: O_PATH */
+	struct ff3fs_file *held;  /* O_PATH: keeps it there, and is good for nothing else; NULL: it is gone */
 	pthread_mutex_t dir_lock; /* of the two below */
 	struct ff3fs_dir *dir;    /* getdents64's listing, or NULL */
 	uint64_t dir_cookie;      /* where dir stands */
@@ -90,8 +91,8 @@ void fdtab_closed(int fd);
 int fdtab_next_internal(int first, int last);
 int fdtab_next_ours(int first, int last);
 
-/* A new description with one reference, or NULL. Takes file over. opener: the calling process, or 0
- * if it was inherited. */
+/* A new description with one reference, or NULL. Takes file, opened with the flags of p, over. opener: the
+ * calling process, or 0 if it was inherited. */
 struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener);
 /* Another reference, by who has one. */
 static inline struct ofd *ofd_ref(struct ofd *o)

@@ -141,6 +141,8 @@ int cwd_for_child(const char *path, int fd, uint64_t *ret_ino);
  * none of ours. */
 const char *spawn_path(const posix_spawn_file_actions_t *actions, const char *path, char *buf);
 void cwd_after_fork(void);
+/* The client can hold it now. */
+void cwd_core_loaded(void);
 /* The absolute path, as users see it, of a directory inode. */
 int cwd_path_of(struct ff3fs *fs, uint64_t ino, char *buf, size_t size);
 

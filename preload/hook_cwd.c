@@ -6,8 +6,12 @@
  * from here know where they are: exec and fork keep it, whatever the environment. Where the file system is
  * mounted at the prefix, the kernel can have it, and so do programs that are not preloaded.
  *
- * Threads: `cwd` is one word. Fork: inherited. vfork: the child's kernel directory is its own,
- * `cwd` is the parent's and stays; the child's is noted in the thread they share. */
+ * It is held open, so that it stays, and ".." of it, when it is removed; after exec by what loads the client. A
+ * program that does so later than metad waits for the one it replaced finds a removed one gone: ENOENT.
+ *
+ * Threads: `cwd` is one word; `busy` guards it together with `held`, no handler runs meanwhile. Fork: inherited.
+ * vfork: the child's kernel directory is its own, `cwd` is the parent's and stays; the child's is noted in the
+ * thread they share. */
 #include "hook.h"
 
 #include <stdatomic.h>
@@ -17,6 +21,8 @@
 #include "raw.h"
 
 static _Atomic uint64_t cwd;
+static struct ff3fs_file *held;
+static _Atomic int busy;
 
 /* A vfork child has changed its directory; it runs on this thread, with this thread's memory. */
 static __thread struct {
@@ -34,9 +40,45 @@ uint64_t cwd_inode(void)
 	return atomic_load_explicit(&cwd, memory_order_relaxed);
 }
 
+/* Sets both, and lets go of what was held. */
+static void set_cwd(uint64_t ino, struct ff3fs_file *file)
+{
+	struct ff3fs_file *old;
+	uint64_t saved;
+
+	raw_block_signals(&saved);
+	while (atomic_exchange_explicit(&busy, 1, memory_order_acquire))
+		RAW(sched_yield);
+	atomic_store_explicit(&cwd, ino, memory_order_relaxed);
+	old = held;
+	held = file;
+	atomic_store_explicit(&busy, 0, memory_order_release);
+	RAW(rt_sigprocmask, SIG_SETMASK, &saved, 0, 8);
+	if (old)
+		CALL(close, old);
+}
+
+/* NULL: it is gone. */
+static struct ff3fs_file *hold(uint64_t ino)
+{
+	struct ff3fs_file *file;
+	struct ff3fs *fs;
+
+	return core_fs(&fs) >= 0 && CALL(open_inode, fs, ino, O_PATH, &file) >= 0 ? file : NULL;
+}
+
+void cwd_core_loaded(void)
+{
+	uint64_t ino = atomic_load(&cwd);
+
+	if (ino)
+		set_cwd(ino, hold(ino));
+}
+
 /* Forked by a vfork child (fork_run): its directory is ours. */
 void cwd_after_fork(void)
 {
+	busy = 0;
 	if (child_cwd.pid && child_cwd.pid == (pid_t)RAW(getppid))
 		cwd = child_cwd.ino;
 	child_cwd.pid = 0;
@@ -163,26 +205,28 @@ static int find_target(void *arg, void *out)
 	return CALL(access, w.fs, a.ino, "", X_OK, 0);
 }
 
-static void now_at(uint64_t ino)
+static void now_at(uint64_t ino, struct ff3fs_file *file)
 {
 	if (init_is_vfork_child()) {
 		child_cwd.pid = (pid_t)RAW(getpid);
 		child_cwd.ino = ino;
 	} else {
-		cwd = ino;
+		set_cwd(ino, file);
 	}
 }
 
 /* To where the kernel knows the directory, if it does. */
 static int enter(const struct target *t)
 {
+	struct ff3fs_file *file = t->ino && !init_is_vfork_child() ? hold(t->ino) : NULL;
 	int r = t->native[0] ? (int)RAW(chdir, t->native) : -ENOENT;
 
 	if (r < 0 && t->ino)
 		r = park(t->ino);
-
 	if (r == 0)
-		now_at(t->ino);
+		now_at(t->ino, file);
+	else if (file)
+		CALL(close, file);
 	return r;
 }
 
@@ -195,7 +239,7 @@ int hook_chdir(const char *path)
 	if (LIKELY(!where_is_ours(AT_FDCWD, path))) {
 		r = REAL(chdir)(path);
 		if (r == 0 && init_active() && cwd_inode())
-			now_at(0);
+			now_at(0, NULL);
 		if (LIKELY(r == 0) || init_is_vfork_child() ||
 		    where_through_links(&w, AT_FDCWD, path, 0) <= 0)
 			return r;
@@ -241,7 +285,7 @@ int hook_fchdir(int fd)
 	if (LIKELY(r == 0)) {
 		r = REAL(fchdir)(fd);
 		if (r == 0 && init_active() && cwd_inode())
-			now_at(0);
+			now_at(0, NULL);
 		return r;
 	}
 	return (int)hook_result(r < 0 ? r : enter(&t));

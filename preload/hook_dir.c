@@ -129,7 +129,7 @@ int hook_closedir(DIR *dir)
 	return (int)hook_result(fd_close(fd));
 }
 
-/* 1 and the next entry, 0 at the end. */
+/* 1 and the next entry, 0 at the end, which is where a removed directory begins. */
 static int next_entry(struct ff3_dir *d, struct dirent *entry)
 {
 	const struct ff3fs_dirent *e;
@@ -137,7 +137,7 @@ static int next_entry(struct ff3_dir *d, struct dirent *entry)
 	size_t len;
 
 	if (r <= 0)
-		return r;
+		return r == -ENOENT ? 0 : r;
 	len = strlen(e->name);
 	entry->d_ino = e->ino;
 	entry->d_off = (off_t)e->cookie;
@@ -254,7 +254,6 @@ static long getdents_locked(int fd, struct ofd *o, void *user, size_t size)
 {
 	uint64_t at = (uint64_t)RAW(lseek, fd, 0, SEEK_CUR);
 	_cleanup_free_ char *buf = NULL;
-	struct ff3fs_attr a;
 	struct ff3fs *fs;
 	long r = core_fs(&fs);
 
@@ -275,9 +274,6 @@ static long getdents_locked(int fd, struct ofd *o, void *user, size_t size)
 	if (!buf)
 		return -ENOMEM;
 	r = fill(o, buf, size);
-	/* Two entries at the beginning: it is empty, or was removed. */
-	if (at == 0 && r == 48 && stat_ofd(o, &a) == 0 && a.nlink == 0)
-		return -ENOENT;
 	if (r > 0 && !memory_copy_out(user, buf, (size_t)r))
 		return -EFAULT;
 	if (r > 0)

@@ -30,19 +30,6 @@ int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int
 	return fd;
 }
 
-/* O_PATH: nothing is opened, only named. */
-static int open_path(struct where *w, int flags)
-{
-	struct ff3fs_attr a;
-	int r = CALL(stat, w->fs, w->dir, w->path, flags & O_NOFOLLOW ? FF3FS_NOFOLLOW : 0, &a);
-
-	if (r < 0)
-		return r;
-	if ((flags & O_DIRECTORY) && !S_ISDIR(a.mode))
-		return -ENOTDIR;
-	return open_install(a.ino, a.generation, NULL, flags);
-}
-
 static bool is_owner(struct ff3fs_file *file)
 {
 	struct ff3fs_attr a;
@@ -57,12 +44,12 @@ static int open_once(struct where *w, int flags, mode_t mode)
 	struct ff3fs_file *file;
 	int r;
 
-	if (flags & O_PATH)
-		return open_path(w, flags);
 	r = CALL(open, w->fs, w->dir, w->path, flags & ~(O_CLOEXEC | O_NONBLOCK),
 		 mode & 07777 & ~init_umask(), &file);
 	if (r < 0)
 		return r;
+	if (flags & O_PATH) /* nothing is opened, only named */
+		return open_install(CALL(file_ino, file), 0, file, flags);
 	if (UNLIKELY(flags & O_NOATIME) && !is_owner(file)) {
 		CALL(close, file);
 		return -EPERM;

@@ -158,6 +158,7 @@ posix_sources = \
 	tests/posix_fds.c \
 	tests/posix_flow.c \
 	tests/posix_fork.c \
+	tests/posix_gone.c \
 	tests/posix_locks.c \
 	tests/posix_maps.c \
 	tests/posix_moves.c \

@@ -248,8 +248,8 @@ int where_next(struct where *w, long r)
 	const char *rest, *to;
 	char *slash;
 
-	if (LIKELY(r != -FF3FS_REDIRECT))
-		return r < 0 ? (int)r : 0;
+	if (LIKELY(r != -FF3FS_REDIRECT)) /* stale: the directory where it begins is gone, and was not held */
+		return r == -ESTALE ? -ENOENT : r < 0 ? (int)r : 0;
 	if (++w->hops > 40)
 		return -ELOOP;
 	to = core.redirect();

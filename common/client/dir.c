@@ -182,9 +182,9 @@ EXPORT int ff3fs_opendir(struct ff3fs *fs, uint64_t dir, const char *path, int w
 	d->ino = rep.attr.ino;
 	d->with_attr = with_attr;
 	ff3_attr_to_public(&rep.attr, &d->attr);
-	/* The permission to read it shows here, as opendir(3) wants it. */
+	/* The permission to read it shows here, as opendir(3) wants it; not that it was removed. */
 	r = next_page(d, PAGE_FIRST);
-	if (r < 0) {
+	if (r < 0 && r != -ENOENT) {
 		free(d->current.buf);
 		free(d->ahead.buf);
 		free(d);
@@ -260,6 +260,10 @@ EXPORT int ff3fs_readdir(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
 	FF3_ENTER();
 	int r = 0;
 
+	if (d->position == AT_DOT && !d->have_page)
+		r = next_page(d, PAGE_NEXT);
+	if (r < 0)
+		return ff3_public(r);
 	if (d->position == AT_DOT) {
 		d->position = AT_DOTDOT;
 		fill_dot(d, ".", d->ino, COOKIE_DOT);

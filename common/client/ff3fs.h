@@ -131,10 +131,12 @@ const char *ff3fs_last_error(void);
 
 /* flags and mode as open(2): O_RDONLY … O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW,
  * O_DIRECTORY, O_TMPFILE, O_SYNC, O_DSYNC, O_DIRECT; the umask must have been applied. Unknown
- * flags are ignored. Directories open read-only. */
+ * flags are ignored. Directories open read-only. O_PATH asks for no permission and gives none: the
+ * object, of any kind, lives as long as it is so held, and a directory keeps the ones above it. */
 int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flags, mode_t mode,
 	       struct ff3fs_file **ret);
-/* An inode that an ancestor process had open: after exec. flags as it was opened with. */
+/* An inode that an ancestor process had open: after exec. flags as it was opened with; O_PATH: one whose
+ * number is known. */
 int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff3fs_file **ret);
 /* Flushes, makes durable if it was written, and frees file in any case. The result is that of the
  * flush: -EIO, -ENOSPC, … */

@@ -16,11 +16,16 @@ bool ff3_file_writable(const struct ff3fs_file *file)
 
 bool ff3_file_readable(const struct ff3fs_file *file)
 {
-	return (atomic_load_explicit(&file->flags, memory_order_relaxed) & O_ACCMODE) != O_WRONLY;
+	int flags = atomic_load_explicit(&file->flags, memory_order_relaxed);
+
+	return (flags & O_ACCMODE) != O_WRONLY && !(flags & O_PATH);
 }
 
+/* None: it is only held, for O_PATH. */
 static uint32_t access_flags(int flags)
 {
+	if (flags & O_PATH)
+		return 0;
 	switch (flags & O_ACCMODE) {
 	case O_RDONLY:
 		return FF3_OPEN_READ;
@@ -35,6 +40,8 @@ static uint32_t open_flags(int flags)
 {
 	uint32_t f = access_flags(flags);
 
+	if (flags & O_PATH)
+		return f;
 	if ((flags & O_TMPFILE) == O_TMPFILE)
 		return f | FF3_OPEN_TMPFILE | (flags & O_EXCL ? FF3_OPEN_EXCLUSIVE : 0);
 	return f | (flags & O_CREAT ? FF3_OPEN_CREATE : 0) |
@@ -132,9 +139,9 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 	if (r < 0)
 		return r;
 	ff3_hot_learn(file->inode, rep.cap, rep.layout.pin);
-	if (S_ISLNK(rep.attr.mode))
+	if (S_ISLNK(rep.attr.mode) && !(flags & O_PATH))
 		r = -ELOOP;
-	if (S_ISSOCK(rep.attr.mode))
+	if (S_ISSOCK(rep.attr.mode) && !(flags & O_PATH))
 		r = -ENXIO;
 	if (flags & O_TRUNC && r == 0)
 		ff3_inode_cut(file->inode, &rep.attr);
@@ -154,6 +161,8 @@ EXPORT int ff3fs_open(struct ff3fs *fs, uint64_t dir, const char *path, int flag
 	struct ff3fs_file *file;
 	int r;
 
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
 	/* A truncation must not overtake bytes that another descriptor here gathers. */
 	if (flags & O_TRUNC) {
 		ff3_flush_to_cut(fs);

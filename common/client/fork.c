@@ -182,7 +182,7 @@ static void client_in_child(struct ff3fs *fs)
 	atomic_store(&fs->session, session);
 	fs->identity.session = session;
 	ff3_meta_after_fork(&fs->meta);
-	atomic_fetch_add(&fs->meta_epoch, 1);
+	ff3_meta_forked(fs);
 	atomic_store(&fs->write_seq, 0);
 	atomic_store(&fs->locked, false);
 	fs->flusher.running = false;

@@ -288,7 +288,7 @@ struct ff3fs {
 	_Atomic uint64_t device; /* 0: not known yet */
 	/* Raised when metad restarted and in a forked child: registrations of older epochs are void. */
 	_Atomic uint64_t meta_epoch;
-	_Atomic bool sweep_due;
+	_Atomic int sweep_due; /* meta.c */
 
 	struct {
 		pthread_mutex_t lock;
@@ -414,6 +414,8 @@ void ff3_meta_ask(struct ff3fs *fs);
 void ff3_meta_after_fork(struct ff3_meta *meta);
 /* Metad restarted since the last sweep: registers every open file again. Not under a lock. */
 void ff3_meta_sweep(struct ff3fs *fs);
+/* In a child: nothing is registered. */
+void ff3_meta_forked(struct ff3fs *fs);
 /* Opens of an inode, one-way. */
 void ff3_meta_release(struct ff3fs *fs, uint64_t ino, uint32_t n);
 

@@ -10,14 +10,19 @@
  * A process that only reads chunks would not notice, and its unlinked files would be collected a
  * lease after the restart. So reads send a ping four times a lease, and look for the answer later.
  *
- * Threads: any. Fork: a child starts with new numbers in a new session. */
+ * Threads: any. Fork: a child starts with new numbers in a new session. Files are registered again when they are
+ * used; what is held only for being there, as directories are, by the child's first call. */
 #include "attr_stat.h"
 #include "internal.h"
 
+#include <sys/stat.h>
+
+enum { SWEEP_NONE, SWEEP_HELD, SWEEP_ALL };
+
 #define PING_TICK_NS (100 * FF3_NSEC_PER_MSEC)
 
-/* Where requests are encoded that fit: a rename of two long paths does. */
-#define REQUEST_SIZE 9216
+/* Where requests are encoded that fit. Threads have small stacks: longer paths are allocated. */
+#define REQUEST_SIZE 1024
 
 struct ff3_path ff3_path_of(uint64_t dir, const char *path, unsigned flags)
 {
@@ -137,22 +142,32 @@ static void saw_instance(struct ff3fs *fs, uint64_t instance)
 		return;
 	atomic_store(&fs->meta.former, known);
 	atomic_fetch_add(&fs->meta_epoch, 1);
-	atomic_store(&fs->sweep_due, true);
+	atomic_store(&fs->sweep_due, SWEEP_ALL);
+}
+
+void ff3_meta_forked(struct ff3fs *fs)
+{
+	atomic_fetch_add(&fs->meta_epoch, 1);
+	atomic_store(&fs->sweep_due, SWEEP_HELD);
 }
 
 void ff3_meta_sweep(struct ff3fs *fs)
 {
 	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	int what;
 	size_t n;
 
-	if (LIKELY(!atomic_load_explicit(&fs->sweep_due, memory_order_relaxed)) ||
-	    !atomic_exchange(&fs->sweep_due, false))
+	if (LIKELY(!atomic_load_explicit(&fs->sweep_due, memory_order_relaxed)))
+		return;
+	what = atomic_exchange(&fs->sweep_due, SWEEP_NONE);
+	if (what == SWEEP_NONE)
 		return;
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		/* One that fails now is tried again when it is used. */
-		ff3_inode_register(inodes[i]);
+		if (what == SWEEP_ALL || !S_ISREG(inodes[i]->mode) || inodes[i]->open_flags == 0)
+			ff3_inode_register(inodes[i]);
 		ff3_inode_unref(inodes[i]);
 	}
 }
