@@ -240,5 +240,9 @@ void flush_everything(void);
 /* … and what makes durable what this process wrote: the end of a process closes its files. */
 void sync_everything(void);
 
+/* exec_args.c: a list of n arguments, for the calling thread to fill; NULL: no memory. */
+char **exec_args_new(size_t n);
+void exec_args_free(char **args);
+
 /* hook_dir.c: getdents64(2) */
 long dir_getdents64(int fd, struct ofd *o, void *buf, size_t size);

@@ -10,7 +10,7 @@
  * Before exec and exit, gathered writes are sent. Between vfork and exec the client must not be
  * used: a forked process reads the program instead (fork_run).
  *
- * Threads, signals: as exec; memory comes from the stack. */
+ * Threads, signals: as exec; lists of arguments are mappings (exec_args.c). */
 #include "hook.h"
 
 #include <alloca.h>
@@ -156,19 +156,14 @@ static char *parse_script(char *head, char **ret_argument)
 	return s;
 }
 
-static int execute(const char *path, char *const argv[], char *const envp[], int depth);
-
-static int execute_script(char *head, const char *path, char *const argv[], char *const envp[],
-			  int depth)
+/* What interprets a script is called with. NULL: no memory. */
+static char **script_args(char *interpreter, char *argument, const char *path, char *const argv[], int n)
 {
-	int n = count(argv), k = 0;
-	char **args, *argument, *interpreter = parse_script(head, &argument);
+	char **args = exec_args_new((size_t)n + 4);
+	int k = 0;
 
-	if (n < 0 || (n > 0 && !string_readable(argv[0]))) /* which nobody will look at */
-		return -EFAULT;
-	if (!interpreter)
-		return -ENOEXEC;
-	args = alloca(sizeof *args * (size_t)(n + 4));
+	if (!args)
+		return NULL;
 	args[k++] = interpreter;
 	if (argument)
 		args[k++] = argument;
@@ -176,7 +171,27 @@ static int execute_script(char *head, const char *path, char *const argv[], char
 	for (int i = 1; i < n; i++)
 		args[k++] = argv[i];
 	args[k] = NULL;
-	return execute(interpreter, args, envp, depth + 1);
+	return args;
+}
+
+static int execute(const char *path, char *const argv[], char *const envp[], int depth);
+
+static int execute_script(char *head, const char *path, char *const argv[], char *const envp[],
+			  int depth)
+{
+	int n = count(argv), r;
+	char **args, *argument, *interpreter = parse_script(head, &argument);
+
+	if (n < 0 || (n > 0 && !string_readable(argv[0]))) /* which nobody will look at */
+		return -EFAULT;
+	if (!interpreter)
+		return -ENOEXEC;
+	args = script_args(interpreter, argument, path, argv, n);
+	if (!args)
+		return -ENOMEM;
+	r = execute(interpreter, args, envp, depth + 1);
+	exec_args_free(args);
+	return r;
 }
 
 /* Returns only on failure. */
@@ -317,18 +332,17 @@ static bool find_in_path(const char *file, char path[PATH_MAX])
 /* A file that is no program and no script is one for the shell, as execvp has it. */
 static int execute_or_shell(const char *path, char *const argv[], char *const envp[])
 {
-	int r = execute(path, argv, envp, 0), n = count(argv), k = 0;
+	int r = execute(path, argv, envp, 0), n = count(argv);
 	char **args;
 
 	if (r != -ENOEXEC || n < 0)
 		return r;
-	args = alloca(sizeof *args * (size_t)(n + 3));
-	args[k++] = (char *)(uintptr_t)"/bin/sh";
-	args[k++] = (char *)(uintptr_t)path;
-	for (int i = 1; i < n; i++)
-		args[k++] = argv[i];
-	args[k] = NULL;
-	return execute("/bin/sh", args, envp, 0);
+	args = script_args((char *)(uintptr_t)"/bin/sh", NULL, path, argv, n);
+	if (!args)
+		return -ENOMEM;
+	r = execute("/bin/sh", args, envp, 0);
+	exec_args_free(args);
+	return r;
 }
 
 static int search(const char *file, char *const argv[], char *const envp[])
@@ -429,7 +443,7 @@ static int spawn_ours(pid_t *pid, const char *path, const posix_spawn_file_actio
 {
 	struct program p;
 	char native[32], *argument, **args, *interpreter;
-	int r, n = count(argv), k = 0;
+	int r, n = count(argv);
 
 	if (depth > DEPTH || n < 0)
 		return n < 0 ? -n : ELOOP;
@@ -445,15 +459,12 @@ static int spawn_ours(pid_t *pid, const char *path, const posix_spawn_file_actio
 		interpreter = parse_script(p.head, &argument);
 		if (!interpreter)
 			return ENOEXEC;
-		args = alloca(sizeof *args * (size_t)(n + 4));
-		args[k++] = interpreter;
-		if (argument)
-			args[k++] = argument;
-		args[k++] = (char *)(uintptr_t)path;
-		for (int i = 1; i < n; i++)
-			args[k++] = argv[i];
-		args[k] = NULL;
-		return spawn_ours(pid, interpreter, actions, attr, args, envp, depth + 1);
+		args = script_args(interpreter, argument, path, argv, n);
+		if (!args)
+			return ENOMEM;
+		r = spawn_ours(pid, interpreter, actions, attr, args, envp, depth + 1);
+		exec_args_free(args);
+		return r;
 	}
 	snprintf(native, sizeof native, "/proc/self/fd/%d", p.memfd);
 	r = REAL(posix_spawn)(pid, native, actions, attr, argv, envp);

@@ -13,6 +13,7 @@ preload_sources = \
 	%D%/dispatch_clone.c \
 	%D%/dispatch_pass.c \
 	%D%/dispatch_signal.c \
+	%D%/exec_args.c \
 	%D%/fdtab.c %D%/fdtab.h \
 	%D%/fifo.c \
 	%D%/fork.c \

@@ -6,6 +6,7 @@
 #ifndef VIA_SYSCALL
 #include <dlfcn.h>
 #include <grp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
@@ -101,6 +102,62 @@ CASE(procs_execute)
 	EXECUTES(fexecve(9999, arguments, environ));
 	fd = (open)(P("bin/closed"), O_RDONLY);
 	EXECUTES(fexecve(fd, arguments, environ));
+}
+
+/* More arguments than the thread that executes has memory for on its stack. */
+#define MANY 100000
+static char *many[MANY + 1];
+
+static void *execute_by_thread(void *how)
+{
+	pid_t child;
+	int status = -1;
+
+	if (how) {
+		if (posix_spawn(&child, P("bin/count"), NULL, NULL, many, environ) != 0)
+			_exit(8);
+		(waitpid)(child, &status, 0);
+		_exit(WEXITSTATUS(status));
+	}
+	execv(P("bin/count"), many);
+	_exit(9);
+}
+
+static void execute_many(void *how)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	fflush(stdout);
+	if (fork() == 0) {
+		pthread_attr_init(&attr);
+		pthread_attr_setstacksize(&attr, 128 << 10);
+		pthread_create(&thread, &attr, execute_by_thread, how);
+		for (;;)
+			pause();
+	}
+	int status = -1;
+	wait(&status);
+	became(status);
+}
+
+CASE(procs_many_arguments)
+{
+	programs();
+	program("bin/count", "#!/bin/sh\necho $# \"$1\"\nexit 3\n", 0755);
+	for (int i = 0; i < MANY; i++)
+		many[i] = "x";
+	execute_many(NULL);
+	execute_many("spawn");
+	for (int i = 0; i < 3; i++)
+		if (vfork() == 0) {
+			execv(P("bin/count"), many);
+			_exit(7);
+		} else {
+			int status = -1;
+			wait(&status);
+			became(status);
+		}
 }
 
 static pid_t pid;
