@@ -28,6 +28,7 @@ struct metad_checkpointer {
 	struct metad_job job;
 	bool running;
 	bool second;       /* the catching up, with applying paused */
+	bool begins_anew;  /* SQLite's log, with the commit after that */
 	uint64_t seq;      /* applied when the running one began */
 	uint64_t safe_seq; /* applied and synced */
 	uint64_t last_ns;
@@ -85,7 +86,7 @@ static void done(struct metad_job *job)
 	c->last_ns = ff3_boottime_ns();
 	metad_group_safe(m, c->safe_seq, ff3_boottime_ns() < c->no_segment_until_ns);
 	if (!c->second && c->base == 0 && is_long(c)) {
-		c->second = true;
+		c->second = c->begins_anew = true;
 		/* Still running: the commit asks whether a checkpoint is due, and must be told no. */
 		metad_pipeline_commit(m);
 		metad_db_read_end(m->db);
@@ -164,6 +165,7 @@ void metad_checkpointer_poll(struct metad *m)
 	uint64_t applied = metad_db_committed_seq(m->db);
 	bool full;
 
+	c->begins_anew &= c->running;
 	full = metad_log_n_above(m->log, c->safe_seq) >= LOG_SEGMENTS_MAX;
 	if (!c->running && applied > c->safe_seq &&
 	    (full || c->checkpoint_wanted || is_long(c) ||
@@ -172,6 +174,11 @@ void metad_checkpointer_poll(struct metad *m)
 	if (ff3_boottime_ns() >= c->no_segment_until_ns &&
 	    metad_log_wants_segment(m->log, &c->slot))
 		metad_worker_submit(c->worker, &c->segment_job);
+}
+
+bool metad_checkpointer_wants_no_readers(const struct metad *m)
+{
+	return m->checkpointer->begins_anew;
 }
 
 int metad_checkpointer_run_now(struct metad *m)

@@ -9,7 +9,8 @@
  * Threads: the loop's; calls run on two workers, so that a slow removal holds no truncation up. */
 #include "cleaner.h"
 
-#define COLLECT_MAX 256u /* inodes in one record: others wait for so long */
+#define COLLECT_MAX 256u
+#define COLLECT_RECORD 64u /* inodes in one: others wait for so long */
 #define COLLECT_DELAY_NS (50 * FF3_NSEC_PER_MSEC)
 #define COLLECT_AGAIN_NS (1 * FF3_NSEC_PER_MSEC)
 
@@ -65,6 +66,12 @@ void metad_cleaner_free(struct metad *m)
 	free(c->orphans);
 	free(c);
 	m->cleaner = NULL;
+}
+
+void metad_cleaner_committed(struct metad *m)
+{
+	if (m->cleaner && m->cleaner->scanned)
+		cleaner_garbage_poll(m);
 }
 
 const struct metad_cleaner_stats *metad_cleaner_stats(const struct metad *m)
@@ -125,9 +132,10 @@ static void collect(struct metad *m)
 	}
 	memmove(c->orphans, c->orphans + taken, (c->n_orphans - taken) * sizeof *c->orphans);
 	c->n_orphans -= taken;
-	if (n > 0 && metad_pipeline_add_own(m, METAD_OP_collect, inos, n * sizeof *inos,
-					    on_collected) < 0)
-		c->scanned = false;
+	for (uint32_t i = 0; i < n; i += COLLECT_RECORD)
+		if (metad_pipeline_add_own(m, METAD_OP_collect, inos + i,
+					   MIN(n - i, COLLECT_RECORD) * sizeof *inos, on_collected) < 0)
+			c->scanned = false;
 	if (c->n_orphans > 0)
 		ff3_loop_timer_arm(m->loop, &c->timer, COLLECT_AGAIN_NS);
 	cleaner_trees_poll(m);

@@ -6,7 +6,7 @@
 
 #define CALL_TIMEOUT_MS 5000u
 #define GARBAGE_PAGE 2048u
-#define GARBAGE_RECORD 256u /* inodes in one: others wait for so long */
+#define GARBAGE_RECORD 64u /* inodes in one: others wait for so long */
 
 struct truncation {
 	uint64_t ino;

@@ -163,7 +163,7 @@ void cleaner_garbage_poll(struct metad *m)
 	struct garbage_job *job = &c->garbage;
 	int r;
 
-	if (job->running || !c->garbage_exists || ff3_boottime_ns() < job->not_before_ns)
+	if (job->running || !c->garbage_exists || metad_pipeline_is_committing(m) || ff3_boottime_ns() < job->not_before_ns)
 		return;
 	job->n = 0;
 	r = metad_db_each_garbage(m->db, job->cursor, on_row, job);

@@ -7,7 +7,9 @@
 #include "cleaner.h"
 
 #define BACKLOG_MAX 8192u
-#define STEPS_MAX 16u
+#define STEPS_MAX 64u
+/* Names in one: what is read or made meanwhile waits for so long. */
+#define STEP_NAMES 32u
 
 static void on_taken(struct metad *m, struct metad_mutation *mutation)
 {
@@ -26,13 +28,13 @@ static void on_taken(struct metad *m, struct metad_mutation *mutation)
 void cleaner_trees_poll(struct metad *m)
 {
 	struct metad_cleaner *c = m->cleaner;
-	const uint64_t step = htole64(METAD_TREE_STEP);
+	const uint64_t step = htole64(STEP_NAMES);
 
 	/* Before the scan nobody knows what is dropped and not collected. */
 	if (!c->trees_exist || !c->scanned || m->stopping)
 		return;
 	while (c->n_taking_down < STEPS_MAX &&
-	       c->n_orphans + c->n_taking_down * METAD_TREE_STEP < BACKLOG_MAX &&
+	       c->n_orphans + c->n_taking_down * STEP_NAMES < BACKLOG_MAX &&
 	       metad_pipeline_add_own(m, METAD_OP_take_down, &step, sizeof step, on_taken) >= 0)
 		c->n_taking_down++;
 }

@@ -55,12 +55,22 @@ int db_fail(struct metad_db *db, int code, const char *what)
 
 int metad_db_error(const struct metad_db *db)
 {
-	return db->error;
+	return atomic_load_explicit(&db->error, memory_order_relaxed);
 }
 
 struct metad_meta *metad_db_meta(struct metad_db *db)
 {
 	return &db->meta;
+}
+
+void metad_db_only_memory(struct metad_db *db, bool only)
+{
+	db->only_memory = only;
+}
+
+uint64_t metad_db_n_asked(const struct metad_db *db)
+{
+	return db->n_asked;
 }
 
 const char *metad_db_path(const struct metad_db *db)
@@ -104,6 +114,7 @@ int db_run(struct metad_db *db, sqlite3_stmt *stmt)
 
 sqlite3_stmt *db_stmt(struct metad_db *db, enum stmt which)
 {
+	db_settle(db);
 	if (db->error)
 		return NULL;
 	if (db->tx == TX_NONE) {
@@ -113,70 +124,6 @@ sqlite3_stmt *db_stmt(struct metad_db *db, enum stmt which)
 	}
 	sqlite3_reset(db->stmt[which]);
 	return db->stmt[which];
-}
-
-void metad_db_read_end(struct metad_db *db)
-{
-	if (db->tx != TX_READ)
-		return;
-	if (db_run(db, db->stmt[STMT_commit]) == 0)
-		db->tx = TX_NONE;
-}
-
-int metad_db_begin(struct metad_db *db)
-{
-	int r;
-
-	metad_db_read_end(db);
-	if (db->error)
-		return db->error;
-	r = db_run(db, db->stmt[STMT_begin_write]);
-	if (r < 0)
-		return r;
-	db->tx = TX_WRITE;
-	return 0;
-}
-
-static int put_meta(struct metad_db *db)
-{
-	sqlite3_stmt *s = db_stmt(db, STMT_put_meta);
-
-	if (!s)
-		return db->error;
-	bind_u64(s, 1, db->meta.epoch);
-	bind_u64(s, 2, db->meta.applied_seq);
-	bind_u64(s, 3, db->meta.applied_hash);
-	bind_u64(s, 4, db->meta.time);
-	bind_u64(s, 5, db->meta.next_ino);
-	bind_u64(s, 6, db->meta.n_inodes);
-	bind_u64(s, 7, db->meta.next_chain);
-	bind_u64(s, 8, db->meta.routing_version);
-	return db_run(db, s);
-}
-
-void metad_db_before_commit(struct metad_db *db, int (*fn)(void *arg), void *arg)
-{
-	db->before_commit = fn;
-	db->before_commit_arg = arg;
-}
-
-int metad_db_commit(struct metad_db *db)
-{
-	int r = db->before_commit ? db->before_commit(db->before_commit_arg) : 0;
-
-	if (r >= 0)
-		r = db_flush_dirty(db);
-	if (r >= 0)
-		r = put_meta(db);
-	if (r >= 0)
-		r = db_put_digest(db);
-	if (r >= 0)
-		r = db_run(db, db->stmt[STMT_commit]);
-	if (r < 0)
-		return r;
-	db->tx = TX_NONE;
-	db->committed_seq = db->meta.applied_seq;
-	return 0;
 }
 
 static int on_wal_commit(void *arg, sqlite3 *sql, const char *name, int n_pages)
@@ -203,7 +150,7 @@ void db_read_meta(sqlite3_stmt *s, struct metad_meta *ret)
 	};
 }
 
-static int get_meta(struct metad_db *db)
+int db_get_meta(struct metad_db *db)
 {
 	sqlite3_stmt *s = db_stmt(db, STMT_get_meta);
 	int r = db_step(db, s);
@@ -303,7 +250,7 @@ static int upgrade(struct metad_db *db)
 	return r;
 }
 
-static int open_connection(struct metad_db *db, uint64_t memory)
+int db_open_connection(struct metad_db *db, uint64_t memory)
 {
 	char pragma[128];
 	int code, r;
@@ -325,7 +272,7 @@ static int open_connection(struct metad_db *db, uint64_t memory)
 	return r;
 }
 
-static int prepare_all(struct metad_db *db)
+int db_prepare_all(struct metad_db *db)
 {
 	for (size_t i = 0; i < N_STATEMENTS; i++) {
 		int code = sqlite3_prepare_v3(db->sql, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT,
@@ -341,7 +288,7 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 {
 	int r;
 
-	r = open_connection(db, memory / 4);
+	r = db_open_connection(db, memory / 4);
 	if (r >= 0)
 		r = has_schema(db);
 	if (r == 0)
@@ -351,9 +298,9 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 	if (r >= 0)
 		r = execute(db, db_member_sql);
 	if (r >= 0)
-		r = prepare_all(db);
+		r = db_prepare_all(db);
 	if (r >= 0)
-		r = get_meta(db);
+		r = db_get_meta(db);
 	if (r < 0)
 		return r;
 	r = db_load_digest(db);
@@ -374,6 +321,7 @@ int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_
 	db = calloc(1, sizeof *db);
 	if (!db)
 		return -ENOMEM;
+	db_commit_init(db);
 	db->dirty = calloc(DIRTY_SLOTS, sizeof *db->dirty);
 	r = metad_cache_new(memory / 2, &db->cache);
 	if (!db->dirty || r < 0 || asprintf(&db->path, "%s/metad.db", dir) < 0)
@@ -392,6 +340,7 @@ void metad_db_close(struct metad_db *db)
 {
 	if (!db)
 		return;
+	db_commit_done(db);
 	for (size_t i = 0; i < N_STATEMENTS; i++)
 		sqlite3_finalize(db->stmt[i]);
 	sqlite3_close(db->sql);
@@ -401,6 +350,7 @@ void metad_db_close(struct metad_db *db)
 	free(db->stripes);
 	free(db->stripe_index);
 	free(db->dirty);
+	free(db->changed);
 	free(db->xattr_value);
 	free(db->path);
 	free(db);

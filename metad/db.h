@@ -7,7 +7,7 @@
  * Reads open a read transaction by themselves, which metad_db_read_end closes; changes must be
  * between metad_db_begin and metad_db_commit. What a change wrote is seen by reads at once.
  *
- * Threads: one thread at a time. The checkpointer (checkpoint.h) has a connection of its own. */
+ * Threads: one thread at a time, but for metad_db_commit_run. The checkpointer (checkpoint.h) has a connection of its own. */
 #pragma once
 
 #include "inode.h"
@@ -48,6 +48,11 @@ const char *metad_db_path(const struct metad_db *db);
 
 int metad_db_begin(struct metad_db *db);
 int metad_db_commit(struct metad_db *db);
+/* The same in three steps, of which run may be another thread's. Until end, nothing may be changed; what is
+ * read and is not in memory waits for run. */
+void metad_db_commit_begin(struct metad_db *db);
+void metad_db_commit_run(struct metad_db *db);
+int metad_db_commit_end(struct metad_db *db);
 /* fn writes what belongs to a transaction and was not written yet. NULL: there is nothing any more. */
 void metad_db_before_commit(struct metad_db *db, int (*fn)(void *arg), void *arg);
 void metad_db_read_end(struct metad_db *db);
@@ -69,6 +74,41 @@ int metad_db_del_rows(struct metad_db *db, uint64_t ino);
 /* buf must hold FF3_PATH_MAX bytes. */
 int metad_db_get_symlink(struct metad_db *db, uint64_t ino, char *buf, uint32_t *ret_len);
 int metad_db_add_symlink(struct metad_db *db, uint64_t ino, struct ff3_str target);
+
+/* db_reader.c: a connection for reading what is committed, for another thread. Of the calls here only lookups,
+ * listings, metad_db_read_end and metad_db_close are for it. */
+int metad_db_open_reader(const char *path, uint64_t memory, struct metad_db **ret);
+/* A state to read from, until metad_db_read_end: with the records up to *ret_seq. */
+int metad_db_reader_begin(struct metad_db *db, uint64_t *ret_seq);
+
+#define METAD_DB_ROWS 20u
+struct metad_db_rows {
+	uint64_t seq; /* the state that they are of */
+	uint32_t n_inodes, n_names;
+	struct metad_inode inode[METAD_DB_ROWS];
+	struct metad_db_name {
+		uint64_t parent, hash, ino; /* ino 0: there is none */
+		uint32_t type;
+		uint8_t len;
+		char name[39];
+	} name[METAD_DB_ROWS];
+};
+/* Looked up from now on, as far as there is room. NULL: no more. */
+void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows);
+
+/* The database that is written notes what it changes, for the following. */
+int metad_db_track_changes(struct metad_db *db);
+/* No record after this changed the inode; an entry of the directory. */
+uint64_t metad_db_inode_changed(const struct metad_db *db, uint64_t ino);
+uint64_t metad_db_entries_changed(const struct metad_db *db, uint64_t dir);
+/* Takes what a reader found into memory if it is as it was. Returns how many rows are not. */
+unsigned metad_db_believe(struct metad_db *db, const struct metad_db_rows *rows);
+
+/* While only, lookups that would have to ask SQLite, or to wait for a commit, answer METAD_DB_ELSEWHERE. */
+#define METAD_DB_ELSEWHERE (-EXFULL)
+void metad_db_only_memory(struct metad_db *db, bool only);
+/* Lookups that asked SQLite. */
+uint64_t metad_db_n_asked(const struct metad_db *db);
 
 /* db_dentry.c */
 int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t *ret_ino,

@@ -24,7 +24,10 @@ int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 	sqlite3_stmt *s;
 	int r;
 
-	if (!metad_cache_get_name(db->cache, parent, hash, name, &ino, &type)) {
+	if (!db->cache || !metad_cache_get_name(db->cache, parent, hash, name, &ino, &type)) {
+		if (db->only_memory)
+			return METAD_DB_ELSEWHERE;
+		db->n_asked++;
 		s = dentry_stmt(db, STMT_get_dentry, parent, hash, name);
 		r = db_step(db, s);
 		if (r < 0)
@@ -32,7 +35,10 @@ int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 		ino = r > 0 ? column_u64(s, 0) : 0;
 		type = r > 0 ? (uint32_t)column_u64(s, 1) : 0;
 		sqlite3_reset(s);
-		metad_cache_put_name(db->cache, parent, hash, name, ino, type);
+		if (db->cache)
+			metad_cache_put_name(db->cache, parent, hash, name, ino, type);
+		else
+			db_note_name(db, parent, hash, name, ino, type);
 	}
 	if (ino == 0)
 		return 0;
@@ -54,6 +60,7 @@ static int write_dentry(struct metad_db *db, enum stmt which, uint64_t parent, s
 		bind_u64(s, 5, type);
 	}
 	metad_cache_put_name(db->cache, parent, hash, name, ino, type);
+	db_name_changes(db, parent, hash);
 	return db_run(db, s);
 }
 
@@ -81,6 +88,7 @@ int metad_db_del_dentry_at(struct metad_db *db, uint64_t parent, uint64_t hash, 
 	if (!s)
 		return db->error;
 	metad_cache_put_name(db->cache, parent, metad_name_hash(parent, name), name, 0, 0);
+	db_name_changes(db, parent, metad_name_hash(parent, name));
 	return db_run(db, s);
 }
 

@@ -72,6 +72,7 @@ int metad_db_put_inode(struct metad_db *db, const struct metad_inode *inode)
 		db->n_dirty++;
 	*slot = *inode;
 	metad_cache_put_inode(db->cache, inode);
+	db_inode_changes(db, inode->ino);
 	return 0;
 }
 
@@ -83,7 +84,7 @@ int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode)
 
 int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret)
 {
-	const struct metad_inode *cached = metad_cache_get_inode(db->cache, ino);
+	const struct metad_inode *cached = db->cache ? metad_cache_get_inode(db->cache, ino) : NULL;
 	sqlite3_stmt *s;
 	int r;
 
@@ -91,10 +92,16 @@ int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *re
 		*ret = *cached;
 		return 1;
 	}
+	if (db->only_memory && db->committing)
+		return METAD_DB_ELSEWHERE;
+	db_settle(db);
 	if (db->n_dirty > 0 && dirty_slot(db, ino)->ino == ino) {
 		*ret = *dirty_slot(db, ino);
 		return 1;
 	}
+	if (db->only_memory)
+		return METAD_DB_ELSEWHERE;
+	db->n_asked++;
 	s = db_stmt(db, STMT_get_inode);
 	if (!s)
 		return db->error;
@@ -124,7 +131,10 @@ int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *re
 		.truncs = (uint32_t)column_u64(s, 16),
 	};
 	sqlite3_reset(s);
-	metad_cache_put_inode(db->cache, ret);
+	if (db->cache)
+		metad_cache_put_inode(db->cache, ret);
+	else
+		db_note_inode(db, ret);
 	return 1;
 }
 
@@ -144,6 +154,7 @@ int metad_db_del_inode(struct metad_db *db, const struct metad_inode *inode)
 	int r = dirty ? db_flush_dirty(db) : 0;
 
 	metad_cache_del_inode(db->cache, inode->ino);
+	db_inode_changes(db, inode->ino);
 	db->meta.n_inodes--;
 	if (r >= 0)
 		r = delete_by_ino(db, STMT_del_inode, inode->ino);

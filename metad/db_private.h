@@ -1,7 +1,9 @@
 /* Shared by the db*.c files only: the connection, its prepared statements, its caches. */
 #pragma once
 
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 #include "cache.h"
 #include "db.h"
@@ -101,16 +103,24 @@ struct metad_db {
 	sqlite3 *sql;
 	sqlite3_stmt *stmt[N_STATEMENTS];
 	enum transaction tx;
-	int error;
-	uint64_t wal_pages;
+	atomic_int error;
+	_Atomic uint64_t wal_pages;
+	bool committing;   /* by another thread */
+	int commit_result; /* 1: not yet */
+	pthread_mutex_t lock;
+	pthread_cond_t commit_over;
 	uint64_t committed_seq;
 	char *path;
 	struct metad_meta meta;
 	int (*before_commit)(void *arg);
 	void *before_commit_arg;
-	struct metad_cache *cache;
+	struct metad_cache *cache; /* NULL: a reader */
 	struct metad_inode *dirty; /* open addressing by inode id; ino 0 is a free slot */
 	uint32_t n_dirty;
+	bool only_memory;
+	uint64_t n_asked;
+	uint64_t *changed;	    /* db_reader.c; NULL: nobody asks */
+	struct metad_db_rows *rows; /* of a reader */
 	struct ff3_blob *stripes; /* by id */
 	uint32_t n_stripes, room_stripes;
 	uint32_t *stripe_index; /* open addressing by content: id + 1 */
@@ -130,7 +140,22 @@ int db_fail(struct metad_db *db, int code, const char *what);
 /* Copies a value into the buffer kept for that. */
 int db_keep(struct metad_db *db, const void *p, size_t len, struct ff3_blob *ret);
 
+/* db_commit.c. settle: nobody else uses the connection, or what was gathered, any more. */
+void db_commit_init(struct metad_db *db);
+void db_commit_done(struct metad_db *db);
+void db_settle(struct metad_db *db);
+
 int db_flush_dirty(struct metad_db *db);
+/* db.c, for readers too. */
+int db_open_connection(struct metad_db *db, uint64_t memory);
+int db_prepare_all(struct metad_db *db);
+int db_get_meta(struct metad_db *db);
+/* db_reader.c: the record that is being applied changes a row; a reader has found one. */
+void db_inode_changes(struct metad_db *db, uint64_t ino);
+void db_name_changes(struct metad_db *db, uint64_t parent, uint64_t hash);
+void db_note_inode(struct metad_db *db, const struct metad_inode *inode);
+void db_note_name(struct metad_db *db, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
+		  uint32_t type);
 int db_load_stripes(struct metad_db *db);
 /* db_member.c */
 extern const char db_member_sql[];

@@ -197,8 +197,10 @@ static int promote(struct metad_group *g)
 		    metad_log_durable_seq(m->log));
 	g->promoted = true;
 	metad_pipeline_set_commit(m, metad_log_durable_seq(m->log));
-	while (metad_db_meta(m->db)->applied_seq < metad_log_durable_seq(m->log))
+	do {
+		metad_pipeline_commit(m); /* while there is one under way, nothing is applied */
 		metad_pipeline_apply(m);
+	} while (metad_db_meta(m->db)->applied_seq < metad_log_durable_seq(m->log));
 	metad_pipeline_commit(m);
 	g->vote.epoch++;
 	g->vote.vote = 0;

@@ -8,6 +8,7 @@
 
 #include "../common/base/log.h"
 #include "group_priv.h"
+#include "readers.h"
 
 int group_serve(struct metad_group *g)
 {
@@ -19,7 +20,9 @@ int group_serve(struct metad_group *g)
 	metad_restored_done(m);
 	m->next_ino = metad_db_meta(m->db)->next_ino;
 	m->started_ns = ff3_boottime_ns();
-	r = metad_sessions_new(m);
+	r = metad_readers_new(m);
+	if (r >= 0)
+		r = metad_sessions_new(m);
 	if (r >= 0)
 		r = metad_files_new(m);
 	if (r >= 0)

@@ -3,9 +3,9 @@ noinst_LTLIBRARIES += libff3metad.la
 libff3metad_la_SOURCES = \
 	%D%/apply.c %D%/apply.h %D%/apply_common.c %D%/apply_results.c \
 	%D%/cache.c %D%/cache.h \
-	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_dentry.c %D%/db_digest.c \
+	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_commit.c %D%/db_dentry.c %D%/db_digest.c \
 	%D%/db_fsck.c %D%/db_fsck.h %D%/db_fsck_chunks.c \
-	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
+	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_reader.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
 	%D%/inode.c %D%/inode.h \
 	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_read.c %D%/log_recover.c \
 	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c %D%/op_repair.c \
@@ -15,7 +15,7 @@ libff3metad_la_SOURCES = \
 	%D%/xattr.h
 libff3metad_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_builddir)/%D%
 libff3metad_la_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
-libff3metad_la_LIBADD = libff3base.la $(SQLITE_LIBS)
+libff3metad_la_LIBADD = libff3base.la $(SQLITE_LIBS) -lpthread
 
 sbin_PROGRAMS += ff3fs-metad
 ff3fs_metad_SOURCES = \
@@ -33,7 +33,7 @@ ff3fs_metad_SOURCES = \
 	$(REPLICA_SOURCES) \
 	%D%/vote.c %D%/vote.h \
 	%D%/lease.c %D%/lease.h %D%/lease_set.c %D%/lease_wait.c %D%/serve_lease.c \
-	%D%/lock.c %D%/pipeline.c %D%/restored.c %D%/routes.c %D%/session.c \
+	%D%/lock.c %D%/pipeline.c %D%/readdir.h %D%/readers.c %D%/readers.h %D%/restored.c %D%/routes.c %D%/session.c \
 	%D%/serve.c %D%/serve_mutate.c %D%/serve_read.c %D%/serve_readdir.c %D%/serve_session.c \
 	%D%/worker.c %D%/worker.h
 ff3fs_metad_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) $(JANSSON_CFLAGS) $(SYSTEMD_CFLAGS)
@@ -62,6 +62,12 @@ tests_metad_rates_SOURCES = tests/bench/metad_rates.c
 tests_metad_rates_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) -I$(top_builddir)
 tests_metad_rates_LDADD = libff3rpc.la libff3base.la $(SQLITE_LIBS) -lpthread
 $(tests_metad_rates_OBJECTS): %D%/schema_sql.h
+check_PROGRAMS += tests/metad_coherent
+tests_metad_coherent_SOURCES = tests/metad_coherent.c tests/metad_client.c tests/metad_client.h
+tests_metad_coherent_LDADD = libff3rpc.la libff3base.la -lpthread
+check_PROGRAMS += tests/metad_waits
+tests_metad_waits_SOURCES = tests/bench/metad_waits.c tests/metad_client.c tests/metad_client.h
+tests_metad_waits_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_posix
 tests_metad_posix_SOURCES = tests/metad_posix.c tests/metad_client.c tests/metad_client.h
 tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread
@@ -75,9 +81,9 @@ TESTS += tests/group-behind.sh tests/group-clock.sh tests/group-cut.sh tests/gro
 	tests/lint-failures.sh
 EXTRA_DIST += tests/group.sh tests/faulty-device.sh tests/wall_clock.c
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
-	tests/e2e-metad-posix.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
+	tests/e2e-metad-posix.sh tests/e2e-metad-readers.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
 check_PROGRAMS += tests/metad_fill
-EXTRA_DIST += tests/bench/names.sh
+EXTRA_DIST += tests/bench/names.sh tests/bench/waits.sh
 tests_metad_fill_SOURCES = tests/metad_fill.c tests/metad_client.c tests/metad_client.h
 tests_metad_fill_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_metad_fill_LDADD = libff3metad.la libff3rpc.la libff3base.la -lpthread

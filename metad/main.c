@@ -18,6 +18,7 @@
 #include "../common/base/log.h"
 #include "group.h"
 #include "metad.h"
+#include "readers.h"
 
 /* The C library looks for this name. */
 EXPORT const char *argp_program_version = "ff3fs-metad " PACKAGE_VERSION;
@@ -246,6 +247,7 @@ static int finish(struct main_state *s)
 			0;
 
 	metad_admin_free(s->admin);
+	metad_readers_free(m);
 	if (m->server)
 		metad_serve_stop(m);
 	metad_leases_free(m);

@@ -19,6 +19,7 @@ struct metad_checkpointer;
 struct metad_caps; /* caps.c */
 struct metad_group; /* group.h */
 struct metad_leases; /* lease.c */
+struct metad_readers; /* readers.h */
 
 struct metad {
 	const struct ff3_conf *conf;
@@ -46,6 +47,8 @@ struct metad {
 	struct metad_group *group;
 	struct metad_fsck *fsck; /* fsck.h */
 	struct metad_leases *leases;
+	struct metad_readers *readers;
+	uint32_t n_turn; /* requests in this turn of the loop */
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */
 	struct ff3_histogram latency[FF3_OP_MAX]; /* until answered; what waited for others is left out */
@@ -116,6 +119,10 @@ void metad_pipeline_apply(struct metad *m);
 bool metad_pipeline_is_paused(const struct metad *m);
 /* Commits what was applied to the database, which otherwise happens within 100 ms. */
 void metad_pipeline_commit(struct metad *m);
+/* It is being committed by another thread: what is not in memory would have to wait. */
+bool metad_pipeline_is_committing(const struct metad *m);
+/* There are changes that are not committed. */
+bool metad_pipeline_is_changing(const struct metad *m);
 /* What metad_lease_may_apply held back. */
 void metad_pipeline_resume(struct metad *m);
 /* Nothing is being written, and nobody waits for something to be applied. */
@@ -243,6 +250,8 @@ void metad_cleaner_truncate(struct metad *m, uint64_t ino, uint64_t upto);
 /* A tree waits to be taken down. */
 void metad_cleaner_tree(struct metad *m);
 void metad_cleaner_tick(struct metad *m);
+/* The database was committed: nothing has to wait for it. */
+void metad_cleaner_committed(struct metad *m);
 struct metad_cleaner_stats {
 	uint64_t n_truncations, n_removed, n_failed_calls;
 	uint64_t n_taken_down; /* inodes that lost their name with a tree */
@@ -300,6 +309,8 @@ int metad_checkpointer_run_now(struct metad *m);
 uint64_t metad_checkpointer_count(const struct metad *m);
 /* n 1: somebody reads one state of the database for long (db_snapshot.h); -1: no more. Any thread. */
 void metad_checkpointer_hold(struct metad *m, int n);
+/* SQLite's log is about to begin anew, for which nobody may read from it. */
+bool metad_checkpointer_wants_no_readers(const struct metad *m);
 
 /* --- serve*.c ------------------------------------------------------------------------------ */
 
@@ -307,7 +318,10 @@ int metad_serve_start(struct metad *m, uint16_t *ret_port);
 void metad_serve_stop(struct metad *m);
 /* Runs a request again that was parked. */
 void metad_serve_request(struct metad *m, struct ff3_request *r);
-/* Answers with a status, and where a path left the file system, with where it goes on. */
+/* Others wait for what the loop does now. */
+bool metad_is_busy(const struct metad *m);
+/* Answers with a status, and where a path left the file system, with where it goes on. METAD_DB_ELSEWHERE: it
+ * was taken (readers.h). */
 void metad_reply_status(struct metad *m, struct ff3_request *r, int status);
 #define METAD_SERVE_READ(op)                                                                       \
 	void serve_##op(struct metad *m, struct metad_conn *conn, struct ff3_request *r,           \

@@ -10,6 +10,7 @@
 #include "../common/admin/link_counters.h"
 #include "../common/admin/loop_call.h"
 #include "../common/admin/metrics.h"
+#include "readers.h"
 
 struct status {
 	struct metad *m;
@@ -17,6 +18,7 @@ struct status {
 	struct metad_pipeline_stats pipeline;
 	struct metad_cleaner_stats cleaner;
 	struct metad_lease_stats leases;
+	struct metad_readers_stats readers;
 	uint64_t sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	uint64_t removals, removals_waiting;
@@ -54,6 +56,7 @@ static void take_status(void *arg)
 		return;
 	s->cleaner = *metad_cleaner_stats(m);
 	s->leases = *metad_lease_stats(m);
+	s->readers = *metad_readers_stats(m);
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
@@ -189,6 +192,15 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 	print(out, "leases_lapsed_total", "counter", "revoked leases whose holder did not answer in time",
 	      s.leases.n_lapsed);
 	print(out, "lease_waits_total", "counter", "changes that waited for holders", s.leases.n_waited);
+	print(out, "readers", "gauge", "threads that read the database", s.readers.n_threads);
+	print(out, "reader_lookups_total", "counter", "paths looked up by them", s.readers.n_lookups);
+	print(out, "reader_listings_total", "counter", "pages of directories made by them", s.readers.n_listings);
+	print(out, "reader_batches_total", "counter", "states of the database they read from",
+	      s.readers.n_batches);
+	print(out, "reader_changed_total", "counter", "rows that had changed since, and were looked up again",
+	      s.readers.n_changed);
+	print(out, "commit_waits_total", "counter", "requests that waited for a commit of the database",
+	      s.readers.n_waited);
 	print(out, "truncations_total", "counter", "files cut on the chunk daemons",
 	      s.cleaner.n_truncations);
 	print(out, "garbage_removed_total", "counter", "inodes whose chunks were removed",

@@ -4,7 +4,8 @@
  * the same way, without anybody to be answered.
  *
  * The database's transaction stays open for a few batches: what was applied is durable in the log, reads
- * use the same connection, and a commit costs as much as ten operations.
+ * use the same connection, and a commit costs as much as ten operations. It is ended on a thread of its own,
+ * while nothing is applied, and requests are served from what is in memory.
  *
  * Group commit: while one batch is being written, everything that arrives fills the next, which is
  * cut when the write has returned, before the first is applied: so the disk is busy while the
@@ -14,10 +15,11 @@
  * Failure: an error of the log's write or of the database ends the daemon at once. What was not
  * answered will be asked again; what was durable is in the log.
  *
- * Threads: the loop's. */
+ * Threads: the loop's; run_commit on the worker. */
 #include "../common/base/log.h"
 #include "group.h"
 #include "metad.h"
+#include "readers.h"
 
 /* When nothing was logged for so long, an empty batch tells that the last one is durable. */
 #define MARK_DELAY_NS (200 * FF3_NSEC_PER_MSEC)
@@ -26,7 +28,7 @@
 #define COMMIT_RECORDS 4096u
 /* Applied in one go, for so long at most; then others have their turn. */
 #define APPLY_RECORDS 4096u
-#define APPLY_NS (1 * FF3_NSEC_PER_MSEC)
+#define APPLY_NS (FF3_NSEC_PER_MSEC / 4)
 /* Logged and not applied at most. */
 #define WAITING_MAX (1u << 18)
 /* Of the batch in the making, kept for records of the group's own. */
@@ -56,7 +58,11 @@ struct metad_pipeline {
 	struct ff3_timer mark;
 	struct ff3_timer commit;
 	bool in_transaction;
+	bool committing; /* by the worker: nothing is applied */
 	uint32_t n_uncommitted;
+	struct metad_worker *worker;
+	struct metad_job job;
+	bool job_is_out;
 	struct metad_pipeline_stats stats;
 };
 
@@ -69,6 +75,8 @@ _Noreturn void metad_die(int r, const char *what)
 static void on_mark(struct ff3_timer *t);
 static void on_commit(struct ff3_timer *t);
 static void on_again(struct ff3_work *w);
+static void run_commit(struct metad_job *job);
+static void commit_ran(struct metad_job *job);
 
 int metad_pipeline_new(struct metad *m)
 {
@@ -80,9 +88,10 @@ int metad_pipeline_new(struct metad *m)
 	p->mark.fn = on_mark;
 	p->commit.fn = on_commit;
 	p->again.fn = on_again;
+	p->job = (struct metad_job){ .run = run_commit, .done = commit_ran };
 	p->proposed_seq = p->marked_seq = metad_log_last_seq(m->log);
 	m->pipeline = p;
-	return 0;
+	return m->db ? metad_worker_new(m->loop, "commit", &p->worker) : 0;
 }
 
 void metad_pipeline_free(struct metad *m)
@@ -93,6 +102,7 @@ void metad_pipeline_free(struct metad *m)
 		return;
 	ff3_loop_timer_cancel(m->loop, &p->mark);
 	ff3_loop_timer_cancel(m->loop, &p->commit);
+	metad_worker_free(p->worker);
 	free(p->waiting);
 	free(p);
 	m->pipeline = NULL;
@@ -181,6 +191,16 @@ bool metad_pipeline_all_proposed(const struct metad *m)
 	return m->pipeline->proposed_seq == metad_log_last_seq(m->log);
 }
 
+bool metad_pipeline_is_committing(const struct metad *m)
+{
+	return m->pipeline->committing;
+}
+
+bool metad_pipeline_is_changing(const struct metad *m)
+{
+	return m->pipeline->in_transaction;
+}
+
 bool metad_pipeline_is_paused(const struct metad *m)
 {
 	return m->pipeline->paused;
@@ -202,25 +222,64 @@ static void begin(struct metad *m)
 	ff3_loop_timer_arm(m->loop, &p->commit, COMMIT_DELAY_NS);
 }
 
-void metad_pipeline_commit(struct metad *m)
+static void committed(struct metad *m, int r)
 {
 	struct metad_pipeline *p = m->pipeline;
-	int r;
 
-	if (!p->in_transaction)
-		return;
-	r = metad_db_commit(m->db);
 	if (r < 0)
 		metad_die(r, "cannot commit to the database");
 	p->in_transaction = false;
+	p->committing = false;
 	p->n_uncommitted = 0;
 	ff3_loop_timer_cancel(m->loop, &p->commit);
 	metad_checkpointer_poll(m);
+	metad_readers_committed(m);
+	metad_cleaner_committed(m);
+}
+
+void metad_pipeline_commit(struct metad *m)
+{
+	struct metad_pipeline *p = m->pipeline;
+
+	if (p->in_transaction)
+		committed(m, p->committing ? metad_db_commit_end(m->db) : metad_db_commit(m->db));
+}
+
+static void run_commit(struct metad_job *job)
+{
+	metad_db_commit_run(CONTAINER_OF(job, struct metad_pipeline, job)->m->db);
+}
+
+static void commit_ran(struct metad_job *job)
+{
+	struct metad_pipeline *p = CONTAINER_OF(job, struct metad_pipeline, job);
+
+	p->job_is_out = false;
+	if (!p->committing) /* somebody has waited for it */
+		return;
+	committed(p->m, metad_db_commit_end(p->m->db));
+	metad_group_turn(p->m);
+}
+
+/* Without waiting for it. */
+static void begin_commit(struct metad *m)
+{
+	struct metad_pipeline *p = m->pipeline;
+
+	if (p->committing)
+		return;
+	if (p->job_is_out) {
+		metad_pipeline_commit(m);
+		return;
+	}
+	p->committing = p->job_is_out = true;
+	metad_db_commit_begin(m->db);
+	metad_worker_submit(p->worker, &p->job);
 }
 
 static void on_commit(struct ff3_timer *t)
 {
-	metad_pipeline_commit(CONTAINER_OF(t, struct metad_pipeline, commit)->m);
+	begin_commit(CONTAINER_OF(t, struct metad_pipeline, commit)->m);
 }
 
 /* --- Applying -------------------------------------------------------------------------------- */
@@ -278,7 +337,7 @@ void metad_pipeline_apply(struct metad *m)
 	uint64_t end = MIN(p->commit_seq, seq + APPLY_RECORDS), began;
 	bool held = false; /* by who may still be shown what it changes */
 
-	if (p->paused || seq >= end)
+	if (p->paused || p->committing || seq >= end)
 		return;
 	begin(m);
 	began = ff3_boottime_ns();
@@ -290,8 +349,8 @@ void metad_pipeline_apply(struct metad *m)
 		}
 	}
 	if (p->n_uncommitted >= COMMIT_RECORDS)
-		metad_pipeline_commit(m);
-	if (!held && p->commit_seq > seq && !p->again_posted) {
+		begin_commit(m);
+	if (!held && !p->committing && p->commit_seq > seq && !p->again_posted) {
 		p->again_posted = true;
 		ff3_loop_post(m->loop, &p->again);
 	}

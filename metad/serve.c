@@ -7,6 +7,7 @@
 #include "../common/base/log.h"
 #include "group.h"
 #include "metad.h"
+#include "readers.h"
 
 #define SOFTWARE "ff3fs-metad " PACKAGE_VERSION
 
@@ -83,6 +84,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *c, void *conn_
 	struct metad_conn *conn = conn_user;
 
 	if (conn->role != FF3_ROLE_MEMBER) {
+		metad_readers_conn_closed(m, conn);
 		metad_files_conn_closed(m, conn);
 		metad_lease_conn_closed(m, conn);
 		metad_session_leave(m, conn->session);
@@ -128,11 +130,17 @@ void metad_serve_request(struct metad *m, struct ff3_request *r)
 		return;
 	}
 	m->deferred = false;
+	m->n_turn++;
 	table[op](m, ff3_conn_user(r->conn), r);
 	if (!m->deferred)
 		ff3_histogram_observe_own(&m->latency[op], ff3_boottime_ns() - received_ns);
 	if (metad_db_error(m->db) < 0)
 		metad_die(metad_db_error(m->db), "the database failed");
+}
+
+bool metad_is_busy(const struct metad *m)
+{
+	return m->n_turn > 1 || metad_pipeline_is_changing(m);
 }
 
 static void on_request(struct ff3_server *server, struct ff3_request *r)
@@ -147,6 +155,9 @@ static void on_idle(void *arg)
 {
 	struct metad *m = arg;
 
+	m->n_turn = 0;
+	if (m->readers)
+		metad_readers_turn(m);
 	if (m->db)
 		metad_db_read_end(m->db);
 	if (m->log)
@@ -204,6 +215,8 @@ void metad_reply_status(struct metad *m, struct ff3_request *r, int status)
 	struct ff3_redirect body = { .path = m->walk.redirect };
 	struct ff3_enc e = ff3_enc_init(m->scratch, FF3_BODY_MAX);
 
+	if (status == METAD_DB_ELSEWHERE)
+		return;
 	ff3_counter_add_own(&m->n_failed, status < 0);
 	if (status != FF3_E_REDIRECT) {
 		ff3_request_fail(r, status);

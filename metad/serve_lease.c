@@ -4,6 +4,7 @@
  * Threads: the loop's. */
 #include "cleaner.h"
 #include "lease.h"
+#include "readers.h"
 
 /* holder, on behalf of conn's user, may keep what m->walk found. */
 static bool grant(struct metad *m, const struct metad_conn *conn, uint64_t holder, uint64_t *ret_life)
@@ -64,7 +65,7 @@ void serve_resolve(struct metad *m, struct metad_conn *conn, struct ff3_request 
 	uint8_t cap[FF3_CAP_MAX];
 	bool open = q->flags != 0;
 	int e = q->flags & ~(uint32_t)FF3_OPEN_READ ? -EINVAL :
-						      metad_walk_object(m->db, &conn->cred, &q->at, w);
+						      metad_serve_walk_object(m, conn, r, &q->at);
 
 	if (e >= 0 && open)
 		e = metad_may_open(&conn->cred, &w->inode, q->flags);

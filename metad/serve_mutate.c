@@ -6,6 +6,7 @@
  *
  * Threads: the loop's. */
 #include "metad.h"
+#include "readers.h"
 
 #define WIDTH_MAX 1024u
 
@@ -234,7 +235,7 @@ static bool refused(struct metad *m, struct metad_conn *conn, struct ff3_request
 
 	if (may_be_repeated(conn, tag))
 		return false;
-	e = metad_walk(m->db, &conn->cred, at, METAD_WALK_PARENT, &m->walk);
+	e = metad_serve_walk(m, conn, r, at, METAD_WALK_PARENT);
 	if (e >= 0 && make && (m->walk.last != METAD_LAST_NAME || m->walk.inode.ino != 0))
 		e = -EEXIST;
 	if (e >= 0 && !make && m->walk.last == METAD_LAST_NAME && m->walk.inode.ino == 0)
@@ -299,11 +300,14 @@ void serve_setattr(struct metad *m, struct metad_conn *conn, struct ff3_request 
 		   const struct ff3_req_setattr *q)
 {
 	struct metad_record rec = { 0 };
+	int e = -ENOENT;
 
 	/* What is resolved here may be another object by then: that only delays logging a time. */
-	if ((q->valid & (FF3_SET_MTIME | FF3_SET_MTIME_NOW)) && metad_files_dirty(m) &&
-	    metad_walk_object(m->db, &conn->cred, &q->at, &m->walk) >= 0 &&
-	    metad_file_find(m, m->walk.inode.ino))
+	if ((q->valid & (FF3_SET_MTIME | FF3_SET_MTIME_NOW)) && metad_files_dirty(m))
+		e = metad_serve_walk_object(m, conn, r, &q->at);
+	if (e == METAD_DB_ELSEWHERE)
+		return;
+	if (e >= 0 && metad_file_find(m, m->walk.inode.ino))
 		log_times(m, conn, r, &q->tag, &rec, m->walk.inode.ino);
 	else
 		log_request(m, conn, r, &q->tag, &rec, 0);
@@ -390,7 +394,9 @@ void serve_open(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		flags |= METAD_WALK_PARENT;
 	else if (!(q->at.flags & FF3_PATH_NOFOLLOW))
 		flags |= METAD_WALK_FOLLOW;
-	e = metad_walk(m->db, &conn->cred, &q->at, flags, w);
+	e = metad_serve_walk(m, conn, r, &q->at, flags);
+	if (e == METAD_DB_ELSEWHERE)
+		return;
 	if (e >= 0 && (q->flags & FF3_OPEN_TMPFILE)) {
 		log_create(m, conn, r, q, &w->inode);
 		return;
@@ -430,7 +436,9 @@ void serve_truncate(struct metad *m, struct metad_conn *conn, struct ff3_request
 		metad_reply_status(m, r, -EBADF);
 		return;
 	}
-	e = metad_walk_object(m->db, &conn->cred, &q->at, &m->walk);
+	e = metad_serve_walk_object(m, conn, r, &q->at);
+	if (e == METAD_DB_ELSEWHERE)
+		return;
 	if (e < 0 && !may_be_repeated(conn, &q->tag)) {
 		metad_reply_status(m, r, e);
 		return;

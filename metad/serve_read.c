@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "metad.h"
+#include "readers.h"
 #include "xattr.h"
 
 #define OPENS_MAX 4096u /* inodes of a removal that are looked at for being open */
@@ -11,7 +12,7 @@
 static bool find(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		 const struct ff3_path *at)
 {
-	int e = metad_walk_object(m->db, &conn->cred, at, &m->walk);
+	int e = metad_serve_walk_object(m, conn, r, at);
 
 	if (e < 0) {
 		metad_reply_status(m, r, e);

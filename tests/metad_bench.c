@@ -168,6 +168,7 @@ static void *create_all(void *arg)
 	struct mc *d;
 
 	must(mc_new(k->address, 0, 0, 0, FF3_ROLE_CLIENT, &d), "connect");
+	d->n_outstanding = CREATORS - 1;
 	for (k->n = 0; !ended; k->n += CREATORS) {
 		for (unsigned i = 0; i < CREATORS; i++) {
 			char name[64];
@@ -299,6 +300,7 @@ int main(int argc, char **argv)
 		   .mode = 0755),
 	     "mkdir");
 	n = ROUND_UP(n, DEPTH);
+	c->n_outstanding = DEPTH - 1;
 	began = ff3_boottime_ns();
 	create_deep(n, "bench/dir/f%u");
 	report("create, 32 outstanding", rate(began, n));

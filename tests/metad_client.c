@@ -61,7 +61,7 @@ void mc_free(struct mc *c)
 struct ff3_tag mc_tag(struct mc *c)
 {
 	c->seq++;
-	return (struct ff3_tag){ c->seq, c->seq };
+	return (struct ff3_tag){ c->seq, c->seq - MIN(c->n_outstanding, c->seq - 1) };
 }
 
 static int call_one(struct mc *c, uint16_t op, size_t body_len, uint64_t limit_ns)

@@ -12,6 +12,7 @@ struct mc {
 	unsigned n_peers, current;
 	uint64_t session;
 	uint64_t seq;
+	uint64_t n_outstanding; /* mutations at a time, less 1 */
 	uint32_t groups[4];
 	uint8_t body[FF3_BODY_MAX];
 	uint8_t reply[FF3_BODY_MAX];

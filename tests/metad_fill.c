@@ -235,6 +235,7 @@ int main(int argc, char **argv)
 		return 2;
 	server = argv[4];
 	must(mc_new(argv[2], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	c->n_outstanding = PARTS * IN_PART - 1;
 	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "new", 0), .mode = 0755), "mkdir");
 	for (unsigned round = 0; round < 2; round++) {
 		uint64_t among = round == 0 ? MIN(n, (uint64_t)1000) : n;

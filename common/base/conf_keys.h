@@ -31,6 +31,7 @@
 	K(metad, listen, str, "127.0.0.1:9734", "address for clients and chunk daemons")           \
 	K(metad, admin, str, "127.0.0.1:9733", "address of the HTTP endpoint")                     \
 	K(metad, memory, size, "256M", "memory for names and attributes")                          \
+	K(metad, readers, num, "4", "threads that read the database, at most cores less 1; 0: none") \
 	K(metad, chunk_size, size, "1M", "chunk size of the root directory's layout")              \
 	K(metad, stripe, num, "16", "chains a file is spread over at most")                        \
 	K(metad, lease, ms, "60s", "how long opens outlive a lost connection")                     \
