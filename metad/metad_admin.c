@@ -19,7 +19,7 @@ struct status {
 	struct metad_cleaner_stats cleaner;
 	struct metad_lease_stats leases;
 	struct metad_readers_stats readers;
-	uint64_t sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
+	uint64_t uptime_ns, sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	uint64_t removals, removals_waiting;
 	unsigned segments;
@@ -41,6 +41,7 @@ static void take_status(void *arg)
 	struct status *s = arg;
 	struct metad *m = s->m;
 
+	s->uptime_ns = ff3_boottime_ns() - m->started_ns;
 	if (m->log) {
 		s->pipeline = *metad_pipeline_stats(m);
 		s->log_used = metad_log_used(m->log, &s->segments);
@@ -117,7 +118,7 @@ static int on_status(void *ctx, const struct ff3_http_request *request, json_t *
 			s.degraded ? "degraded" : "healthy");
 	if (!doc)
 		return ff3_http_problem_errno(ret, -ENOMEM, "status");
-	set(doc, "uptime_seconds", (ff3_boottime_ns() - admin->m->started_ns) / FF3_NSEC_PER_SEC);
+	set(doc, "uptime_seconds", s.uptime_ns / FF3_NSEC_PER_SEC);
 	set(doc, "nodes", s.nodes);
 	set(doc, "targets", s.targets);
 	set(doc, "chains", s.chains);

@@ -82,9 +82,9 @@ FF3FS_CHUNKD_TARGETS=$tmp/chunkd FF3FS_CHUNKD_LISTEN=10.77.0.10:9800 FF3FS_CHUNK
 # --- The job ---------------------------------------------------------------------------------------
 
 export FF3FS_CLIENT_METAD=$list
-on_host job env LD_PRELOAD="$shim" mkdir /ff3fs/job || die 'mkdir'
+on_host job env LD_PRELOAD="${sanitizer_runtime:+$sanitizer_runtime:}$shim" mkdir /ff3fs/job || die 'mkdir'
 mkfifo "$tmp/job.in" "$tmp/job.out"
-on_host job env LD_PRELOAD="$shim" /usr/bin/python3 "$srcdir/tests/failover_load.py" /ff3fs/job \
+on_host job env LD_PRELOAD="${sanitizer_runtime:+$sanitizer_runtime:}$shim" /usr/bin/python3 "$srcdir/tests/failover_load.py" /ff3fs/job \
 	<"$tmp/job.in" >"$tmp/job.out" 2>"$tmp/job.err" &
 pids+=("$!")
 exec 5>"$tmp/job.in" 6<"$tmp/job.out"

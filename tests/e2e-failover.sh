@@ -14,9 +14,10 @@ export FF3FS_METAD_LEASE=5s # who died holding a lock is waited for that long
 
 load_begin() { # load_begin NAME DIR: a job in the directory
 	mkfifo "$tmp/$1.in" "$tmp/$1.out"
-	LD_PRELOAD=$shim mkdir "$2" || die "mkdir $2"
-	LD_PRELOAD=$shim /usr/bin/python3 "$srcdir/tests/failover_load.py" "$2" \
-		<"$tmp/$1.in" >"$tmp/$1.out" 2>"$tmp/$1.err" &
+	on mkdir "$2" || die "mkdir $2"
+	# Not by start_on: opening the pipes waits, and must not be done by this shell.
+	LD_PRELOAD=${sanitizer_runtime:+$sanitizer_runtime:}$shim /usr/bin/python3 \
+		"$srcdir/tests/failover_load.py" "$2" <"$tmp/$1.in" >"$tmp/$1.out" 2>"$tmp/$1.err" &
 	load_pid=$!
 	pids+=("$load_pid")
 	exec 5>"$tmp/$1.in" 6<"$tmp/$1.out"
@@ -110,9 +111,9 @@ if /usr/bin/python3 -c 'import torch, numpy, sklearn' 2>/dev/null; then
 	check 'local run' /usr/bin/python3 "$job" train --data "$tmp/data" --ckpt "$tmp/ckpt"
 	want=$(sed 's/"samples.*//' "$tmp/check.out")
 	check 'put' ff3fs-put -r "$tmp/data" "$FF3FS_PREFIX/data"
-	LD_PRELOAD=$shim /usr/bin/python3 "$job" train --data "$FF3FS_PREFIX/data" --ckpt "$FF3FS_PREFIX/ckpt" \
-		>"$tmp/train.out" 2>&1 &
-	train=$!
+	start_on /usr/bin/python3 "$job" train --data "$FF3FS_PREFIX/data" --ckpt "$FF3FS_PREFIX/ckpt" \
+		>"$tmp/train.out" 2>&1
+	train=$started_on
 	kills=0
 	while kill -0 $train 2>/dev/null && [ $kills -lt $((rounds * 5)) ]; do
 		ff3fs dev kill "$(of_primary name)" >/dev/null 2>&1 && kills=$((kills + 1))
