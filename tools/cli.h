@@ -114,6 +114,8 @@ char *cli_count(char buf[32], uint64_t n);
 /* "12s", "3m05s", "2h10m". */
 char *cli_duration(char buf[32], uint64_t seconds);
 
+/* "file", "directory", "symlink" or "other", of st_mode. */
+const char *cli_type_name(uint32_t mode);
 /* A JSON string of a file name; what is not UTF-8 becomes U+FFFD. */
 json_t *cli_json_name(const char *name);
 /* Seconds since 1970 with nanoseconds as "2026-11-21T21:09:23.123456789Z". */

@@ -1,4 +1,6 @@
 /* Purpose: paths, sizes and JSON as the commands print them. Pure functions. */
+#include <sys/stat.h>
+
 #include "cli.h"
 
 #include "../common/admin/json_bytes.h"
@@ -74,6 +76,20 @@ char *cli_duration(char buf[32], uint64_t seconds)
 		snprintf(buf, 32, "%" PRIu64 "h%02um", seconds / 3600,
 			 (unsigned)(seconds % 3600 / 60));
 	return buf;
+}
+
+const char *cli_type_name(uint32_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "file";
+	case S_IFDIR:
+		return "directory";
+	case S_IFLNK:
+		return "symlink";
+	default:
+		return "other";
+	}
 }
 
 json_t *cli_json_name(const char *name)

@@ -153,24 +153,10 @@ static void print_text(const char *name, const struct ff3fs_attr *attr, const ch
 	putchar('\n');
 }
 
-static const char *type_name(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "file";
-	case S_IFDIR:
-		return "directory";
-	case S_IFLNK:
-		return "symlink";
-	default:
-		return "other";
-	}
-}
-
 static void print_entry_json(const char *path, const struct ff3fs_attr *attr, const char *target)
 {
 	json_t *doc = json_pack("{s:o, s:s, s:I, s:I, s:o, s:i, s:i, s:i, s:I}", "path",
-				cli_json_name(path), "type", type_name(attr->mode), "mode",
+				cli_json_name(path), "type", cli_type_name(attr->mode), "mode",
 				(json_int_t)(attr->mode & 07777), "size", (json_int_t)attr->size,
 				"mtime", cli_json_time(attr->mtime), "uid", (int)attr->uid, "gid",
 				(int)attr->gid, "nlink", (int)attr->nlink, "ino",

@@ -25,20 +25,6 @@ static const struct cli_command command = {
 	.max_args = -1,
 };
 
-static const char *type_name(uint32_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "file";
-	case S_IFDIR:
-		return "directory";
-	case S_IFLNK:
-		return "symlink";
-	default:
-		return "other";
-	}
-}
-
 static void print_time(const char *name, struct timespec t)
 {
 	char text[64];
@@ -56,7 +42,7 @@ static void print_text(const char *path, const struct ff3fs_attr *a, const char 
 	char size[32], chunk[32];
 
 	printf("%s%s%s\n", path, *target ? " -> " : "", target);
-	printf("  %-9s %s\n  %-9s %s\n", "type", type_name(a->mode), "size",
+	printf("  %-9s %s\n  %-9s %s\n", "type", cli_type_name(a->mode), "size",
 	       cli_size(size, a->size));
 	printf("  %-9s %04o\n  %-9s %u:%u\n", "mode", a->mode & 07777, "owner", a->uid, a->gid);
 	printf("  %-9s %" PRIu64 "\n  %-9s %u\n", "inode", a->ino, "links", a->nlink);
@@ -87,7 +73,7 @@ static void print_json(const char *path, const struct ff3fs_attr *a, const char 
 		       const struct ff3fs_layout *l)
 {
 	json_t *doc = json_pack("{s:o, s:s, s:I, s:I, s:i, s:i, s:i, s:I, s:I}", "path",
-				cli_json_name(path), "type", type_name(a->mode), "size",
+				cli_json_name(path), "type", cli_type_name(a->mode), "size",
 				(json_int_t)a->size, "mode", (json_int_t)(a->mode & 07777), "uid",
 				(int)a->uid, "gid", (int)a->gid, "nlink", (int)a->nlink, "ino",
 				(json_int_t)a->ino, "generation", (json_int_t)a->generation);

@@ -25,22 +25,12 @@ static const struct cli_command command = {
 	.max_args = -1,
 };
 
-static void failed(const char *path, int r)
-{
-	transfer_failed(cli_error(path, r));
-}
-
-static void local_failed(const char *path, int r)
-{
-	transfer_failed(cli_local_error(path, r));
-}
-
 static void finish_dir(const char *to, const struct stat *st)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
 
 	if (chmod(to, st->st_mode & 07777) < 0 || utimensat(AT_FDCWD, to, times, 0) < 0)
-		local_failed(to, -errno);
+		transfer_local_failed(to, -errno);
 }
 
 static int make_dir(const char *to, const struct stat *from)
@@ -57,7 +47,7 @@ static int make_dir(const char *to, const struct stat *from)
 			r = S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 	}
 	if (r < 0)
-		local_failed(to, r);
+		transfer_local_failed(to, r);
 	else
 		transfer_made_dir(to, from);
 	return r;
@@ -71,7 +61,7 @@ static void get_symlink(const char *from, const char *to, const struct stat *st)
 	ssize_t n = ff3fs_readlink(transfer.fs, FF3FS_ROOT, from, target, sizeof target - 1);
 
 	if (n < 0) {
-		failed(from, (int)n);
+		transfer_remote_failed(from, (int)n);
 		return;
 	}
 	target[n] = '\0';
@@ -80,7 +70,7 @@ static void get_symlink(const char *from, const char *to, const struct stat *st)
 	else if (!temporary || symlink(target, temporary) < 0 ||
 		 utimensat(AT_FDCWD, temporary, times, AT_SYMLINK_NOFOLLOW) < 0 ||
 		 rename(temporary, to) < 0) {
-		local_failed(to, temporary ? -errno : -ENOMEM);
+		transfer_local_failed(to, temporary ? -errno : -ENOMEM);
 		if (temporary)
 			unlink(temporary);
 		return;
@@ -101,7 +91,7 @@ static void get_any(const char *from, const char *to, const char *relative,
 	ff3_attr_to_stat(attr, 0, &st);
 	if (S_ISREG(attr->mode)) {
 		if (transfer_queue(from, to, &st) < 0)
-			local_failed(to, -ENOMEM);
+			transfer_local_failed(to, -ENOMEM);
 	} else if (S_ISLNK(attr->mode)) {
 		get_symlink(from, to, &st);
 	} else if (!S_ISDIR(attr->mode)) {
@@ -123,7 +113,7 @@ static void get_tree(const char *from, const char *to, const char *relative)
 	int r = ff3fs_opendir(transfer.fs, FF3FS_ROOT, from, 1, &d);
 
 	if (r < 0) {
-		failed(from, r);
+		transfer_remote_failed(from, r);
 		return;
 	}
 	while (!transfer_stop && (r = ff3fs_readdir(d, &e)) > 0) {
@@ -136,12 +126,12 @@ static void get_tree(const char *from, const char *to, const char *relative)
 			continue;
 		/* No name can lead out of the directory it is in. */
 		if (!*e->name || strchr(e->name, '/') || !child || !target || !path)
-			local_failed(to, -EINVAL);
+			transfer_local_failed(to, -EINVAL);
 		else
 			get_any(child, target, path, &attr);
 	}
 	if (r < 0)
-		failed(from, r);
+		transfer_remote_failed(from, r);
 	ff3fs_closedir(d);
 }
 
@@ -153,12 +143,12 @@ static void get_argument(const char *arg, const char *to, bool into)
 	int r = ff3fs_stat(transfer.fs, FF3FS_ROOT, from, 0, &attr);
 
 	if (r < 0) {
-		failed(arg, r);
+		transfer_remote_failed(arg, r);
 		return;
 	}
 	target = into && name ? cli_join(to, name) : strdup(to);
 	if (!target)
-		local_failed(arg, -ENOMEM);
+		transfer_local_failed(arg, -ENOMEM);
 	else if (strcmp(to, "-") == 0 && !S_ISREG(attr.mode)) {
 		cli_message("%s: is no file; only a file can go to stdout", arg);
 		transfer_failed(CLI_FAILURE);

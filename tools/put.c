@@ -26,16 +26,6 @@ static const struct cli_command command = {
 	.max_args = -1,
 };
 
-static void failed(const char *path, int r)
-{
-	transfer_failed(cli_error(path, r));
-}
-
-static void local_failed(const char *path, int r)
-{
-	transfer_failed(cli_local_error(path, r));
-}
-
 static void finish_dir(const char *to, const struct stat *st)
 {
 	const struct timespec times[2] = { st->st_atim, st->st_mtim };
@@ -48,7 +38,7 @@ static void finish_dir(const char *to, const struct stat *st)
 	if (r >= 0)
 		r = ff3fs_utimens(transfer.fs, FF3FS_ROOT, to, times, 0);
 	if (r < 0)
-		failed(to, r);
+		transfer_remote_failed(to, r);
 }
 
 static int make_dir(const char *to, const struct stat *st)
@@ -66,7 +56,7 @@ static int make_dir(const char *to, const struct stat *st)
 			r = -ENOTDIR;
 	}
 	if (r < 0)
-		failed(to, r);
+		transfer_remote_failed(to, r);
 	else
 		transfer_made_dir(to, st);
 	return r;
@@ -81,7 +71,7 @@ static void put_symlink(const char *from, const char *to, const struct stat *st)
 	int r;
 
 	if (n < 0 || !temporary) {
-		local_failed(from, n < 0 ? -errno : -ENOMEM);
+		transfer_local_failed(from, n < 0 ? -errno : -ENOMEM);
 		return;
 	}
 	target[n] = '\0';
@@ -98,14 +88,14 @@ static void put_symlink(const char *from, const char *to, const struct stat *st)
 	if (r >= 0)
 		return;
 	transfer.symlinks--;
-	failed(to, r);
+	transfer_remote_failed(to, r);
 	ff3fs_unlink(transfer.fs, FF3FS_ROOT, temporary);
 }
 
 static void queue_file(const char *from, const char *to, const struct stat *st)
 {
 	if (transfer_queue(from, to, st) < 0)
-		local_failed(from, -ENOMEM);
+		transfer_local_failed(from, -ENOMEM);
 }
 
 static void put_tree(const char *from, const char *to, const char *relative);
@@ -118,7 +108,7 @@ static void put_any(const char *from, const char *to, const char *relative, bool
 	if (transfer_stop)
 		return;
 	if (fstatat(AT_FDCWD, from, &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) < 0) {
-		local_failed(from, -errno);
+		transfer_local_failed(from, -errno);
 		return;
 	}
 	if (*relative && !transfer_wants(relative, S_ISDIR(st.st_mode)))
@@ -144,7 +134,7 @@ static void put_tree(const char *from, const char *to, const char *relative)
 	struct dirent *e;
 
 	if (!d) {
-		local_failed(from, -errno);
+		transfer_local_failed(from, -errno);
 		return;
 	}
 	while ((errno = 0, e = readdir(d)) && !transfer_stop) {
@@ -157,10 +147,10 @@ static void put_tree(const char *from, const char *to, const char *relative)
 		if (child && target && path)
 			put_any(child, target, path, false);
 		else
-			local_failed(from, -ENOMEM);
+			transfer_local_failed(from, -ENOMEM);
 	}
 	if (!e && errno)
-		local_failed(from, -errno);
+		transfer_local_failed(from, -errno);
 	closedir(d);
 }
 
@@ -190,7 +180,7 @@ static void put_argument(const char *from, const char *to, bool into)
 	if (target)
 		put_any(from, target, "", true);
 	else
-		local_failed(from, -ENOMEM);
+		transfer_local_failed(from, -ENOMEM);
 }
 
 /* Whether the copies go into directory to. Exits where the arguments make no sense. */

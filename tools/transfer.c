@@ -132,6 +132,16 @@ void transfer_failed(int code)
 	atomic_compare_exchange_strong(&transfer.first_failure, &none, code);
 }
 
+void transfer_remote_failed(const char *path, int r)
+{
+	transfer_failed(cli_error(path, r));
+}
+
+void transfer_local_failed(const char *path, int r)
+{
+	transfer_failed(cli_local_error(path, r));
+}
+
 bool transfer_may_retry(int r)
 {
 	int code = cli_exit_code(r);

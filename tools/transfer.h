@@ -82,6 +82,9 @@ void transfer_finish_dirs(void (*finish)(const char *to, const struct stat *st))
 
 /* Counts a failure whose message was printed. */
 void transfer_failed(int code);
+/* Prints it, too. */
+void transfer_remote_failed(const char *path, int r);
+void transfer_local_failed(const char *path, int r);
 /* Whether copying the file again may help after result r. */
 bool transfer_may_retry(int r);
 
