@@ -26,6 +26,7 @@ struct group_copy {
 	struct metad_job job;
 	int result;
 	char path[4096];
+	struct metad_meta made; /* by the worker */
 	struct metad_meta meta;
 	bool making, sent_all, lost;
 	int fd;
@@ -114,7 +115,7 @@ static int make(struct group_copy *c)
 	r = metad_db_snapshot_open(metad_db_path(c->g->m->db), &snapshot);
 	if (r < 0)
 		return r;
-	c->meta = *metad_db_snapshot_meta(snapshot);
+	c->made = *metad_db_snapshot_meta(snapshot);
 	r = metad_db_snapshot_copy(snapshot, c->path, on_step, NULL);
 	metad_db_snapshot_close(snapshot);
 	return r;
@@ -141,6 +142,7 @@ static void on_made(struct metad_job *job)
 		end(c->g);
 		return;
 	}
+	c->meta = c->made;
 	c->size = (uint64_t)st.st_size;
 	ff3_info("member %" PRIu64 " gets a copy of the database, %" PRIu64 " bytes, up to operation %" PRIu64,
 		 c->id, c->size, c->meta.applied_seq);
