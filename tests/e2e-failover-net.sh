@@ -2,6 +2,7 @@
 # Three metadata servers, each in a network namespace of its own, and a job with its chunk daemon in another: cables
 # are cut (packets dropped by nftables, so that nobody hears of it), between the primary and all, the primary and
 # the job, and the job and all. Nothing is lost, nothing is applied twice, and the job sees no error.
+# transport: tcp (its hosts are apart)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs ff3fs-metad ff3fs-chunkd ff3fs-get curl ip nft
 requires_root

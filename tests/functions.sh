@@ -157,6 +157,15 @@ check_transport() {
 	[ "$(carried "$TRANSPORT")" -gt 0 ] || [[ $all == 'tcp 0, unix 0, shm 0, verbs 0, ' ]]
 }
 
+# In an emulated machine all takes longer: FF3FS_TEST_SLOWER times (tests/vm/guest.sh).
+if [ "${FF3FS_TEST_SLOWER:-1}" -gt 1 ]; then
+	timeout() { # timeout [-k SECONDS] SECONDS COMMAND…
+		local options=()
+		while [[ $1 == -* ]]; do options+=("$1" "$2") && shift 2; done
+		command timeout "${options[@]}" $(($1 * FF3FS_TEST_SLOWER)) "${@:2}"
+	}
+fi
+
 # --- Words --------------------------------------------------------------------------------------
 
 say() { echo "$test_name: $*"; }

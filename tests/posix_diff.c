@@ -199,6 +199,14 @@ void as_user(uid_t uid, gid_t gid, void (*fn)(void))
 	in_child(become);
 }
 
+/* Than a machine that is not emulated (functions.sh). */
+static unsigned slower(void)
+{
+	const char *times = getenv("FF3FS_TEST_SLOWER");
+
+	return times ? (unsigned)atoi(times) : 1;
+}
+
 static int run(struct posix_case *c)
 {
 	char path[PATH_MAX];
@@ -216,7 +224,7 @@ static int run(struct posix_case *c)
 			perror(path);
 			abort();
 		}
-		alarm(60); /* a hang is a failure too */
+		alarm(60 * slower()); /* a hang is a failure too */
 		c->run();
 		fflush(stdout);
 		exit(0);

@@ -8,7 +8,7 @@ failed=0
 for name; do
 	started=$SECONDS
 	name=$(basename "$name" .sh)
-	TRANSPORT=verbs timeout -k 5 "${VM_TEST_LIMIT:-600}" bash "$srcdir/tests/$name.sh" </dev/null
+	TRANSPORT=verbs timeout -k 5 "${VM_TEST_LIMIT:-1200}" bash "$(dirname "$0")/../$name.sh" </dev/null
 	status=$?
 	[ $status -eq 0 ] || [ $status -eq 77 ] || failed=$((failed + 1))
 	echo "-- $name over verbs: status $status, $((SECONDS - started)) s"
