@@ -81,7 +81,7 @@ int metad_db_open_reader(const char *path, uint64_t memory, struct metad_db **re
 /* A state to read from, until metad_db_read_end: with the records up to *ret_seq. */
 int metad_db_reader_begin(struct metad_db *db, uint64_t *ret_seq);
 
-#define METAD_DB_ROWS 20u
+#define METAD_DB_ROWS 8u
 struct metad_db_rows {
 	uint64_t seq; /* the state that they are of */
 	uint32_t n_inodes, n_names;
@@ -93,8 +93,8 @@ struct metad_db_rows {
 		char name[39];
 	} name[METAD_DB_ROWS];
 };
-/* Looked up from now on, as far as there is room. NULL: no more. */
-void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows);
+/* Looked up from now on, as far as there is room. NULL: no more. known: an inode that is not looked up, or NULL. */
+void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows, const struct metad_inode *known);
 
 /* The database that is written notes what it changes, for the following. */
 int metad_db_track_changes(struct metad_db *db);

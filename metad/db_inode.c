@@ -84,7 +84,8 @@ int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode)
 
 int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret)
 {
-	const struct metad_inode *cached = db->cache ? metad_cache_get_inode(db->cache, ino) : NULL;
+	const struct metad_inode *cached = db->cache ? metad_cache_get_inode(db->cache, ino) :
+					   db->known && db->known->ino == ino ? db->known : NULL;
 	sqlite3_stmt *s;
 	int r;
 

@@ -120,7 +120,8 @@ struct metad_db {
 	bool only_memory;
 	uint64_t n_asked;
 	uint64_t *changed;	    /* db_reader.c; NULL: nobody asks */
-	struct metad_db_rows *rows; /* of a reader */
+	struct metad_db_rows *rows; /* of a reader, as known */
+	const struct metad_inode *known;
 	struct ff3_blob *stripes; /* by id */
 	uint32_t n_stripes, room_stripes;
 	uint32_t *stripe_index; /* open addressing by content: id + 1 */

@@ -153,7 +153,8 @@ int metad_db_reader_begin(struct metad_db *db, uint64_t *ret_seq)
 	return r;
 }
 
-void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows)
+void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows, const struct metad_inode *known)
 {
 	db->rows = rows;
+	db->known = known;
 }

@@ -137,6 +137,10 @@ static int step(struct metad_db *db, struct metad_walk *w, struct cursor *c, uns
 	r = metad_db_get_dentry(db, cur->ino, name, &ino, &type);
 	if (r > 0)
 		r = metad_db_get_inode(db, ino, &next);
+	if (r == METAD_DB_ELSEWHERE) { /* that far it came */
+		w->dir = *cur;
+		w->name = name;
+	}
 	if (r < 0)
 		return r;
 	if (ino != 0 && r == 0)
@@ -179,6 +183,7 @@ int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct 
 
 	if (at->path.len >= FF3_PATH_MAX)
 		return -ENAMETOOLONG;
+	w->name.p = NULL;
 	r = metad_db_get_inode(db, at->dir, &cur);
 	if (r <= 0)
 		return r < 0 ? r : -ESTALE;

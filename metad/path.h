@@ -22,7 +22,7 @@ enum {
 struct metad_walk {
 	struct metad_inode dir;   /* holds name; valid for METAD_LAST_NAME */
 	struct metad_inode inode; /* the object; ino 0: absent */
-	struct ff3_str name;
+	struct ff3_str name;      /* after METAD_DB_ELSEWHERE: what could not be looked up in dir; p NULL: nothing */
 	enum metad_last last;
 	bool slash; /* slashes follow the name */
 	int late;   /* what looking up the name answers */

@@ -45,6 +45,7 @@ struct job {
 		struct {
 			struct ff3_path at;
 			unsigned flags;
+			struct metad_inode known; /* at.dir, or ino 0 */
 			struct metad_db_rows rows;
 		};
 		struct {
@@ -92,9 +93,9 @@ static void look_up(struct reader *t, struct job *job)
 	static const struct metad_cred root = { 0 };
 
 	job->rows.n_inodes = job->rows.n_names = 0;
-	metad_db_reader_note(t->db, &job->rows);
+	metad_db_reader_note(t->db, &job->rows, &job->known);
 	(void)metad_walk(t->db, &root, &job->at, job->flags, &t->walk);
-	metad_db_reader_note(t->db, NULL);
+	metad_db_reader_note(t->db, NULL, NULL);
 	job->result = metad_db_error(t->db);
 }
 
@@ -269,13 +270,23 @@ static int park(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		unsigned flags)
 {
 	struct metad_readers *all = m->readers;
-	size_t offset = at->path.len > 0 ? (size_t)((const uint8_t *)at->path.p - (const uint8_t *)r->body) : 0;
+	const struct metad_walk *w = &m->walk;
+	const char *body = r->body, *end = at->path.p + at->path.len;
+	/* It goes on where the loop came to, unless that is in a symbolic link. */
+	bool known = w->name.p && w->name.p >= at->path.p && w->name.p < end;
+	const char *rest = known ? w->name.p : at->path.p;
 	struct job *job = new_job(all, conn, r, LOOKUP, 0);
 
 	if (!job)
 		return -ENOMEM;
 	job->at = *at;
-	job->at.path.p = (const char *)r->body + offset;
+	job->at.path.len = (uint32_t)(end - rest);
+	job->at.path.p = (const char *)r->body + (at->path.len > 0 ? rest - body : 0);
+	job->known.ino = 0;
+	if (known) {
+		job->known = w->dir;
+		job->at.dir = w->dir.ino;
+	}
 	job->flags = flags;
 	if (may_use_readers(all))
 		submit(all, job);

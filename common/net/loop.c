@@ -51,6 +51,7 @@ struct ff3_loop {
 	uint64_t timeout_ns; /* when the ring's timeout fires; 0: there is none */
 	struct __kernel_timespec timeout;
 	struct work_list deferred, at_end;
+	bool bells; /* that are not submitted yet */
 	void (*idle)(void *arg);
 	void *idle_arg;
 	struct ff3_poller *poller; /* NULL: none */
@@ -351,6 +352,30 @@ struct io_uring_sqe *ff3_loop_sqe(struct ff3_loop *loop)
 	return &loop->backlog[loop->n_backlog++];
 }
 
+bool ff3_loop_ring_bell(struct ff3_loop *loop, int fd)
+{
+	struct io_uring_sqe *sqe;
+
+	if (!loop->running || !(loop->ring.features & IORING_FEAT_CQE_SKIP) || loop->n_backlog > 0)
+		return false;
+	sqe = io_uring_get_sqe(&loop->ring);
+	if (!sqe)
+		return false;
+	/* A full socket has bytes that were not read: it wakes as well. */
+	io_uring_prep_send(sqe, fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data(sqe, NULL);
+	loop->bells = true;
+	return true;
+}
+
+void ff3_loop_bells_out(struct ff3_loop *loop)
+{
+	if (loop->bells && io_uring_sq_ready(&loop->ring) > 0)
+		(void)io_uring_submit(&loop->ring);
+	loop->bells = false;
+}
+
 static void run_completions(struct ff3_loop *loop)
 {
 	struct io_uring_cqe *cqe;
@@ -382,6 +407,7 @@ static int submit(struct ff3_loop *loop, bool wait)
 		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, NULL, NULL);
 	else
 		r = io_uring_submit_and_get_events(&loop->ring);
+	loop->bells &= io_uring_sq_ready(&loop->ring) > 0;
 	loop->now_ns = ff3_boottime_ns();
 	/* EBUSY, EAGAIN: the kernel is short of memory or the completion queue overflowed; what
 	 * was not taken stays in the queue and is submitted again by the next turn. */

@@ -39,6 +39,11 @@ void ff3_loop_set_poller(struct ff3_loop *loop, struct ff3_poller *p);
 struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop);
 /* Whether completions, or the kernel's work for some, wait to be seen to; or somebody posted. */
 bool ff3_loop_has_completions(const struct ff3_loop *loop);
+/* Wakes who waits for fd, a socket, by a byte that does not wait itself: when this turn ends, in one system call
+ * with all others, as each that is woken in a call of its own may take this thread's place. false: it has to be
+ * sent now. Before fd is closed: ff3_loop_bells_out. */
+bool ff3_loop_ring_bell(struct ff3_loop *loop, int fd);
+void ff3_loop_bells_out(struct ff3_loop *loop);
 /* Whether ff3_loop_run is on the stack. */
 bool ff3_loop_is_running(const struct ff3_loop *loop);
 /* One turn without the idle hook, for tearing down while the loop does not run. wait: sleep until

@@ -25,6 +25,8 @@
 #define ACTIVE_NS FF3_NSEC_PER_MSEC
 /* Taken from one ring before the next one's turn. */
 #define TURN_BYTES (4u * FF3_SHM_RING)
+/* Of a reply: who waits for it does not wait for others', too. */
+#define BELL_NOW 4096u
 
 struct ff3_conn_shm {
 	struct ff3_conn *conn;
@@ -226,7 +228,8 @@ static void shm_send(struct ff3_conn *conn)
 			ff3_conn_sent(conn, (size_t)n);
 		}
 	}
-	if (unseen > 0 && ff3_shm_produced(&s->down))
+	if (unseen > 0 && ff3_shm_produced(&s->down) &&
+	    (unseen >= BELL_NOW || !ff3_loop_ring_bell(conn->loop, conn->fd)))
 		ring_bell(conn);
 	if (!conn->out_first && s->blocked) {
 		s->blocked = false;
@@ -377,6 +380,7 @@ static uint64_t shm_moved(const struct ff3_conn *conn, uint64_t *ret_enough)
 static void shm_finish(struct ff3_conn *conn)
 {
 	deactivate(loop_of(conn), conn->shm);
+	ff3_loop_bells_out(conn->loop);
 }
 
 static void shm_free(struct ff3_conn *conn)

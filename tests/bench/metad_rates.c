@@ -2,6 +2,8 @@
  *
  *   metad_rates group ADDRESSES CLIENTS SECONDS   each client a thread with a session and one call at a time:
  *                                                 create, stat, open+release, and ping, the bare call
+ *   metad_rates names ADDRESSES CLIENTS SECONDS N the same among a thousand of the files that metad_fill has made
+ *                                                 (names.sh), and among all N of them
  *   metad_rates sqlite DIR BATCH SECONDS          the rows of a create, BATCH of them in a transaction that
  *                                                 is durable when it is over
  *   metad_rates fdatasync DIR SECONDS             4 KiB written over in place, and made durable
@@ -17,8 +19,11 @@
 #include "metad/schema_sql.h"
 
 #define FILES 1000u /* that are looked at */
+#define IN_DIR 1000u /* of metad_fill's files */
 
 static unsigned n_clients;
+static uint64_t n_among; /* metad_fill's files; 0: our own */
+#define NAME_SIZE 96u
 static char run_name[32]; /* of the files that are made: another one each time */
 static double seconds;
 
@@ -37,7 +42,7 @@ struct client {
 	pthread_t thread;
 	enum what what;
 	unsigned index;
-	uint64_t seq, n, until;
+	uint64_t seq, n, until, seed;
 };
 
 static int call(struct client *c, uint16_t op, const uint8_t *body, size_t len, uint8_t *reply, size_t *ret_len)
@@ -62,14 +67,21 @@ static void release(struct client *c, const uint8_t *reply, size_t len)
 	ff3_rpc_group_start(c->group, &call);
 }
 
-static int open_file(struct client *c, uint32_t flags, const char *kind, unsigned a, uint64_t b)
+/* The i-th of those that are looked at. */
+static void name_of(char name[NAME_SIZE], uint64_t i)
+{
+	if (n_among > 0)
+		snprintf(name, NAME_SIZE, "d%" PRIu64 "/f%" PRIu64, i / IN_DIR, i % IN_DIR);
+	else
+		snprintf(name, NAME_SIZE, "seen-0-%" PRIu64, i);
+}
+
+static int open_name(struct client *c, uint32_t flags, const char *name)
 {
 	uint8_t body[512], reply[4096];
-	char name[96];
 	size_t len;
 	int r;
 
-	snprintf(name, sizeof name, "%s-%u-%" PRIu64, kind, a, b);
 	c->seq++;
 	len = ff3_encode_req_open(body, sizeof body,
 				  &(struct ff3_req_open){ .tag = { c->seq, c->seq },
@@ -82,13 +94,29 @@ static int open_file(struct client *c, uint32_t flags, const char *kind, unsigne
 	return r;
 }
 
+static int create_file(struct client *c)
+{
+	char name[NAME_SIZE];
+
+	snprintf(name, sizeof name, "%s-%u-%" PRIu64, run_name, c->index, c->seq);
+	return open_name(c, FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, name);
+}
+
+static int open_file(struct client *c, uint32_t flags, uint64_t i)
+{
+	char name[NAME_SIZE];
+
+	name_of(name, i);
+	return open_name(c, flags, name);
+}
+
 static int stat_file(struct client *c, uint64_t i)
 {
 	uint8_t body[512], reply[4096];
-	char name[64];
+	char name[NAME_SIZE];
 	size_t len;
 
-	snprintf(name, sizeof name, "seen-0-%" PRIu64, i);
+	name_of(name, i);
 	len = ff3_encode_req_lookup(body, sizeof body,
 				    &(struct ff3_req_lookup){ { FF3_ROOT_INO, 0, ff3_str_from(name) } });
 	return call(c, FF3_OP_lookup, body, len, reply, &len);
@@ -106,14 +134,18 @@ static int once(struct client *c)
 {
 	uint64_t i = (c->index * 7919u + c->n) % FILES;
 
+	if (n_among > 0) {
+		c->seed = c->seed * 6364136223846793005u + 1442695040888963407u;
+		i = (c->seed >> 20) % n_among;
+	}
+
 	switch (c->what) {
 	case CREATE:
-		return open_file(c, FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, run_name, c->index,
-				 c->seq);
+		return create_file(c);
 	case STAT:
 		return stat_file(c, i);
 	case OPEN:
-		return open_file(c, FF3_OPEN_READ, "seen", 0, i);
+		return open_file(c, FF3_OPEN_READ, i);
 	default:
 		return ping(c, i);
 	}
@@ -149,10 +181,9 @@ static void measure(struct client *clients, enum what what, const char *name)
 	report(name, n, began);
 }
 
-static int group(const char *list)
+static struct client *connect_all(const char *list)
 {
 	struct client *clients = calloc(n_clients, sizeof *clients);
-	int r;
 
 	if (!clients)
 		errx(1, "memory");
@@ -162,11 +193,27 @@ static int group(const char *list)
 		struct ff3_rpc_options options = { .max_connections = 1 };
 
 		clients[i].index = i;
+		clients[i].seed = i;
 		if (ff3_rpc_group_new(list, &id, &options, &clients[i].group) < 0)
 			errx(1, "%s: not a list of addresses", list);
 	}
+	return clients;
+}
+
+static void free_all(struct client *clients)
+{
+	for (unsigned i = 0; i < n_clients; i++)
+		ff3_rpc_group_free(clients[i].group);
+	free(clients);
+}
+
+static int group(const char *list)
+{
+	struct client *clients = connect_all(list);
+	int r;
+
 	for (unsigned i = 0; i < FILES; i++) {
-		r = open_file(&clients[0], FF3_OPEN_CREATE | FF3_OPEN_WRITE, "seen", 0, i);
+		r = open_file(&clients[0], FF3_OPEN_CREATE | FF3_OPEN_WRITE, i);
 		if (r < 0)
 			errx(1, "cannot make a file: %s", ff3_strerror(r));
 	}
@@ -175,9 +222,24 @@ static int group(const char *list)
 	measure(clients, STAT, "stat");
 	measure(clients, OPEN, "open");
 	measure(clients, PING, "ping");
-	for (unsigned i = 0; i < n_clients; i++)
-		ff3_rpc_group_free(clients[i].group);
-	free(clients);
+	free_all(clients);
+	return 0;
+}
+
+static int names(const char *list, uint64_t n)
+{
+	struct client *clients = connect_all(list);
+
+	for (unsigned round = 0; round < 2; round++) {
+		n_among = FILES;
+		measure(clients, STAT, "stat-1000");
+		measure(clients, OPEN, "open-1000");
+		n_among = n;
+		measure(clients, STAT, "stat-all");
+		measure(clients, OPEN, "open-all");
+		measure(clients, CREATE, "create");
+	}
+	free_all(clients);
 	return 0;
 }
 
@@ -292,6 +354,11 @@ int main(int argc, char **argv)
 		n_clients = (unsigned)atoi(argv[3]);
 		seconds = atof(argv[4]);
 		return group(argv[2]);
+	}
+	if (argc == 6 && strcmp(argv[1], "names") == 0) {
+		n_clients = (unsigned)atoi(argv[3]);
+		seconds = atof(argv[4]);
+		return names(argv[2], strtoull(argv[5], NULL, 10));
 	}
 	if (argc == 5 && strcmp(argv[1], "sqlite") == 0) {
 		seconds = atof(argv[4]);
