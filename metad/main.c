@@ -247,7 +247,7 @@ static int finish(struct main_state *s)
 			0;
 
 	metad_admin_free(s->admin);
-	metad_readers_free(m);
+	metad_readers_stop(m);
 	if (m->server)
 		metad_serve_stop(m);
 	metad_leases_free(m);
@@ -260,6 +260,7 @@ static int finish(struct main_state *s)
 	metad_files_free(m);
 	if (m->group)
 		metad_group_free(m);
+	metad_readers_free(m);
 	metad_checkpointer_free(m);
 	metad_log_close(m->log);
 	metad_apply_free(m->apply);

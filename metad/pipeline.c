@@ -183,7 +183,8 @@ int metad_pipeline_append(struct metad *m, struct metad_record *rec)
 
 bool metad_pipeline_idle(const struct metad *m)
 {
-	return !m->pipeline->writing && metad_log_n_pending(m->log) == 0 && m->pipeline->n_waiting == 0;
+	return !m->pipeline->writing && !m->pipeline->job_is_out && metad_log_n_pending(m->log) == 0 &&
+	       m->pipeline->n_waiting == 0;
 }
 
 bool metad_pipeline_all_proposed(const struct metad *m)

@@ -467,7 +467,8 @@ int metad_readers_new(struct metad *m)
 	return r;
 }
 
-void metad_readers_free(struct metad *m)
+/* What was posted may still come, and finds nothing. */
+void metad_readers_stop(struct metad *m)
 {
 	struct metad_readers *all = m->readers;
 	struct job *job, *next;
@@ -483,10 +484,24 @@ void metad_readers_free(struct metad *m)
 			pthread_join(all->reader[i].thread, NULL);
 		metad_db_close(all->reader[i].db);
 	}
+	all->n = all->room = 0;
 	DL_FOREACH_SAFE (all->jobs, job, next) {
 		ff3_request_fail(job->r, -ECONNRESET);
 		free(job);
 	}
+	all->jobs = all->waiting = all->fresh = all->queue = all->done = NULL;
+	all->last_fresh = &all->fresh;
+	all->last_queued = &all->queue;
+	all->last_done = &all->done;
+}
+
+void metad_readers_free(struct metad *m)
+{
+	struct metad_readers *all = m->readers;
+
+	if (!all)
+		return;
+	metad_readers_stop(m);
 	pthread_mutex_destroy(&all->lock);
 	pthread_cond_destroy(&all->more);
 	free(all->reader);

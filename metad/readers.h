@@ -7,6 +7,8 @@ struct metad_readers;
 
 /* With configured threads, or none. */
 int metad_readers_new(struct metad *m);
+/* Nothing is read any more; who waits hears of it. Then, when the loop runs no more, the rest. */
+void metad_readers_stop(struct metad *m);
 void metad_readers_free(struct metad *m);
 
 /* As metad_walk and metad_walk_object, into m->walk, for r. METAD_DB_ELSEWHERE: what the path needs is not in
