@@ -222,6 +222,7 @@ static void show(struct sending *x)
 		return;
 	x->unseen = 0;
 	*x->begun = true;
+	AnnotateHappensBefore(__FILE__, __LINE__, s);
 	if (ff3_shm_produced(&s->up))
 		ff3_rpc_shm_bell(x->conn);
 }

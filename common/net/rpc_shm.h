@@ -30,6 +30,16 @@ struct ff3_rpc_shm {
 	atomic_bool is_told; /* the socket may have bytes; the sender's, too */
 };
 
+/* What was done to a call before it was shown to the daemon happened before its reply is taken: by way of the
+ * daemon, which ThreadSanitizer does not see. */
+#ifdef __SANITIZE_THREAD__
+void AnnotateHappensBefore(const char *file, int line, const volatile void *mem);
+void AnnotateHappensAfter(const char *file, int line, const volatile void *mem);
+#else
+#define AnnotateHappensBefore(file, line, mem) ((void)0)
+#define AnnotateHappensAfter(file, line, mem) ((void)0)
+#endif
+
 int ff3_rpc_receive_shm(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 bool ff3_rpc_shm_about_to_sleep(struct ff3_rpc_conn *conn);
 /* Takes what the socket has: 1 if there was something. Without conn->lock, or at once. */

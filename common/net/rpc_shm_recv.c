@@ -115,6 +115,7 @@ static int begin_frame(struct ff3_rpc_conn *conn)
 	size_t body;
 	int r;
 
+	AnnotateHappensAfter(__FILE__, __LINE__, s);
 	ff3_shm_get(&s->down, head, sizeof head);
 	*f = (struct ff3_shm_frame){ .begun = true };
 	r = ff3_header_decode(head, &f->h);
