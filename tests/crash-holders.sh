@@ -5,7 +5,7 @@
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires_python sqlite3
 requires ff3fs-metad ff3fs-chunkd
-export FF3FS_CLIENT_TIMEOUT=4s
+export FF3FS_CLIENT_TIMEOUT=$(slower 4)s
 own_map_dir
 FF3FS_CHUNKD_FLUSH=1000s start_cluster 2 # nothing becomes durable by itself
 on mkdir "$prefix/w" || die mkdir

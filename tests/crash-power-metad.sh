@@ -12,7 +12,7 @@ say "seed $SEED"
 rounds=${ROUNDS:-3}
 mkfifo "$tmp/progress"
 exec {progress}<>"$tmp/progress"
-export FF3FS_CLIENT_TIMEOUT=2s
+export FF3FS_CLIENT_TIMEOUT=$(slower 2)s
 
 start_on_device() {
 	mkdir -p "$disk/metad"

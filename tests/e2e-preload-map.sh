@@ -226,7 +226,7 @@ unset FF3FS_MMAP_MEMORY
 
 # The cluster is away while pages are touched.
 on "$map" build "$prefix/m" 32 1 || die 'building'
-export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=1s
+export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=$(slower 1)s
 coproc waiter { on "$map" wait "$prefix/m"; }
 waiter_pid=$waiter_PID # which bash forgets when it ends
 read -r -u "${waiter[0]}" line

@@ -23,5 +23,5 @@ cat "$tmp/check.out"
 [ ! -e "$prefix" ] || die "$prefix exists on this machine"
 fails 'without the shim' 1 /usr/bin/python3 "$job" train --data "$prefix/data" --ckpt "$tmp/ckpt2"
 kill_daemon "$metad_pid"
-export FF3FS_CLIENT_TIMEOUT=1s
+export FF3FS_CLIENT_TIMEOUT=$(slower 1)s
 fails 'without a cluster' 1 on /usr/bin/python3 "$job" train --data "$prefix/data" --ckpt "$tmp/ckpt2"

@@ -6,7 +6,7 @@ requires ff3fs-metad ff3fs-chunkd ff3fs ff3fs-put ff3fs-get
 requires_python
 
 start_cluster 2
-export FF3FS_CLIENT_TIMEOUT=1s
+export FF3FS_CLIENT_TIMEOUT=$(slower 1)s
 head -c 3000000 /dev/urandom >"$tmp/data"
 check 'put' ff3fs-put "$tmp/data" "$prefix/data"
 

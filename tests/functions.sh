@@ -158,6 +158,7 @@ check_transport() {
 }
 
 # In an emulated machine all takes longer: FF3FS_TEST_SLOWER times (tests/vm/guest.sh).
+slower() { echo $(($1 * ${FF3FS_TEST_SLOWER:-1})); } # slower SECONDS
 if [ "${FF3FS_TEST_SLOWER:-1}" -gt 1 ]; then
 	timeout() { # timeout [-k SECONDS] SECONDS COMMAND…
 		local options=()

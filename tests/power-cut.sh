@@ -32,7 +32,7 @@ start_all() {
 
 mkfifo "$tmp/progress"
 exec {progress}<>"$tmp/progress"
-export FF3FS_CLIENT_TIMEOUT=2s
+export FF3FS_CLIENT_TIMEOUT=$(slower 2)s
 for ((i = 1; i <= cuts; i++)); do
 	power_on
 	start_all

@@ -49,7 +49,7 @@ killed() {
 # With the daemon away for good there is an error, and in time.
 away() {
 	local started
-	reading
+	READS=1000000000 reading # it must not have ended before
 	kill_daemon "${chunkd_pid[1]}"
 	kill_daemon "${chunkd_pid[2]}"
 	started=$SECONDS
