@@ -141,6 +141,8 @@ static ssize_t write_at(struct ofd *o, const struct iovec *iov, int n, size_t su
 	bool held = shared_map_hold(o->ino);
 	ssize_t r = held ? shared_map_send_held(at, sum) : 0;
 
+	if (r == 0 && held)
+		shared_map_ahead(iov, n, at, sum);
 	if (r == 0)
 		r = n == 1 ? CALL(pwrite, o->file, iov[0].iov_base, sum, at) :
 			     CALL(pwritev, o->file, iov, n, at);
@@ -556,8 +558,11 @@ static int truncate_ours(struct where *w, off_t size)
 	struct ff3fs_attr a;
 	bool held = shared_map_any() && CALL(stat, w->fs, w->dir, w->path, 0, &a) == 0 &&
 		    shared_map_hold(a.ino);
-	int r = CALL(truncate, w->fs, w->dir, w->path, size);
+	int r;
 
+	if (held)
+		shared_map_ahead(NULL, 0, 0, (size_t)size);
+	r = CALL(truncate, w->fs, w->dir, w->path, size);
 	if (held)
 		shared_map_release(r == 0 ? size : -1);
 	return r;
@@ -599,6 +604,8 @@ int hook_ftruncate(int fd, off_t size)
 	if (ours == 0) {
 		bool held = shared_map_hold(o->ino);
 
+		if (held)
+			shared_map_ahead(NULL, 0, 0, (size_t)size);
 		ours = CALL(ftruncate, o->file, size);
 		if (held)
 			shared_map_release(ours == 0 ? size : -1);

@@ -161,6 +161,8 @@ static int grow(struct ofd *o, off_t size)
 		return -EFBIG;
 	}
 	held = shared_map_hold(o->ino);
+	if (held)
+		shared_map_ahead(NULL, 0, 0, (size_t)size);
 	r = CALL(grow, o->file, size);
 	if (held)
 		shared_map_release(r == 0 ? size : -1);

@@ -33,7 +33,7 @@
 /* Shared by all processes of the node: the first page of an object's side file. */
 struct map_header {
 	_Atomic uint64_t magic;
-	_Atomic uint64_t unused;
+	_Atomic int64_t ahead;       /* how long a call under way makes the file; else 0 */
 	_Atomic int64_t mtime_ns;    /* when it was last compared with the cluster */
 	_Atomic uint32_t writable;   /* somebody could store: the sums are kept */
 	_Atomic uint32_t pinned;     /* somebody maps it without fault handling: no page may go */
@@ -127,6 +127,10 @@ int map_object_send_unsynced(struct map_object *o, off_t from, off_t to);
 int map_object_send_held(struct map_object *o, off_t from, off_t to);
 /* After a call has written these to the cluster, all of it within map_object_hold. */
 void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done);
+/* The same before it is done, for what is behind the end. iov NULL: the file only becomes longer. Held. */
+void map_object_ahead(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t sum);
+/* It is done, and the file as long as end at least; negative: nothing was changed. */
+void map_object_arrived(struct map_object *o, off_t end);
 /* What the cluster says about the file: size, and changes made elsewhere. */
 int map_object_refresh(struct map_object *o, const struct ff3fs_attr *a);
 void map_object_resize(struct map_object *o, off_t size);

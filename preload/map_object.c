@@ -254,8 +254,10 @@ static int load_run(struct map_object *o, char *buf, off_t at, size_t n)
 			map_object_lock(o, &saved);
 		/* That the file has become shorter is believed only while nobody here can make it longer. */
 		if (r == 0 && (last || (got == n && map_object_sequence(o, at, n) == before))) {
-			if (got < n && map_object_size(o) > at + (off_t)got)
-				space_ftruncate(o->data, at + (off_t)got); /* it shrank: a fault, not zeros */
+			off_t end = MAX(at + (off_t)got, (off_t)o->header->ahead);
+
+			if (got < n && map_object_size(o) > end)
+				space_ftruncate(o->data, end); /* it shrank: a fault, not zeros */
 			r = place(o, buf, at, got);
 			map_object_unlock(o, &saved);
 			return r;
@@ -384,6 +386,7 @@ static int send_range(struct map_object *o, off_t from, off_t to)
 void map_object_hold(struct map_object *o)
 {
 	lock_byte(o, SEND_LOCK, F_WRLCK);
+	o->header->ahead = 0; /* whoever meant to was killed */
 }
 
 void map_object_let_go(struct map_object *o)

@@ -216,10 +216,18 @@ int shared_map_send_held(off_t at, size_t n)
 	return MIN(r, 0);
 }
 
+void shared_map_ahead(const struct iovec *iov, int n, off_t at, size_t sum)
+{
+	if (held)
+		map_object_ahead(held, iov, n, at, sum);
+}
+
 void shared_map_release(off_t size)
 {
 	if (held && size >= 0)
 		map_object_resize(held, size);
+	if (held)
+		map_object_arrived(held, size);
 	let_go();
 	map_leave();
 }
@@ -228,6 +236,8 @@ void shared_map_release_written(const struct iovec *iov, int n, off_t at, size_t
 {
 	if (held && done > 0)
 		map_object_written(held, iov, n, at, done);
+	if (held)
+		map_object_arrived(held, at + (off_t)done);
 	let_go();
 	map_leave();
 }

@@ -125,21 +125,71 @@ static void piece_written(struct map_object *o, const char *data, off_t at, size
 				(off_t)ROUND_UP((uint64_t)at + n, MAP_PAGE));
 }
 
-void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done)
+/* Of those in [at, at + done), the ones from `from` on. */
+static void written_from(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done, off_t from)
 {
 	_cleanup_free_ char *large = malloc(MIN(PIECE, done));
 	char small[MAP_PAGE], *buf = large ? large : small;
 
 	for (int i = 0; i < n && done > 0; i++) {
-		size_t len = MIN(iov[i].iov_len, done);
+		size_t len = MIN(iov[i].iov_len, done), skip = at < from ? MIN(len, (size_t)(from - at)) : 0;
 
 		done -= len;
-		for (size_t k = 0, piece; k < len; k += piece, at += (off_t)piece) {
+		at += (off_t)skip;
+		for (size_t k = skip, piece; k < len; k += piece, at += (off_t)piece) {
 			piece = MIN(len - k, large ? PIECE : sizeof small);
 			if (memory_copy_in(buf, (char *)iov[i].iov_base + k, piece))
 				piece_written(o, buf, at, piece);
 		}
 	}
+}
+
+void map_object_written(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t done)
+{
+	written_from(o, iov, n, at, done, at);
+}
+
+/* Attributes say that the file is shorter. Calls on this node may have made it longer since they were asked for:
+ * so once more, while none can. Or one is just about to. */
+static int shrink(struct map_object *o)
+{
+	struct ff3fs_attr now;
+	struct ff3fs *fs;
+	uint64_t saved;
+	int r = core_fs(&fs);
+
+	if (r < 0)
+		return r;
+	map_object_lock(o, &saved);
+	r = CALL(stat, fs, o->ino, "", 0, &now);
+	if (r == 0 && !o->header->ahead && (off_t)now.size < map_object_size(o))
+		resize(o, (off_t)now.size);
+	map_object_unlock(o, &saved);
+	return r;
+}
+
+/* Others are told of the new length by the call itself, and may look at once. So what is behind the end is in the
+ * mapping before; what is not goes the other way, because who loads a page must find in it what it shows. */
+void map_object_ahead(struct map_object *o, const struct iovec *iov, int n, off_t at, size_t sum)
+{
+	off_t now = map_object_size(o), end = at + (off_t)sum;
+
+	if (end <= now)
+		return;
+	o->header->ahead = end;
+	if (iov)
+		written_from(o, iov, n, at, sum, now);
+	else
+		map_object_resize(o, end);
+}
+
+void map_object_arrived(struct map_object *o, off_t end)
+{
+	bool less = o->header->ahead > end;
+
+	o->header->ahead = 0;
+	if (less)
+		shrink(o);
 }
 
 static int write_again(uint64_t ino, const struct iovec *iov, int n, off_t at, size_t done)
@@ -246,25 +296,6 @@ static int grow_with_data(struct map_object *o, off_t from, off_t to)
 		}
 		map_object_unlock(o, &saved);
 	}
-	return r;
-}
-
-/* Attributes say that the file is shorter. Calls on this node may have made it longer since they were asked for:
- * so once more, while none can. */
-static int shrink(struct map_object *o)
-{
-	struct ff3fs_attr now;
-	struct ff3fs *fs;
-	uint64_t saved;
-	int r = core_fs(&fs);
-
-	if (r < 0)
-		return r;
-	map_object_lock(o, &saved);
-	r = CALL(stat, fs, o->ino, "", 0, &now);
-	if (r == 0 && (off_t)now.size < map_object_size(o))
-		resize(o, (off_t)now.size);
-	map_object_unlock(o, &saved);
 	return r;
 }
 

@@ -59,6 +59,8 @@ int shared_map_send_slow(uint64_t ino, off_t at, size_t n);
 bool shared_map_hold_slow(uint64_t ino);
 /* Before a write: stores in [at, at + n) go out first. */
 int shared_map_send_held(off_t at, size_t n);
+/* Before a call that writes so much, or, iov being NULL, makes the file at + sum long if it is shorter. */
+void shared_map_ahead(const struct iovec *iov, int n, off_t at, size_t sum);
 /* size: what it is now, or negative if it was not changed. */
 void shared_map_release(off_t size);
 /* So much of it was written, perhaps nothing. */

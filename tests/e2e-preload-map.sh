@@ -111,8 +111,11 @@ for round in 1 2 3; do
 	head -c 4096 /dev/zero | tr '\0' '\1' | on dd of="$prefix/grown" status=none
 	start_on /usr/bin/python3 "$srcdir/tests/map_grow.py" look "$prefix/grown"
 	looking=$started_on
+	start_on /usr/bin/python3 "$srcdir/tests/map_grow.py" follow "$prefix/grown"
+	following=$started_on
 	check "made longer while others map it, $round" on /usr/bin/python3 "$srcdir/tests/map_grow.py" grow "$prefix/grown"
 	wait "$looking" || die 'the one that maps'
+	wait "$following" || die 'the one that looks at the end'
 	on rm "$prefix/grown"
 done
 

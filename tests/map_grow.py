@@ -1,5 +1,6 @@
-"""map_grow.py grow|look FILE: one process makes a file longer, by calls, and sees at once what it wrote in a mapping
-that was there before; others map the same file again and again meanwhile, at whatever length it has."""
+"""map_grow.py grow|look|follow FILE: one process makes a file longer, by calls, and sees at once what it wrote in a mapping
+that was there before; others map the same file again and again meanwhile, at whatever length it has, or look in one
+mapping at the last byte of what they are told is its length."""
 import ctypes
 import os
 import sys
@@ -42,4 +43,14 @@ def look(path):
         os.close(fd)
 
 
-{"grow": grow, "look": look}[sys.argv[1]](sys.argv[2])
+def follow(path):
+    fd = os.open(path, os.O_RDONLY)
+    at = map_file(fd)
+    size = 0
+    while size < PAGES * PAGE:
+        size = os.fstat(fd).st_size
+        page = size // PAGE - 1
+        assert byte(at, size - 1) == 1 + page % 255, page
+
+
+{"grow": grow, "look": look, "follow": follow}[sys.argv[1]](sys.argv[2])
