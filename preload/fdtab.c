@@ -121,6 +121,8 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	o->dir_cookie = 0;
 	o->lock_fd = -1;
 	o->range_fd = -1;
+	o->share_id = 0;
+	o->forks = fd_children();
 	o->flocked = 0;
 	o->opener = opener;
 	pthread_mutex_init(&o->dir_lock, NULL);

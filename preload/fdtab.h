@@ -22,6 +22,8 @@ struct ofd {
 	uint64_t dir_cookie;      /* where dir stands */
 	_Atomic int lock_fd;      /* hook_lock.c: of flock; -1: none */
 	_Atomic int range_fd;     /* hook_lock.c: of F_OFD_SETLK; -1: none */
+	_Atomic uint64_t share_id; /* lock_shared.c: the keeper of range_fd's locks; 0: none */
+	unsigned forks;         /* how many children had been started when it was opened */
 	_Atomic int flocked;      /* LOCK_SH or LOCK_EX by this process; 0: no */
 	pid_t opener;             /* the process that opened it; 0: inherited */
 	struct ofd *next_free;

@@ -218,6 +218,17 @@ int lock_cluster_test(struct ofd *o, struct ff3fs_lock *lock);
 /* After a flock was given back on this host: at metad too, unless another process has it. */
 void lock_cluster_clear(struct ofd *o);
 
+/* lock_shared.c: a descriptor of the lock file that all who have o's description use. -ECONNREFUSED: nobody has
+ * locked ranges of it. Then who binds the socket (-EADDRINUSE: another one has) makes his descriptor that, which
+ * closes the socket. */
+int lock_shared_join(int fd, struct ofd *o);
+int lock_shared_bind(int fd);
+int lock_shared_start(int fd, struct ofd *o, int lock_fd, int s);
+/* Is there a keeper of ranges of the file? Perhaps of a description that has just gone. */
+bool lock_shared_passing(struct ofd *o);
+/* As ff3fs_lock, in its session. */
+int lock_shared_ask(struct ofd *o, const struct ff3fs_lock *lock, bool test, struct ff3fs_lock *ret);
+
 /* lock_keeper.c: a flock that must outlive this process. fd is o's; lock_fd has the lock, of type
  * LOCK_SH or LOCK_EX. */
 int keeper_start(int fd, struct ofd *o, int lock_fd, int type);
@@ -237,6 +248,8 @@ int fd_copy_hidden(int fd);
 int fd_beyond(int (*make)(const void *arg), const void *arg);
 /* What flush every open file's gathered writes: before exec and exit. */
 void flush_everything(void);
+/* How many children this process has started, or was about to. */
+unsigned fd_children(void);
 /* … and what makes durable what this process wrote: the end of a process closes its files. */
 void sync_everything(void);
 

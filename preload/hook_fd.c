@@ -11,10 +11,18 @@
 
 #include "raw.h"
 
+static _Atomic unsigned children;
+
+unsigned fd_children(void)
+{
+	return children;
+}
+
 void flush_everything(void)
 {
 	struct ff3fs *fs = core_loaded();
 
+	children++;
 	if (fs && !init_is_vfork_child())
 		CALL(flush_all, fs);
 }

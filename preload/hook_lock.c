@@ -10,7 +10,7 @@
  * Gathered writes are sent before a lock is given back: who gets it next reads them.
  *
  * flock and open-file-description locks belong to an open file description: each struct ofd
- * opens the file once and keeps it (lock_fd, range_fd); inherited ones: lock_keeper.c. Record locks (F_SETLK)
+ * opens the file once and keeps it (lock_fd, range_fd); inherited ones: lock_keeper.c, lock_shared.c. Record locks (F_SETLK)
  * belong to the process; they go through one descriptor per inode and process, and closing any
  * descriptor of the file in the process drops them, as POSIX has it.
  *
@@ -141,22 +141,59 @@ static bool may_have_records(uint64_t ino)
 	return r && r->fd >= 0;
 }
 
-/* Its descriptor of the file for record locks, for locks of its own. */
-static int range_fd(struct ofd *o)
+/* A descriptor that was got from the keeper, out of the application's way, unless moving it would take record locks
+ * away. */
+static int hide(int fd, uint64_t ino)
 {
-	int fd = atomic_load_explicit(&o->range_fd, memory_order_acquire);
+	int high = may_have_records(ino) ? -1 : (int)RAW(fcntl, fd, F_DUPFD_CLOEXEC, HIGH);
 
-	if (fd >= 0)
-		return fd;
+	if (high >= 0) {
+		raw_close(fd);
+		fd = high;
+	}
+	fdtab_set_internal(fd);
+	return fd;
+}
+
+static int open_ranges(int fd, struct ofd *o)
+{
+	bool shared = o->opener != (pid_t)RAW(getpid) || o->forks != fd_children();
+	struct timespec moment = { .tv_nsec = 1000000 };
+	int r, s = -1, lock_fd;
+
+	for (int i = 0; i < 1000; i++) {
+		r = lock_shared_join(fd, o);
+		if (r >= 0)
+			return hide(r, o->ino);
+		s = shared ? lock_shared_bind(fd) : -1;
+		if (s != -EADDRINUSE)
+			break;
+		RAW(nanosleep, &moment, NULL);
+	}
+	lock_fd = may_have_records(o->ino) ? open_beside_records(o) : lock_file_open(o->ino, "");
+	if (s >= 0 && lock_fd >= 0)
+		lock_shared_start(fd, o, lock_fd, s); /* without a keeper the locks are this process's */
+	else if (s >= 0)
+		raw_close(s);
+	return lock_fd;
+}
+
+/* Its descriptor of the file for record locks, for locks of its own. */
+static int range_fd(int fd, struct ofd *o)
+{
+	int lock_fd = atomic_load_explicit(&o->range_fd, memory_order_acquire);
+
+	if (lock_fd >= 0)
+		return lock_fd;
 	pthread_mutex_lock(&mutex);
-	fd = o->range_fd;
-	if (fd < 0) {
-		fd = may_have_records(o->ino) ? open_beside_records(o) : lock_file_open(o->ino, "");
-		if (fd >= 0)
-			atomic_store_explicit(&o->range_fd, fd, memory_order_release);
+	lock_fd = o->range_fd;
+	if (lock_fd < 0) {
+		lock_fd = open_ranges(fd, o);
+		if (lock_fd >= 0)
+			atomic_store_explicit(&o->range_fd, lock_fd, memory_order_release);
 	}
 	pthread_mutex_unlock(&mutex);
-	return fd;
+	return lock_fd;
 }
 
 #define PROCESS 1 /* the owner of F_SETLK's locks; an address is that of F_OFD_SETLK's */
@@ -184,6 +221,7 @@ void lock_release(struct ofd *o)
 	if (fd < 0 && range < 0)
 		return;
 	CALL(flush, o->file);
+	o->share_id = 0;
 	if (range >= 0) {
 		lock_file_close(range);
 		give_back_records(o, true);
@@ -259,12 +297,16 @@ void lock_exec(void)
 		return;
 	for (int fd = 0; (fd = fdtab_next_ours(fd, INT32_MAX)) >= 0; fd++) {
 		_cleanup_ofd_ struct ofd *o = NULL;
-		int type;
+		int type, s;
 
-		if (fdtab_get(fd, &o) <= 0 || !(type = o->flocked) || o->lock_fd < 0 ||
+		if (fdtab_get(fd, &o) <= 0 || (o->lock_fd < 0 && o->range_fd < 0) ||
 		    (RAW(fcntl, fd, F_GETFD) & FD_CLOEXEC))
 			continue;
-		keeper_start(fd, o, o->lock_fd, type);
+		type = o->flocked;
+		if (type && o->lock_fd >= 0)
+			keeper_start(fd, o, o->lock_fd, type);
+		if (o->range_fd >= 0 && !o->share_id && (s = lock_shared_bind(fd)) >= 0)
+			lock_shared_start(fd, o, o->range_fd, s);
 	}
 }
 
@@ -353,6 +395,7 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	bool own = cmd == F_OFD_GETLK || cmd == F_OFD_SETLK || cmd == F_OFD_SETLKW;
 	bool query = cmd == F_GETLK || cmd == F_OFD_GETLK;
 	int mode = o->flags & O_ACCMODE, lock_fd, r;
+	struct timespec moment = { .tv_nsec = 1000000 };
 	struct flock fl, want;
 
 	if (!memory_copy_in(&fl, user, sizeof fl))
@@ -363,7 +406,7 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 	r = absolute(fd, o, &fl);
 	if (r < 0)
 		return r;
-	lock_fd = own ? range_fd(o) : record_fd(o->ino);
+	lock_fd = own ? range_fd(fd, o) : record_fd(o->ino);
 	if (lock_fd < 0)
 		return lock_fd;
 	/* through libc: waiting is a cancellation point, and a signal interrupts it */
@@ -371,6 +414,12 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 		CALL(flush, o->file);
 	want = fl;
 	r = REAL(fcntl)(lock_fd, cmd, &fl) < 0 ? -errno : 0;
+	for (int i = 0; i < 30 && (query ? r == 0 && fl.l_type != F_UNLCK : r == -EAGAIN) && lock_shared_passing(o);
+	     i++) {
+		RAW(nanosleep, &moment, NULL);
+		fl = want;
+		r = (int)RAW(fcntl, lock_fd, cmd, &fl);
+	}
 	if (r == 0 && query && fl.l_type == F_UNLCK)
 		r = query_cluster(o, &want, own, &fl);
 	else if (r == 0 && !query)

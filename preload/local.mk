@@ -51,7 +51,9 @@ preload_sources = \
 	%D%/init.c %D%/init.h \
 	%D%/leak.c \
 	%D%/lock_cluster.c \
+	%D%/keeper.h \
 	%D%/lock_keeper.c \
+	%D%/lock_shared.c \
 	%D%/map.h %D%/map_fault.h \
 	%D%/map_evict.c %D%/map_fault.c %D%/map_limits.c %D%/map_node.c \
 	%D%/map_object.c %D%/map_private.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \

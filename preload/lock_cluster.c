@@ -49,7 +49,14 @@ static int ask(struct ofd *o, struct ff3fs_lock *lock, bool test, struct ff3fs_l
 	lock->domain = domain();
 	if (lock->domain == 0)
 		return -ENOLCK;
-	r = CALL(lock, o->file, lock, test, ret);
+	/* Ranges of a description that several processes have. */
+	bool shared = UNLIKELY(o->share_id != 0) && lock->owner == (uintptr_t)o;
+
+	if (shared)
+		r = lock_shared_ask(o, lock, test, ret);
+	/* What is given back may be of before it was shared, too. */
+	if (!shared || (!test && lock->type == FF3FS_LOCK_NONE))
+		r = CALL(lock, o->file, lock, test, ret);
 	return r < 0 && r != -EAGAIN && r != -EDEADLK ? -ENOLCK : r;
 }
 

@@ -20,7 +20,7 @@
  * Threads, fork: the keeper is the child of a forked child, so that it has all of libc and the client
  * core, and belongs to init. SIGCHLD of the child between is taken away before a handler sees it.
  * No handlers run in the keeper. */
-#include "hook.h"
+#include "keeper.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -43,50 +43,59 @@ static void keep_in_cluster(struct ofd *o, int type)
 	lock_cluster_set(o, &lock, false, &held);
 }
 
-static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
-	__attribute__((noreturn));
-static void keep(int lock_fd, int fd, int ready, struct ofd *o, int type)
+int keeper_own(int fd)
 {
-	struct flock alive = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
-	uint64_t all = RAW_ALL_SIGNALS;
 	char path[32];
 	int own;
 
-	RAW(rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
-	RAW(setsid);
-	RAW(prctl, PR_SET_NAME, "ff3fs-lock");
-	RAW(chdir, "/");
 	/* The placeholder's mode lets nobody open it: its owner may change that for a moment. */
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	RAW(fchmod, fd, 0200);
 	own = raw_open(path, O_WRONLY | O_CLOEXEC);
 	RAW(fchmod, fd, 0);
-	if (own >= 0) {
-		lock_fd = (int)RAW(fcntl, lock_fd, F_DUPFD, 16);
-		own = (int)RAW(fcntl, own, F_DUPFD, 16);
-		ready = (int)RAW(fcntl, ready, F_DUPFD, 16);
-		RAW(dup3, lock_fd, 0, O_CLOEXEC);
-		RAW(dup3, own, 1, O_CLOEXEC);
-		RAW(dup3, ready, 2, O_CLOEXEC);
-		RAW(close_range, 3, ~0u, 0);
-		if (RAW(fcntl, 1, F_OFD_SETLK, &alive) == 0 && RAW(fcntl, 0, F_OFD_SETLK, &alive) == 0) {
-			keep_in_cluster(o, type);
-			RAW(write, 2, "", 1);
-			RAW(close, 2);
-			while (RAW(flock, 1, LOCK_EX) == -EINTR)
-				;
-			RAW(close, 0); /* the lock, before the sign of life */
-			lock_cluster_clear(o);
-		}
-	}
-	RAW(exit_group, 0);
-	__builtin_unreachable();
+	return own;
 }
 
-/* Forks, runs keep() in a child of the child, and waits for the child's end. */
-static void start(int fd, struct ofd *o, int lock_fd, int type, int ready)
+void keeper_arrange(const int *fds, int n, int extra)
 {
-	uint64_t chld = 1ull << (SIGCHLD - 1), before, pending;
+	int all = n + (extra >= 0), high[8];
+
+	for (int i = 0; i < all; i++)
+		high[i] = (int)RAW(fcntl, i < n ? fds[i] : extra, F_DUPFD, 16);
+	for (int i = 0; i < all; i++)
+		RAW(dup3, high[i], i, O_CLOEXEC);
+	RAW(close_range, all, ~0u, 0);
+}
+
+struct keeping {
+	struct ofd *o;
+	int lock_fd, fd, ready, type;
+};
+
+static void keep(void *arg)
+{
+	struct flock alive = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	const struct keeping *k = arg;
+	int own = keeper_own(k->fd);
+
+	if (own < 0)
+		return;
+	keeper_arrange((int[]){ k->lock_fd, own, k->ready }, 3, -1);
+	if (RAW(fcntl, 1, F_OFD_SETLK, &alive) < 0 || RAW(fcntl, 0, F_OFD_SETLK, &alive) < 0)
+		return;
+	keep_in_cluster(k->o, k->type);
+	RAW(write, 2, "", 1);
+	RAW(close, 2);
+	while (RAW(flock, 1, LOCK_EX) == -EINTR)
+		;
+	RAW(close, 0); /* the lock, before the sign of life */
+	lock_cluster_clear(k->o);
+}
+
+/* Forks, runs fn in a child of the child, and waits for the child's end. */
+static void start(void (*fn)(void *arg), void *arg)
+{
+	uint64_t chld = 1ull << (SIGCHLD - 1), all = RAW_ALL_SIGNALS, before, pending;
 	struct timespec now = { 0 };
 	int status;
 	pid_t child;
@@ -95,8 +104,13 @@ static void start(int fd, struct ofd *o, int lock_fd, int type, int ready)
 	RAW(rt_sigpending, &pending, 8);
 	child = fork();
 	if (child == 0) {
-		if (RAW(clone, 0, 0, 0, 0, 0) == 0)
-			keep(lock_fd, fd, ready, o, type);
+		if (RAW(clone, 0, 0, 0, 0, 0) == 0) {
+			RAW(rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
+			RAW(setsid);
+			RAW(prctl, PR_SET_NAME, "ff3fs-lock");
+			RAW(chdir, "/");
+			fn(arg);
+		}
 		RAW(exit_group, 0);
 	}
 	while (child > 0 && RAW(wait4, child, &status, __WALL, 0) == -EINTR)
@@ -106,7 +120,7 @@ static void start(int fd, struct ofd *o, int lock_fd, int type, int ready)
 	RAW(rt_sigprocmask, SIG_SETMASK, &before, NULL, 8);
 }
 
-int keeper_start(int fd, struct ofd *o, int lock_fd, int type)
+int keeper_run(void (*fn)(void *arg), void *arg, int *ret_ready)
 {
 	int pipe_fd[2];
 	char byte;
@@ -114,16 +128,25 @@ int keeper_start(int fd, struct ofd *o, int lock_fd, int type)
 
 	if (RAW(pipe2, pipe_fd, O_CLOEXEC) < 0)
 		return -ENOLCK;
-	RAW(flock, fd, LOCK_EX); /* of the placeholder: the keeper waits for it */
-	start(fd, o, lock_fd, type, pipe_fd[1]);
+	*ret_ready = pipe_fd[1];
+	start(fn, arg);
 	raw_close(pipe_fd[1]);
 	while ((n = RAW(read, pipe_fd[0], &byte, 1)) == -EINTR)
 		;
 	raw_close(pipe_fd[0]);
-	if (n == 1)
-		return 0;
-	RAW(flock, fd, LOCK_UN);
-	return -ENOLCK;
+	return n == 1 ? 0 : -ENOLCK;
+}
+
+int keeper_start(int fd, struct ofd *o, int lock_fd, int type)
+{
+	struct keeping k = { .o = o, .lock_fd = lock_fd, .fd = fd, .type = type };
+	int r;
+
+	RAW(flock, fd, LOCK_EX); /* of the placeholder: the keeper waits for it */
+	r = keeper_run(keep, &k, &k.ready);
+	if (r < 0)
+		RAW(flock, fd, LOCK_UN);
+	return r;
 }
 
 bool lock_is_passing(int lock_fd)

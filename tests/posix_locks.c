@@ -141,6 +141,73 @@ CASE(locks_inherited)
 	show_locks();
 }
 
+static void take_range(void)
+{
+	LOCK(inherited, F_OFD_SETLK, F_WRLCK, 3, 4);
+}
+
+static void give_some(void)
+{
+	LOCK(inherited, F_OFD_SETLK, F_UNLCK, 0, 4);
+	LOCK(inherited, F_OFD_SETLK, F_RDLCK, 6, 1);
+}
+
+/* The description's locks, whoever of those who have it took them, and also when he has ended. */
+CASE(locks_of_a_child)
+{
+	int fd = inherited = make("f", "0123456789"), other;
+
+	in_child(take_range);
+	other = (open)(P("f"), O_RDWR);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 3, 1);
+	who(other, F_OFD_GETLK, 3);
+	LOCK(other, F_SETLK, F_RDLCK, 6, 1);
+	LOCK(fd, F_OFD_SETLK, F_WRLCK, 0, 8);
+	LOCK(other, F_OFD_SETLK, F_RDLCK, 0, 1);
+	in_child(give_some);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 0, 4);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 4, 1);
+	LOCK(other, F_OFD_SETLK, F_RDLCK, 6, 1);
+	LOCK(fd, F_OFD_SETLK, F_WRLCK, 3, 1);
+	LOCK(fd, F_OFD_SETLK, F_UNLCK, 4, 2);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 4, 2);
+	in_child(take_range);
+	R((close)(fd));
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 0, 0);
+	show_locks();
+}
+
+/* The first lock of the two is the child's; and a program that took the place of who had it has it still. */
+CASE(locks_of_a_program)
+{
+	int out[2], in[2], status, other;
+	char c;
+	pid_t pid;
+
+	put("f", "0123456789");
+	if (pipe(out) < 0 || pipe(in) < 0)
+		abort();
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		inherited = (open)(P("f"), O_RDWR);
+		LOCK(inherited, F_OFD_SETLK, F_WRLCK, 2, 3);
+		(dup2)(in[0], 0);
+		(dup2)(out[1], 1);
+		(close)(in[1]);
+		execl("/bin/sh", "sh", "-c", "echo ready; read x", NULL);
+		_exit(9);
+	}
+	(close)(out[1]);
+	(read)(out[0], &c, 1);
+	other = (open)(P("f"), O_RDWR);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 4, 1);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 5, 1);
+	(close)(in[1]);
+	(waitpid)(pid, &status, 0);
+	LOCK(other, F_OFD_SETLK, F_WRLCK, 0, 0);
+}
+
 static void nothing(int number)
 {
 	(void)number;
