@@ -154,19 +154,26 @@ static mode_t type_of(const struct side *s)
 }
 
 /* From a regular file, or something that a position can be given for; not to the end of one. */
-static int sendfile_allowed(const struct side *from, const struct side *to)
+static int sendfile_allowed(const struct side *from, const struct side *to, size_t n)
 {
-	int r = open_for(from, false);
+	int r = open_for(from, false), r_to;
 	mode_t type;
 
-	if (r == -EISDIR)
-		r = -EINVAL;
-	if (r == 0)
-		r = open_for(to, true);
-	if (r < 0)
+	if (r < 0 && r != -EISDIR)
 		return r;
+	if (from->at && !from->o && RAW(lseek, from->fd, 0, SEEK_CUR) == -ESPIPE)
+		return -ESPIPE;
+	r_to = open_for(to, true);
+	if (r_to < 0)
+		return r_to;
+	if (appends(to))
+		return -EINVAL;
+	if (n == 0 && from->o) /* whatever it is */
+		return 0;
+	if (r < 0)
+		return -EINVAL;
 	type = type_of(from);
-	return (type != S_IFREG && type != S_IFBLK) || appends(to) ? -EINVAL : 0;
+	return type != S_IFREG && type != S_IFBLK ? -EINVAL : 0;
 }
 
 ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
@@ -180,7 +187,7 @@ ssize_t hook_sendfile(int out, int in, off_t *offset, size_t n)
 		return REAL(sendfile)(out, in, offset, n);
 	r = r_in < 0 ? r_in : r_out < 0 ? r_out : take_offset(offset, &at);
 	if (r == 0)
-		r = sendfile_allowed(&from, &to);
+		r = sendfile_allowed(&from, &to, n);
 	if (r == 0 && (ssize_t)n < 0)
 		r = -EINVAL;
 	if (r < 0)
@@ -193,6 +200,12 @@ static off_t where_is(const struct side *s)
 	return s->at ? *s->at : (off_t)RAW(lseek, s->fd, 0, SEEK_CUR);
 }
 
+/* What O_PATH gives is no descriptor for most calls. */
+static bool is_path(const struct side *s)
+{
+	return s->o ? !s->o->file : RAW(fcntl, s->fd, F_GETFL) & O_PATH;
+}
+
 /* Regular files both, in ranges that exist and do not overlap. Cuts *n at the end of the first. */
 static int copy_allowed(const struct side *from, const struct side *to, size_t *n)
 {
@@ -202,6 +215,8 @@ static int copy_allowed(const struct side *from, const struct side *to, size_t *
 	struct stat st = { 0 };
 	int r = open_for(from, false);
 
+	if (is_path(from) || is_path(to))
+		return -EBADF;
 	if (r == -EISDIR || in_type == S_IFDIR || out_type == S_IFDIR ||
 	    (to->o && stat_ofd(to->o, &a) == 0 && S_ISDIR(a.mode)))
 		return -EISDIR;

@@ -180,7 +180,7 @@ static int sync_range(uintptr_t addr, uintptr_t end, bool durable)
 		off_t base = part.offset - (off_t)part.addr;
 
 		r = map_object_send(part.object, base + (off_t)from, base + (off_t)to);
-		if (r >= 0 && durable && part.object->file_writes)
+		if (r >= 0 && durable && part.may_write)
 			r = CALL(fsync, part.object->file);
 		map_object_unref(part.object);
 		addr = part.addr + part.len;

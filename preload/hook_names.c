@@ -136,12 +136,18 @@ static int pair_init(struct pair *p, int from_dir, const char *from, int to_dir,
 	return -EXDEV;
 }
 
-/* Of two systems, each with a directory for its name: EXDEV. */
-static int rename_across(const struct pair *p, int from_dir, const char *from, int to_dir, const char *to)
+/* What is before the last name of path. */
+static void directory_part(const char *path, char parent[PATH_MAX])
 {
-	int r = p->from_r ? native_parent(to_dir, to) : native_parent(from_dir, from);
+	const char *slash;
+	size_t n = strlen(path);
 
-	return r < 0 ? r : -EXDEV;
+	while (n > 0 && path[n - 1] == '/')
+		n--;
+	slash = memrchr(path, '/', n);
+	n = slash ? (size_t)(slash - path) : 0;
+	memcpy(parent, path, n);
+	parent[n] = '\0';
 }
 
 /* Follows one side's directory part until it stays inside; -EXDEV if it ends outside. */
@@ -152,21 +158,38 @@ static int settle(struct where *w)
 	int r = 1;
 
 	while (r > 0) {
-		const char *slash;
-		size_t n = strlen(w->path);
-
-		while (n > 0 && w->path[n - 1] == '/')
-			n--;
-		slash = memrchr(w->path, '/', n);
-		n = slash ? (size_t)(slash - w->path) : 0;
-		memcpy(parent, w->path, n);
-		parent[n] = '\0';
+		directory_part(w->path, parent);
 		r = CALL(stat, w->fs, w->dir, parent, 0, &a);
 		if (r == -FF3FS_REDIRECT)
 			return -EXDEV;
 		r = r < 0 && r != -ENOENT && r != -ENOTDIR ? r : 0;
 	}
 	return r;
+}
+
+/* Is there a directory for a name of ours? */
+static int parent_of(const struct where *w)
+{
+	struct ff3fs_attr a;
+	char parent[PATH_MAX];
+	int r;
+
+	if (!string_readable(w->path) || strlen(w->path) >= sizeof parent)
+		return 0;
+	directory_part(w->path, parent);
+	r = CALL(stat, w->fs, w->dir, parent, 0, &a);
+	return r == -FF3FS_REDIRECT ? 0 : r == -ESTALE ? -ENOENT : r < 0 ? r : S_ISDIR(a.mode) ? 0 : -ENOTDIR;
+}
+
+/* One of the two cannot be had, or they are on two systems: what the kernel would say of the first comes before what
+ * it would say of the other. */
+static int rename_across(const struct pair *p, int r, int from_dir, const char *from, int to_dir, const char *to)
+{
+	int e = p->from_r > 0 ? parent_of(&p->from) : p->from_r < 0 ? p->from_r : native_parent(from_dir, from);
+
+	if (e == 0)
+		e = p->to_r > 0 ? parent_of(&p->to) : p->to_r < 0 ? p->to_r : native_parent(to_dir, to);
+	return e < 0 ? e : r;
 }
 
 static int rename_ours(struct pair *p, unsigned flags)
@@ -184,16 +207,18 @@ int hook_renameat2(int from_dir, const char *from, int to_dir, const char *to, u
 	struct pair p;
 	int r = pair_init(&p, from_dir, from, to_dir, to, WHERE_NOFOLLOW);
 
-	if (r < 0 && ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
-		      ((flags & RENAME_EXCHANGE) && (flags & ~RENAME_EXCHANGE))))
-		r = -EINVAL;
+	bool wrong = (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) ||
+		     ((flags & RENAME_EXCHANGE) && (flags & ~RENAME_EXCHANGE));
+
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(renameat2)(from_dir, from, to_dir, to, flags), &p, from_dir,
 				       from, to_dir, to, WHERE_NOFOLLOW);
-	if (r > 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
+	if (r < 0 && wrong)
 		r = -EINVAL;
-	if (r == -EXDEV)
-		r = rename_across(&p, from_dir, from, to_dir, to);
+	else if (r > 0 && (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		r = -EINVAL;
+	else if (r < 0)
+		r = rename_across(&p, r, from_dir, from, to_dir, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, flags));
 }
 
@@ -205,8 +230,8 @@ int hook_renameat(int from_dir, const char *from, int to_dir, const char *to)
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(renameat)(from_dir, from, to_dir, to), &p, from_dir, from,
 				       to_dir, to, WHERE_NOFOLLOW);
-	if (r == -EXDEV)
-		r = rename_across(&p, from_dir, from, to_dir, to);
+	if (r < 0)
+		r = rename_across(&p, r, from_dir, from, to_dir, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
 }
 
@@ -218,9 +243,23 @@ int hook_rename(const char *from, const char *to)
 	if (LIKELY(r == 0))
 		r = PAIR_UNLESS_LINKED(REAL(rename)(from, to), &p, AT_FDCWD, from, AT_FDCWD, to,
 				       WHERE_NOFOLLOW);
-	if (r == -EXDEV)
-		r = rename_across(&p, AT_FDCWD, from, AT_FDCWD, to);
+	if (r < 0)
+		r = rename_across(&p, r, AT_FDCWD, from, AT_FDCWD, to);
 	return (int)hook_result(r < 0 ? r : rename_ours(&p, 0));
+}
+
+/* 0, or why what is to be linked cannot be had. */
+static int link_source(int from_dir, const char *from, int flags)
+{
+	struct stat st;
+	int saved = errno, r;
+
+	r = hook_fstatat(from_dir, from, &st,
+			 (flags & AT_SYMLINK_FOLLOW ? 0 : AT_SYMLINK_NOFOLLOW) | (flags & AT_EMPTY_PATH)) < 0 ?
+		    -errno :
+		    0;
+	errno = saved;
+	return r;
 }
 
 /* Of two systems: what has no other cause is EXDEV. */
@@ -228,13 +267,11 @@ static int link_across(const struct pair *p, int from_dir, const char *from, int
 		       int flags)
 {
 	struct stat st;
-	int saved = errno, r;
+	int saved = errno, r = link_source(from_dir, from, flags);
 
-	if (hook_fstatat(from_dir, from, &st,
-			 flags & AT_SYMLINK_FOLLOW ? flags & AT_EMPTY_PATH :
-						     AT_SYMLINK_NOFOLLOW | (flags & AT_EMPTY_PATH)) < 0)
-		r = -errno;
-	else if (hook_fstatat(to_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (r < 0)
+		return r;
+	if (hook_fstatat(to_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		r = -EEXIST;
 	else
 		r = p->to_r ? -EXDEV : native_parent(to_dir, to);
@@ -257,6 +294,11 @@ int hook_linkat(int from_dir, const char *from, int to_dir, const char *to, int 
 		r = CALL(link, p.from.fs, p.from.dir, p.from.path, p.to.dir, p.to.path,
 			 follow ? 0 : FF3FS_NOFOLLOW);
 		r = r == -FF3FS_REDIRECT ? -EXDEV : r;
+	}
+	if (r < 0 && p.from_r >= 0 && p.to_r < 0) { /* the first path comes first */
+		int e = link_source(from_dir, from, flags);
+
+		r = e < 0 ? e : r;
 	}
 	return (int)hook_result(r == -EXDEV ? link_across(&p, from_dir, from, to_dir, to, flags) : r);
 }
@@ -301,7 +343,7 @@ static ssize_t readlink_ours(struct where *w, int r, char *buf, size_t size)
 	char text[PATH_MAX];
 	ssize_t n = -ELOOP;
 
-	if (r > 0 && (size == 0 || size > SSIZE_MAX))
+	if (size == 0 || size > SSIZE_MAX) /* before anything else */
 		r = -EINVAL;
 	while (r > 0) {
 		n = CALL(readlink, w->fs, w->dir, w->path, text, MIN(size, sizeof text));

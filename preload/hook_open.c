@@ -64,9 +64,26 @@ static int open_once(struct where *w, int flags, mode_t mode)
 	return open_install(CALL(file_ino, file), 0, file, flags);
 }
 
+/* Which flags exclude each other differs from kernel to kernel: it looks at them first, and then finds no directory. */
+static bool is_refused(int flags)
+{
+	bool unnamed = (flags & O_TMPFILE) == O_TMPFILE && (flags & O_ACCMODE) == O_RDONLY;
+
+	return !(flags & O_PATH) && (unnamed || ((flags & O_CREAT) && (flags & O_DIRECTORY))) &&
+	       RAW(openat, -1, "x", flags, 0) == -EINVAL;
+}
+
+static int refused_or(int r, int flags)
+{
+	return is_refused(flags) ? -EINVAL : r;
+}
+
 int open_ours(struct where *w, int flags, mode_t mode)
 {
 	int r, again;
+
+	if (UNLIKELY(is_refused(flags)))
+		return -EINVAL;
 
 	do {
 		r = open_once(w, flags, mode);
@@ -126,7 +143,7 @@ int hook_open(const char *path, int flags, ...)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(native_opened(REAL(open)(path, flags, mode)), &w, AT_FDCWD,
 					 path, wf);
-	return (int)hook_result(r < 0 ? r : open_cancellable(&w, flags, mode));
+	return (int)hook_result(r < 0 ? refused_or(r, flags) : open_cancellable(&w, flags, mode));
 }
 
 int hook_openat(int dirfd, const char *path, int flags, ...)
@@ -139,7 +156,7 @@ int hook_openat(int dirfd, const char *path, int flags, ...)
 	if (LIKELY(r == 0))
 		r = NATIVE_UNLESS_LINKED(native_opened(REAL(openat)(dirfd, path, flags, mode)), &w,
 					 dirfd, path, wf);
-	return (int)hook_result(r < 0 ? r : open_cancellable(&w, flags, mode));
+	return (int)hook_result(r < 0 ? refused_or(r, flags) : open_cancellable(&w, flags, mode));
 }
 
 /* The fortified ones are called without a mode; asking for one is the caller's error, which the

@@ -300,7 +300,8 @@ ssize_t rw_read_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_
 {
 	int r = rw_check_flags(o, rwf); /* and none but the first means anything */
 
-	return r < 0 || n == 0 ? r : rw_read(fd, o, iov, n, offset);
+	/* Of a directory, too, as long as nothing is asked for. */
+	return r < 0 || n == 0 || (ofd_reads(o) && total(iov, n) == 0) ? r : rw_read(fd, o, iov, n, offset);
 }
 
 ssize_t rw_write_with(int fd, struct ofd *o, const struct iovec *iov, int n, off_t offset, int rwf)

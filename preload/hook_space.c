@@ -134,12 +134,32 @@ long space_ftruncate(int fd, off_t size)
 
 /* --- fallocate ------------------------------------------------------------------------------- */
 
+/* One through which a write goes where it is meant to: a descriptor for appending writes at the end only. */
+static int plain_of(struct ofd *o, struct ofd *ret)
+{
+	struct ff3fs *fs;
+	int r = core_fs(&fs);
+
+	*ret = (struct ofd){ .ino = o->ino, .flags = O_WRONLY, .lock_fd = -1, .range_fd = -1 };
+	return r < 0 ? r : CALL(open_inode, fs, o->ino, O_WRONLY, &ret->file);
+}
+
 /* Through rw_write, so that mappings and gathered writes are kept in step. */
 static int write_zeros(int fd, struct ofd *o, off_t at, off_t end)
 {
 	static const char zeros[256 << 10];
+	struct ofd plain;
 	ssize_t r = 0;
+	int e;
 
+	if (o->flags & O_APPEND) {
+		r = plain_of(o, &plain);
+		if (r < 0)
+			return (int)r;
+		r = write_zeros(fd, &plain, at, end);
+		e = CALL(close, plain.file);
+		return r < 0 ? (int)r : e;
+	}
 	while (at < end && r >= 0) {
 		struct iovec iov = { (void *)(uintptr_t)zeros, MIN(sizeof zeros, (size_t)(end - at)) };
 

@@ -173,6 +173,7 @@ posix_sources = \
 	tests/posix_perm.c \
 	tests/posix_pointers.c \
 	tests/posix_procs.c \
+	tests/posix_random.c \
 	tests/posix_rw.c \
 	tests/posix_stdio.c \
 	tests/posix_wide.c

@@ -409,8 +409,9 @@ int map_object_join(struct ofd *f, const struct ff3fs_attr *a, size_t room, bool
 			return r;
 		list_add(o);
 	}
-	if (!o->file || (writable && !o->file_writes))
-		map_object_set_file(o, CALL(file_ref, f->file), (f->flags & O_ACCMODE) == O_RDWR);
+	/* For reading: the caller's descriptor may append, or be made to. */
+	if (!o->file)
+		map_object_set_file(o, CALL(file_ref, f->file), false);
 	*ret = o;
 	return 0;
 }

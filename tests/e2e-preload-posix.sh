@@ -55,6 +55,7 @@ start_cluster 2
 # Wild pointers, programs with an environment of their own, and limits of addresses are nothing for a sanitizer.
 unfit='^$' all=
 if [ -n "$sanitizer_runtime" ]; then
+	export FF3FS_TEST_SLOWER=5
 	unfit='procs_execute\|flow_wild\|maps_address'
 	all=$("$(find_built preload-posix)" list | grep -v -e pointers -e "$unfit")
 fi

@@ -171,9 +171,17 @@ void in_child(void (*fn)(void))
 		ended(status);
 }
 
+/* Than a machine that is not emulated (functions.sh), and programs without a sanitizer. */
+static unsigned slower(void)
+{
+	const char *times = getenv("FF3FS_TEST_SLOWER");
+
+	return times ? (unsigned)atoi(times) : 1;
+}
+
 void signals_come(bool come)
 {
-	struct itimerval often = { { 0, 30000 }, { 0, 30000 } }, once = { { 0, 0 }, { 60, 0 } };
+	struct itimerval often = { { 0, 30000 }, { 0, 30000 } }, once = { { 0, 0 }, { 60 * slower(), 0 } };
 
 	setitimer(ITIMER_REAL, come ? &often : &once, NULL);
 }
@@ -197,14 +205,6 @@ void as_user(uid_t uid, gid_t gid, void (*fn)(void))
 	group = gid;
 	user_fn = fn;
 	in_child(become);
-}
-
-/* Than a machine that is not emulated (functions.sh). */
-static unsigned slower(void)
-{
-	const char *times = getenv("FF3FS_TEST_SLOWER");
-
-	return times ? (unsigned)atoi(times) : 1;
 }
 
 static int run(struct posix_case *c)

@@ -237,6 +237,36 @@ CASE(rw_sparse)
 	sparse(fd);
 }
 
+/* What appends does so by writing only. */
+CASE(rw_append_only_by_writing)
+{
+	int fd = make("f", "0123456789"), both;
+	char *m;
+
+	R((close)(fd));
+	fd = R(open(P("f"), O_RDWR | O_APPEND));
+	R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2, 3));
+	contents("f");
+	R(ftruncate(fd, 5000));
+	R(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096));
+	contents("f");
+	m = mmap(NULL, 5000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	m[7] = 'm';
+	m[4990] = 'n';
+	R(msync(m, 5000, MS_SYNC));
+	contents("f");
+	R(munmap(m, 5000));
+	facts("f");
+	both = R(open(P("f"), O_RDWR));
+	m = mmap(NULL, 5000, PROT_READ | PROT_WRITE, MAP_SHARED, both, 0);
+	m[1] = 'k';
+	R(fcntl(both, F_SETFL, O_APPEND));
+	m[4500] = 'l';
+	R(munmap(m, 5000));
+	contents("f");
+	R(readv(open(P(""), O_RDONLY), &(struct iovec){ (void *)contents, 0 }, 1));
+}
+
 CASE(rw_fallocate)
 {
 	int fd = make("a", "0123456789"), rd, dir, p[2];
