@@ -63,34 +63,63 @@ bool core_called_from(const void *return_address)
 	return (uintptr_t)return_address - text_begin < text_end - text_begin;
 }
 
-/* The library next to the file this code is in. */
-static void *open_beside(void)
+/* NAME next to the file this code is in: is there one? */
+static bool is_beside(const char *name, char path[PATH_MAX])
 {
 	Dl_info info;
-	char path[PATH_MAX];
 	const char *slash;
 
 	if (!dladdr((void *)core_fs, &info) || !info.dli_fname)
-		return NULL;
+		return false;
 	slash = strrchr(info.dli_fname, '/');
-	if (!slash || (size_t)snprintf(path, sizeof path, "%.*s/libff3fs.so.0",
-				       (int)(slash - info.dli_fname), info.dli_fname) >= sizeof path)
-		return NULL;
-	return REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
+	return slash &&
+	       (size_t)snprintf(path, PATH_MAX, "%.*s/%s", (int)(slash - info.dli_fname), info.dli_fname,
+				name) < PATH_MAX &&
+	       RAW(faccessat, AT_FDCWD, path, R_OK) == 0;
+}
+
+/* What the client library needs may lie there, too (containers), and is found by its name once it is loaded. A
+ * RUNPATH of $ORIGIN would do the same, and have valgrind complain about the dynamic linker. */
+static void open_needs(void)
+{
+	static const char *const names[] = { "libisal.so.2" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (is_beside(names[i], path))
+			(void)REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
 }
 
 static void *open_library(void)
 {
 	static const char *const names[] = { "libff3fs.so.0", LIBDIR "/libff3fs.so.0" };
-	const char *path = getenv("FF3FS_LIB");
-	void *library;
+	const char *named = getenv("FF3FS_LIB");
+	char path[PATH_MAX];
+	void *library = NULL;
 
-	if (path && *path) /* named, so no other will do */
+	/* These, so no other will do. */
+	if (named && *named)
+		return REAL(dlopen)(named, RTLD_NOW | RTLD_LOCAL);
+	if (is_beside("libff3fs.so.0", path)) {
+		open_needs();
 		return REAL(dlopen)(path, RTLD_NOW | RTLD_LOCAL);
-	library = open_beside();
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(names) && !library; i++)
 		library = REAL(dlopen)(names[i], RTLD_NOW | RTLD_LOCAL);
 	return library;
+}
+
+/* Everything below a prefix gets EIO, so once somebody must be told why. */
+static int cannot(const char *what, const char *detail)
+{
+	static bool told;
+
+	if (told)
+		init_log(what, detail);
+	else
+		init_tell(what, detail);
+	told = true;
+	return -EIO;
 }
 
 static int load(struct ff3fs **ret)
@@ -98,30 +127,22 @@ static int load(struct ff3fs **ret)
 	void *library = open_library();
 	int r;
 
-	if (!library) {
-		init_log("cannot load the client library", dlerror());
-		return -EIO;
-	}
+	if (!library)
+		return cannot("cannot load the client library", dlerror());
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		void *f = dlsym(library, rows[i].name);
 
-		if (!f) {
-			init_log("the client library lacks a function", rows[i].name);
-			return -EIO;
-		}
+		if (!f)
+			return cannot("the client library lacks a function", rows[i].name);
 		*(void **)((char *)&core + rows[i].offset) = f;
 	}
-	if (core.api_version() != FF3FS_API_VERSION) {
-		init_log("the client library has another version", "");
-		return -EIO;
-	}
+	if (core.api_version() != FF3FS_API_VERSION)
+		return cannot("the client library has another version", "");
 	dl_iterate_phdr(note_text, NULL);
 	r = core.new(NULL, ret);
 	dispatch_core(&core);
 	core_memory_watched = core.memory_watched();
-	if (r < 0)
-		init_log("cannot start the client", core.conf_error());
-	return r < 0 ? -EIO : 0;
+	return r < 0 ? cannot("cannot start the client", core.conf_error()) : 0;
 }
 
 /* Programs count on getting the lowest free descriptor; what loading opens for good must not take

@@ -103,6 +103,7 @@ TESTS += \
 	tests/e2e-preload-map-fuzz.sh \
 	tests/e2e-preload-wal.sh \
 	tests/e2e-preload-closed.sh \
+	tests/e2e-preload-container.sh \
 	tests/e2e-preload-nodes.sh \
 	tests/e2e-preload-posix.sh \
 	tests/e2e-preload-python.sh \

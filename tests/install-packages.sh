@@ -17,7 +17,7 @@ test='python3 python3-lmdb python3-numpy python3-torch python3-sklearn fio strac
 	nbdkit-plugin-dev fuse3 libnbd-bin gnuplot-nox mandoc attr rsync clang sqlite3 curl file git perl
 	libaio-dev qemu-utils binutils diffutils procps bc busybox-static golang-go nodejs openmpi-bin libopenmpi-dev valgrind libjemalloc2
 	libtcmalloc-minimal4 musl-tools
-	xrootd-server libxrdposix3
+	xrootd-server libxrdposix3 bubblewrap
 	qemu-system-x86 cpio kmod iproute2 nftables ibverbs-providers rdmacm-utils'
 npm=@duckdb/node-api
 
