@@ -373,7 +373,7 @@ static int open_object(struct ofd *f, const struct ff3fs_attr *a, size_t room, b
 	struct map_object *o;
 	int r;
 
-	if (!map_registry || (!named && writable && dir[0]))
+	if (!map_registry || (!named && writable))
 		return -ENOMEM; /* stores that nobody else sees are not what was asked for */
 	do {
 		o = object_new(f->ino);

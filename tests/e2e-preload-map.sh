@@ -107,6 +107,19 @@ if [ "$(id -u)" -ne 0 ] || { command -v setpriv >/dev/null && [ -z "$sanitizer_r
 	unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
 fi
 
+# Stores that others would not see are not what was asked for.
+on cp "$map" "$prefix/nowhere"
+FF3FS_MMAP_DIR=$tmp/nowhere check 'without a directory to share in' on /usr/bin/python3 -c "
+import errno, mmap
+with open('$prefix/nowhere', 'rb') as f:
+    assert mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[:4] == b'\\x7fELF'
+with open('$prefix/nowhere', 'r+b') as f:
+    try:
+        mmap.mmap(f.fileno(), 0)
+        raise SystemExit('it is writable')
+    except OSError as e:
+        assert e.errno == errno.ENOMEM, e"
+
 for round in 1 2 3; do
 	head -c 4096 /dev/zero | tr '\0' '\1' | on dd of="$prefix/grown" status=none
 	start_on /usr/bin/python3 "$srcdir/tests/map_grow.py" look "$prefix/grown"

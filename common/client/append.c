@@ -8,7 +8,8 @@
  * or another got there, which reading the bytes back tells apart.
  *
  * What remains: metad restarts and grants the end to another client while a chunk daemon sits on
- * our write for all that time.
+ * our write for all that time; and another client that has appended the very same bytes there is taken
+ * for us.
  *
  * Threads: one append of a file at a time, under inode->gather.lock, because metad's lock belongs
  * to the whole process. */
