@@ -16,14 +16,6 @@ static double rate(uint64_t began, uint64_t n)
 	return (double)n * 1e9 / (double)(ff3_boottime_ns() - began);
 }
 
-static void must(int r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "metad_bench: %s: %s\n", what, ff3_strerror(r));
-	exit(1);
-}
-
 static void report(const char *what, double v)
 {
 	printf("%-28s %12.0f /s\n", what, v);
@@ -36,9 +28,9 @@ static void register_chunkd(const char *address)
 	uint8_t buf[64];
 	struct ff3_enc e = ff3_enc_init(buf, sizeof buf);
 
-	must(mc_new(address, 0, 0, 0, FF3_ROLE_CHUNKD, &d), "connect");
+	mc_must(mc_new(address, 0, 0, 0, FF3_ROLE_CHUNKD, &d), "connect");
 	ff3_put_target(&e, &(struct ff3_target){ 7, 7, FF3_TARGET_SERVING, 1 << 30, 0 });
-	must(MC_DO(d, register_node, .tag = mc_tag(d), .node = 7, .address = FF3_STR("127.0.0.1:1"),
+	mc_must(MC_DO(d, register_node, .tag = mc_tag(d), .node = 7, .address = FF3_STR("127.0.0.1:1"),
 		   .targets = { buf, (uint32_t)e.len }),
 	     "register_node");
 	mc_free(d);
@@ -76,12 +68,12 @@ static void create_deep(uint64_t n, const char *pattern)
 				.reply_size = sizeof replies[k],
 			};
 			one[k] = &calls[k];
-			must(ff3_rpc_start(c->peer, one[k]), "start");
+			mc_must(ff3_rpc_start(c->peer, one[k]), "start");
 		}
-		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
+		mc_must(ff3_rpc_wait(one, DEPTH, 0), "wait");
 		for (unsigned k = 0; k < DEPTH; k++) {
-			must(calls[k].status, "create");
-			must(mc_release(c, replies[k], calls[k].reply_len), "release");
+			mc_must(calls[k].status, "create");
+			mc_must(mc_release(c, replies[k], calls[k].reply_len), "release");
 		}
 	}
 }
@@ -126,13 +118,13 @@ static double deep(enum what what, uint64_t n)
 							  .reply_size = sizeof replies[k] };
 			one[k] = &calls[k];
 		}
-		must(ff3_rpc_start(c->peer, one[0]), "start");
-		must(ff3_rpc_start_many(c->peer, one + 1, DEPTH - 1), "start");
-		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
+		mc_must(ff3_rpc_start(c->peer, one[0]), "start");
+		mc_must(ff3_rpc_start_many(c->peer, one + 1, DEPTH - 1), "start");
+		mc_must(ff3_rpc_wait(one, DEPTH, 0), "wait");
 		for (unsigned k = 0; k < DEPTH; k++) {
-			must(calls[k].status, "call");
+			mc_must(calls[k].status, "call");
 			if (what == OPEN)
-				must(mc_release(c, replies[k], calls[k].reply_len), "release");
+				mc_must(mc_release(c, replies[k], calls[k].reply_len), "release");
 		}
 	}
 	return rate(began, n);
@@ -167,7 +159,7 @@ static void *create_all(void *arg)
 	struct ff3_rpc_call *one[CREATORS];
 	struct mc *d;
 
-	must(mc_new(k->address, 0, 0, 0, FF3_ROLE_CLIENT, &d), "connect");
+	mc_must(mc_new(k->address, 0, 0, 0, FF3_ROLE_CLIENT, &d), "connect");
 	d->n_outstanding = CREATORS - 1;
 	for (k->n = 0; !ended; k->n += CREATORS) {
 		for (unsigned i = 0; i < CREATORS; i++) {
@@ -185,9 +177,9 @@ static void *create_all(void *arg)
 							  .reply = replies[i],
 							  .reply_size = sizeof replies[i] };
 			one[i] = &calls[i];
-			must(ff3_rpc_start(d->peer, one[i]), "start");
+			mc_must(ff3_rpc_start(d->peer, one[i]), "start");
 		}
-		must(ff3_rpc_wait(one, CREATORS, 0), "wait");
+		mc_must(ff3_rpc_wait(one, CREATORS, 0), "wait");
 	}
 	mc_free(d);
 	return NULL;
@@ -207,7 +199,7 @@ static void stat_latency(const char *when, uint64_t *took, uint64_t n)
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t began = ff3_boottime_ns();
 
-		must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "bench/dir/f7", 0)), "lookup");
+		mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "bench/dir/f7", 0)), "lookup");
 		took[i] = ff3_boottime_ns() - began;
 	}
 	qsort(took, n, sizeof *took, compare);
@@ -224,7 +216,7 @@ static void measure_latency(const char *address)
 	pthread_t thread;
 
 	stat_latency("stat, nobody else there", took, N);
-	must(-pthread_create(&thread, NULL, create_all, &k), "thread");
+	mc_must(-pthread_create(&thread, NULL, create_all, &k), "thread");
 	began = ff3_boottime_ns();
 	stat_latency("stat, while 64 create", took, N);
 	ended = true;
@@ -244,7 +236,7 @@ static void list(uint64_t ino, bool with_attr)
 			struct ff3_dec d;
 			struct ff3_dirent e;
 
-			must(MC(c, readdir, &p, .ino = ino, .cookie = cookie,
+			mc_must(MC(c, readdir, &p, .ino = ino, .cookie = cookie,
 				.max_bytes = FF3_READDIR_MAX, .with_attr = with_attr),
 			     "readdir");
 			d = ff3_dec_blob(p.entries);
@@ -268,19 +260,19 @@ static void measure_reads(uint64_t n)
 
 	for (uint64_t i = 0; i < n; i++) {
 		snprintf(name, sizeof name, "bench/dir/f%u", (unsigned)(i * 7919 % n));
-		must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, name, 0)), "lookup");
+		mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, name, 0)), "lookup");
 	}
 	report("stat, three components", rate(began, n));
 	began = ff3_boottime_ns();
 	for (uint64_t i = 0; i < n; i++) {
 		snprintf(name, sizeof name, "bench/dir/f%u", (unsigned)(i * 7919 % n));
-		must(MC(c, open, &o, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0),
+		mc_must(MC(c, open, &o, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0),
 			.flags = FF3_OPEN_READ),
 		     "open");
-		must(mc_release(c, c->reply, c->reply_len), "release");
+		mc_must(mc_release(c, c->reply, c->reply_len), "release");
 	}
 	report("open and release", rate(began, n));
-	must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "bench/dir", 0)), "lookup");
+	mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "bench/dir", 0)), "lookup");
 	list(p.attr.ino, false);
 	list(p.attr.ino, true);
 }
@@ -293,10 +285,10 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	register_chunkd(argv[1]);
-	must(mc_new(argv[1], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
-	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "bench", 0), .mode = 0755),
+	mc_must(mc_new(argv[1], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	mc_must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "bench", 0), .mode = 0755),
 	     "mkdir");
-	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "bench/dir", 0),
+	mc_must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "bench/dir", 0),
 		   .mode = 0755),
 	     "mkdir");
 	n = ROUND_UP(n, DEPTH);
@@ -307,8 +299,8 @@ int main(int argc, char **argv)
 	began = ff3_boottime_ns();
 	for (uint64_t i = 0; i < 2000; i++) {
 		snprintf(name, sizeof name, "bench/x%u", (unsigned)i);
-		must(mc_call(c, FF3_OP_open, encode_create(c->body, sizeof c->body, name)), "create");
-		must(mc_release(c, c->reply, c->reply_len), "release");
+		mc_must(mc_call(c, FF3_OP_open, encode_create(c->body, sizeof c->body, name)), "create");
+		mc_must(mc_release(c, c->reply, c->reply_len), "release");
 	}
 	report("create, one at a time", rate(began, 2000));
 	measure_reads(n);
@@ -317,7 +309,7 @@ int main(int argc, char **argv)
 	began = ff3_boottime_ns();
 	for (uint64_t i = 0; i < 2000; i++) {
 		snprintf(name, sizeof name, "bench/x%u", (unsigned)i);
-		must(MC_DO(c, unlink, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0)), "unlink");
+		mc_must(MC_DO(c, unlink, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0)), "unlink");
 	}
 	report("unlink, one at a time", rate(began, 2000));
 	mc_free(c);

@@ -1,3 +1,5 @@
+#include <stdio.h>
+
 #include "metad_client.h"
 
 static int add_peers(struct mc *c, const char *addresses, const struct ff3_rpc_identity *identity,
@@ -47,6 +49,29 @@ int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, en
 	}
 	*ret = c;
 	return 0;
+}
+
+void mc_must(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, ff3_strerror(r));
+	exit(2);
+}
+
+struct mc *mc_connect(const char *address)
+{
+	struct mc *ret;
+
+	mc_must(mc_new(address, 0, 0, 0, FF3_ROLE_CLIENT, &ret), "connect");
+	return ret;
+}
+
+uint64_t mc_random(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	return *seed ^= *seed << 17;
 }
 
 void mc_free(struct mc *c)

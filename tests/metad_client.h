@@ -22,6 +22,12 @@ struct mc {
 /* address: one, or several with commas between. */
 int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, enum ff3_role role,
 	   struct mc **ret);
+/* One of root's, or the end of the program. */
+struct mc *mc_connect(const char *address);
+/* r < 0: says so, and ends with 2. */
+void mc_must(int r, const char *what);
+/* *seed: not 0. */
+uint64_t mc_random(uint64_t *seed);
 void mc_free(struct mc *c);
 /* Sends c->body and returns the status. */
 int mc_call(struct mc *c, uint16_t op, size_t body_len);

@@ -37,29 +37,6 @@ static atomic_bool stop;
 static _Atomic uint64_t n_changes, n_looks, n_lists, n_compared;
 static uint64_t dir_ino[2][DIRS];
 
-static void must(int r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "metad_coherent: %s: %s\n", what, ff3_strerror(r));
-	exit(2);
-}
-
-static uint64_t next_random(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	return *seed ^= *seed << 17;
-}
-
-static struct mc *connect_one(void)
-{
-	struct mc *ret;
-
-	must(mc_new(address, 0, 0, 0, FF3_ROLE_CLIENT, &ret), "connect");
-	return ret;
-}
-
 static void name_of(uint32_t file, char name[32])
 {
 	snprintf(name, 32, "f%u", file % IN_DIR);
@@ -72,7 +49,7 @@ static void set_time(struct mc *c, uint32_t file, uint64_t state)
 	char name[32];
 
 	name_of(file, name);
-	must(MC_DO(c, setattr, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][file / IN_DIR], name, 0),
+	mc_must(MC_DO(c, setattr, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][file / IN_DIR], name, 0),
 		   .valid = FF3_SET_MTIME, .mtime = { state / STEP, 0 }),
 	     "setattr");
 }
@@ -83,10 +60,10 @@ static void make(struct mc *c, uint32_t file, uint64_t state)
 	char name[32];
 
 	name_of(file, name);
-	must(MC(c, open, &p, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][file / IN_DIR], name, 0),
+	mc_must(MC(c, open, &p, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][file / IN_DIR], name, 0),
 		.flags = FF3_OPEN_CREATE | FF3_OPEN_EXCLUSIVE | FF3_OPEN_WRITE, .mode = 0644),
 	     "create");
-	must(mc_release(c, c->reply, c->reply_len), "release");
+	mc_must(mc_release(c, c->reply, c->reply_len), "release");
 	set_time(c, file, state);
 }
 
@@ -104,11 +81,11 @@ static uint64_t change(struct mc *c, uint32_t file, uint64_t state, bool names, 
 	} else if (!names || random % 4 == 0) {
 		set_time(c, file, state);
 	} else if (random % 2) {
-		must(MC_DO(c, unlink, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][dir], name, 0)),
+		mc_must(MC_DO(c, unlink, .tag = mc_tag(c), .at = mc_at(dir_ino[!!(state & MOVED)][dir], name, 0)),
 		     "unlink");
 		state |= GONE;
 	} else {
-		must(MC_DO(c, rename, .tag = mc_tag(c), .from = mc_at(dir_ino[!!(state & MOVED)][dir], name, 0),
+		mc_must(MC_DO(c, rename, .tag = mc_tag(c), .from = mc_at(dir_ino[!!(state & MOVED)][dir], name, 0),
 			   .to = mc_at(dir_ino[!(state & MOVED)][dir], name, 0)),
 		     "rename");
 		state ^= MOVED;
@@ -121,19 +98,19 @@ static void *write_main(void *arg)
 {
 	uint32_t me = (uint32_t)(uintptr_t)arg;
 	uint64_t seed = 99 + me * 7919;
-	struct mc *c = connect_one();
+	struct mc *c = mc_connect(address);
 
 	while (!stop) {
-		uint64_t random = next_random(&seed);
+		uint64_t random = mc_random(&seed);
 		uint32_t dir = me + WRITERS * (uint32_t)((random >> 8 & 0xff) % (DIRS / WRITERS));
 		bool names = random >> 16 & 1;
 
 		for (unsigned i = 0; i < 30 && !stop; i++) {
-			uint32_t file = dir * IN_DIR + (uint32_t)(next_random(&seed) % IN_DIR);
+			uint32_t file = dir * IN_DIR + (uint32_t)(mc_random(&seed) % IN_DIR);
 			uint64_t state = atomic_load(&states[file]);
 
 			atomic_store(&states[file], state | BUSY);
-			state = change(c, file, state, names, next_random(&seed));
+			state = change(c, file, state, names, mc_random(&seed));
 			atomic_store(&states[file], state);
 			atomic_store(&recent[atomic_fetch_add(&n_recent, 1) % ARRAY_SIZE(recent)], file);
 			n_changes++;
@@ -169,14 +146,14 @@ static void *look_main(void *arg)
 	static _Thread_local struct ff3_rpc_call calls[DEPTH];
 	static _Thread_local uint8_t bodies[DEPTH][256], replies[DEPTH][1024];
 	struct ff3_rpc_call *one[DEPTH];
-	struct mc *c = connect_one();
+	struct mc *c = mc_connect(address);
 	uint64_t seed = 4711 + (uintptr_t)arg, state[DEPTH];
 	uint32_t file[DEPTH];
 	bool twin[DEPTH];
 
 	while (!stop) {
 		for (unsigned k = 0; k < DEPTH; k++) {
-			uint64_t random = next_random(&seed);
+			uint64_t random = mc_random(&seed);
 			char name[64];
 
 			file[k] = random % 3 ? (uint32_t)(random >> 8) % FILES :
@@ -191,16 +168,16 @@ static void *look_main(void *arg)
 				&(struct ff3_req_lookup){ mc_at(FF3_ROOT_INO, name, 0) });
 			one[k] = &calls[k];
 		}
-		must(ff3_rpc_start(c->peer, one[0]), "start");
-		must(ff3_rpc_start_many(c->peer, one + 1, DEPTH - 1), "start");
-		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
+		mc_must(ff3_rpc_start(c->peer, one[0]), "start");
+		mc_must(ff3_rpc_start_many(c->peer, one + 1, DEPTH - 1), "start");
+		mc_must(ff3_rpc_wait(one, DEPTH, 0), "wait");
 		for (unsigned k = 0; k < DEPTH; k++) {
 			struct ff3_rep_lookup p = { 0 };
 			int r = calls[k].status;
 
 			if (r == 0)
 				r = ff3_decode_rep_lookup(replies[k], calls[k].reply_len, &p);
-			must(r == -ENOENT ? 0 : r, "lookup");
+			mc_must(r == -ENOENT ? 0 : r, "lookup");
 			compare("lookup", file[k], state[k], twin[k], r == 0, p.attr.mtime.sec);
 			n_looks++;
 		}
@@ -221,7 +198,7 @@ static void list(struct mc *c, uint32_t dir, bool twin, bool in_dir[IN_DIR], uin
 		struct ff3_dirent e;
 		struct ff3_dec d;
 
-		must(MC(c, readdir, &p, .ino = dir_ino[twin][dir], .cookie = cookie, .max_bytes = 16384,
+		mc_must(MC(c, readdir, &p, .ino = dir_ino[twin][dir], .cookie = cookie, .max_bytes = 16384,
 			.with_attr = true),
 		     "readdir");
 		d = ff3_dec_blob(p.entries);
@@ -245,12 +222,12 @@ static void list(struct mc *c, uint32_t dir, bool twin, bool in_dir[IN_DIR], uin
 
 static void *list_main(void *arg)
 {
-	struct mc *c = connect_one();
+	struct mc *c = mc_connect(address);
 	uint64_t seed = 31 + (uintptr_t)arg, state[IN_DIR], mtime[IN_DIR];
 	bool in_dir[IN_DIR];
 
 	while (!stop) {
-		uint64_t random = next_random(&seed);
+		uint64_t random = mc_random(&seed);
 		uint32_t dir = (uint32_t)(random >> 8) % DIRS;
 		bool twin = random >> 63;
 
@@ -278,7 +255,7 @@ static void prepare(struct mc *c)
 	for (uint32_t twin = 0; twin < 2; twin++)
 		for (uint32_t i = 0; i < DIRS; i++) {
 			snprintf(name, sizeof name, "%s%u", twin ? "t" : "d", i);
-			must(MC(c, mkdir, &p, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0), .mode = 0755),
+			mc_must(MC(c, mkdir, &p, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0), .mode = 0755),
 			     "mkdir");
 			dir_ino[twin][i] = p.attr.ino;
 		}
@@ -294,12 +271,12 @@ static void prepare(struct mc *c)
 				&(struct ff3_req_open){ .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0),
 							.flags = FF3_OPEN_CREATE | FF3_OPEN_WRITE, .mode = 0644 });
 			one[k] = &calls[k];
-			must(ff3_rpc_start(c->peer, one[k]), "start");
+			mc_must(ff3_rpc_start(c->peer, one[k]), "start");
 		}
-		must(ff3_rpc_wait(one, PREPARED, 0), "wait");
+		mc_must(ff3_rpc_wait(one, PREPARED, 0), "wait");
 		for (uint32_t k = 0; k < PREPARED; k++) {
-			must(calls[k].status, "create");
-			must(mc_release(c, replies[k], calls[k].reply_len), "release");
+			mc_must(calls[k].status, "create");
+			mc_must(mc_release(c, replies[k], calls[k].reply_len), "release");
 		}
 	}
 	c->n_outstanding = 0;
@@ -317,11 +294,11 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	address = argv[1];
-	c = connect_one();
+	c = mc_connect(address);
 	prepare(c);
 	for (unsigned k = 0; k < ARRAY_SIZE(mains); k++)
 		for (unsigned i = 0; i < many[k]; i++)
-			must(-pthread_create(&threads[n++], NULL, mains[k], (void *)(uintptr_t)i), "thread");
+			mc_must(-pthread_create(&threads[n++], NULL, mains[k], (void *)(uintptr_t)i), "thread");
 	pause = (struct timespec){ atoi(argv[2]), 0 };
 	nanosleep(&pause, NULL);
 	stop = true;

@@ -20,14 +20,6 @@
 #define PARTS 8u /* so the server has something to do while a part is looked at */
 #define IN_PART 8u
 
-static void must(int r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "metad_fill: %s: %s\n", what, ff3_strerror(r));
-	exit(1);
-}
-
 static double seconds(uint64_t began)
 {
 	return (double)(ff3_boottime_ns() - began) / 1e9;
@@ -49,7 +41,7 @@ static void run(uint16_t op, size_t len)
 	size_t size;
 
 	if (n_in_tx++ == 0)
-		must(metad_db_begin(db), "begin");
+		mc_must(metad_db_begin(db), "begin");
 	rec.seq++;
 	rec.ino++;
 	rec.epoch = 1;
@@ -58,12 +50,12 @@ static void run(uint16_t op, size_t len)
 	rec.assigned = (struct ff3_blob){ chains, sizeof chains };
 	rec.payload = (struct ff3_blob){ body, (uint32_t)len };
 	metad_record_encode(buf, &rec);
-	must(metad_record_decode(buf, sizeof buf, &decoded, &size), "record");
+	mc_must(metad_record_decode(buf, sizeof buf, &decoded, &size), "record");
 	rec.prev_hash = metad_record_hash(buf, size);
-	must(metad_apply(apply, &decoded, rec.prev_hash), "apply");
-	must(apply->status, metad_op_name(op));
+	mc_must(metad_apply(apply, &decoded, rec.prev_hash), "apply");
+	mc_must(apply->status, metad_op_name(op));
 	if (n_in_tx == IN_TX) {
-		must(metad_db_commit(db), "commit");
+		mc_must(metad_db_commit(db), "commit");
 		n_in_tx = 0;
 	}
 }
@@ -86,8 +78,8 @@ static void fill(const char *dir, uint64_t n)
 	uint64_t dir_ino = 0, began = ff3_boottime_ns();
 	int fd;
 
-	must(metad_db_open(dir, FF3_MIB(512), 1 << 20, 1, &db), "open");
-	must(metad_apply_new(db, &apply), "apply");
+	mc_must(metad_db_open(dir, FF3_MIB(512), 1 << 20, 1, &db), "open");
+	mc_must(metad_apply_new(db, &apply), "apply");
 	rec.ino = metad_db_meta(db)->next_ino - 1;
 	rec.time = (int64_t)ff3_realtime_ns();
 	register_target();
@@ -109,13 +101,13 @@ static void fill(const char *dir, uint64_t n)
 			fprintf(stderr, "%" PRIu64 " in %.1f s\n", i + 1, seconds(began));
 	}
 	if (n_in_tx > 0)
-		must(metad_db_commit(db), "commit");
+		mc_must(metad_db_commit(db), "commit");
 	metad_apply_free(apply);
 	metad_db_close(db);
 	snprintf(path, sizeof path, "%s/" FF3_RESTORED_NAME, dir);
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
 	if (fd < 0 || snprintf(mark, sizeof mark, "filled\n") < 0 || close(fd) < 0)
-		must(-errno, path);
+		mc_must(-errno, path);
 	printf("filled with %" PRIu64 " files in %.1f s: %.0f/s\n", n, seconds(began),
 	       (double)n / seconds(began));
 }
@@ -159,7 +151,7 @@ static uint64_t worked(void)
 	snprintf(path, sizeof path, "/proc/%s/schedstat", server);
 	f = fopen(path, "re");
 	if (!f || fscanf(f, "%" SCNu64, &ns) != 1)
-		must(-ENOENT, path);
+		mc_must(-ENOENT, path);
 	fclose(f);
 	return ns;
 }
@@ -184,7 +176,7 @@ static void start(struct part *p, unsigned what, uint64_t among)
 			.reply_size = sizeof p->replies[k],
 		};
 		p->one[k] = &p->calls[k];
-		must(ff3_rpc_start(c->peer, p->one[k]), "start");
+		mc_must(ff3_rpc_start(c->peer, p->one[k]), "start");
 	}
 	p->started = true;
 }
@@ -193,11 +185,11 @@ static void finish(struct part *p, unsigned what, const char *name)
 {
 	if (!p->started)
 		return;
-	must(ff3_rpc_wait(p->one, IN_PART, 0), "wait");
+	mc_must(ff3_rpc_wait(p->one, IN_PART, 0), "wait");
 	for (unsigned k = 0; k < IN_PART; k++) {
-		must(p->calls[k].status, name);
+		mc_must(p->calls[k].status, name);
 		if (what > 0)
-			must(mc_release(c, p->replies[k], p->calls[k].reply_len), "release");
+			mc_must(mc_release(c, p->replies[k], p->calls[k].reply_len), "release");
 	}
 	p->started = false;
 }
@@ -234,9 +226,9 @@ int main(int argc, char **argv)
 	if (argc != 5)
 		return 2;
 	server = argv[4];
-	must(mc_new(argv[2], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	mc_must(mc_new(argv[2], 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
 	c->n_outstanding = PARTS * IN_PART - 1;
-	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "new", 0), .mode = 0755), "mkdir");
+	mc_must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, "new", 0), .mode = 0755), "mkdir");
 	for (unsigned round = 0; round < 2; round++) {
 		uint64_t among = round == 0 ? MIN(n, (uint64_t)1000) : n;
 

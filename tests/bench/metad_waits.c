@@ -34,29 +34,6 @@ static struct mc *c;
 static atomic_bool stop, removing;
 static uint64_t n_done;
 
-static void must(int r, const char *what)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "metad_waits: %s: %s\n", what, ff3_strerror(r));
-	exit(1);
-}
-
-static uint64_t next_random(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	return *seed ^= *seed << 17;
-}
-
-static struct mc *connect_one(void)
-{
-	struct mc *ret;
-
-	must(mc_new(address, 0, 0, 0, FF3_ROLE_CLIENT, &ret), "connect");
-	return ret;
-}
-
 /* --- The load -------------------------------------------------------------------------------- */
 
 /* Encodes the i-th call and returns its op. */
@@ -98,7 +75,7 @@ static uint16_t create_new(struct mc *k, uint64_t i, uint8_t *body, size_t size,
 static uint16_t change_mode(struct mc *k, uint64_t i, uint8_t *body, size_t size, size_t *ret_len)
 {
 	static uint64_t seed = 424242;
-	uint64_t file = next_random(&seed) % n_tree;
+	uint64_t file = mc_random(&seed) % n_tree;
 	struct ff3_req_setattr q = { .tag = mc_tag(k), .valid = FF3_SET_MODE, .mode = 0600 + i % 8 };
 	char name[64];
 
@@ -114,7 +91,7 @@ static uint64_t load(load_fn *fn, uint64_t n)
 	static struct ff3_rpc_call calls[DEPTH];
 	static uint8_t bodies[DEPTH][256], replies[DEPTH][1024];
 	struct ff3_rpc_call *one[DEPTH];
-	struct mc *k = connect_one();
+	struct mc *k = mc_connect(address);
 	uint64_t i = 0;
 
 	k->n_outstanding = DEPTH - 1;
@@ -125,13 +102,13 @@ static uint64_t load(load_fn *fn, uint64_t n)
 							  .reply_size = sizeof replies[j] };
 			calls[j].op = fn(k, i % n, bodies[j], sizeof bodies[j], &calls[j].body_len);
 			one[j] = &calls[j];
-			must(ff3_rpc_start(k->peer, one[j]), "start");
+			mc_must(ff3_rpc_start(k->peer, one[j]), "start");
 		}
-		must(ff3_rpc_wait(one, DEPTH, 0), "wait");
+		mc_must(ff3_rpc_wait(one, DEPTH, 0), "wait");
 		for (unsigned j = 0; j < DEPTH; j++) {
-			must(calls[j].status, "load");
+			mc_must(calls[j].status, "load");
 			if (calls[j].op == FF3_OP_open)
-				must(mc_release(k, replies[j], calls[j].reply_len), "release");
+				mc_must(mc_release(k, replies[j], calls[j].reply_len), "release");
 		}
 	}
 	mc_free(k);
@@ -156,12 +133,12 @@ static void *remove_main(void *arg)
 	struct timespec pause = { 0, 5 * 1000 * 1000 };
 	struct ff3_rep_remove_tree p;
 	struct ff3_rep_removal q;
-	struct mc *k = connect_one();
+	struct mc *k = mc_connect(address);
 
-	must(MC(k, remove_tree, &p, .tag = mc_tag(k), .at = mc_at(FF3_ROOT_INO, "waits/tree", 0)), "remove_tree");
+	mc_must(MC(k, remove_tree, &p, .tag = mc_tag(k), .at = mc_at(FF3_ROOT_INO, "waits/tree", 0)), "remove_tree");
 	do {
 		nanosleep(&pause, NULL);
-		must(MC(k, removal, &q, .removal = p.removal), "removal");
+		mc_must(MC(k, removal, &q, .removal = p.removal), "removal");
 		n_done = q.names;
 	} while (q.names < n_tree);
 	removing = false;
@@ -179,11 +156,11 @@ static void look_once(enum what what, uint64_t i)
 
 	snprintf(name, sizeof name, "waits/quiet/f%" PRIu64, i % LISTED);
 	if (what == STAT)
-		must(MC(c, lookup, &p, .at = mc_at(ino_of[i % LISTED], "", 0)), "stat");
+		mc_must(MC(c, lookup, &p, .at = mc_at(ino_of[i % LISTED], "", 0)), "stat");
 	else if (what == LOOKUP)
-		must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, name, 0)), "lookup");
+		mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, name, 0)), "lookup");
 	else
-		must(MC(c, readdir, &d, .ino = quiet_ino, .cookie = cookies[i % n_cookies],
+		mc_must(MC(c, readdir, &d, .ino = quiet_ino, .cookie = cookies[i % n_cookies],
 			.max_bytes = PAGE_BYTES, .with_attr = true),
 		     "readdir");
 }
@@ -223,7 +200,7 @@ static void look(const char *when, bool while_removing)
 	for (n = 0; n < SAMPLES && (while_removing ? removing :
 				    ff3_boottime_ns() - began < (uint64_t)(seconds * 1e9)); n++)
 		for (unsigned w = 0; w < N_WHAT; w++) {
-			uint64_t i = next_random(&seed), at = ff3_boottime_ns();
+			uint64_t i = mc_random(&seed), at = ff3_boottime_ns();
 
 			look_once(w, i);
 			took[w][n] = ff3_boottime_ns() - at;
@@ -240,7 +217,7 @@ static void look_while(const char *when, void *(*fn)(void *arg), bool while_remo
 
 	stop = false;
 	removing = while_removing;
-	must(-pthread_create(&thread, NULL, fn, NULL), "thread");
+	mc_must(-pthread_create(&thread, NULL, fn, NULL), "thread");
 	if (!while_removing)
 		nanosleep(&pause, NULL);
 	look(when, while_removing);
@@ -253,7 +230,7 @@ static void look_while(const char *when, void *(*fn)(void *arg), bool while_remo
 
 static void make_dir(const char *name)
 {
-	must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0), .mode = 0755), name);
+	mc_must(MC_DO(c, mkdir, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0), .mode = 0755), name);
 }
 
 static void list_once(void)
@@ -266,7 +243,7 @@ static void list_once(void)
 		struct ff3_dec d;
 
 		cookies[n_cookies++] = cookie;
-		must(MC(c, readdir, &p, .ino = quiet_ino, .cookie = cookie, .max_bytes = PAGE_BYTES,
+		mc_must(MC(c, readdir, &p, .ino = quiet_ino, .cookie = cookie, .max_bytes = PAGE_BYTES,
 			.with_attr = true),
 		     "readdir");
 		d = ff3_dec_blob(p.entries);
@@ -277,7 +254,7 @@ static void list_once(void)
 		}
 	}
 	n_cookies -= n_cookies > 1; /* the last page is short */
-	must(n == LISTED ? 0 : -EIO, "names are missing");
+	mc_must(n == LISTED ? 0 : -EIO, "names are missing");
 }
 
 int main(int argc, char **argv)
@@ -292,7 +269,7 @@ int main(int argc, char **argv)
 	n_tree = argc > 3 ? strtoull(argv[3], NULL, 10) / DEPTH * DEPTH : n_tree / DEPTH * DEPTH;
 	for (unsigned w = 0; w < N_WHAT; w++)
 		took[w] = malloc(SAMPLES * sizeof **took);
-	c = connect_one();
+	c = mc_connect(address);
 	make_dir("waits");
 	make_dir("waits/quiet");
 	make_dir("waits/live");
@@ -303,7 +280,7 @@ int main(int argc, char **argv)
 	}
 	load(create_listed, LISTED);
 	load(create_tree, n_tree);
-	must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "waits/quiet", 0)), "lookup");
+	mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, "waits/quiet", 0)), "lookup");
 	quiet_ino = p.attr.ino;
 	list_once();
 	printf("%-8s %-24s %8s %9s %9s us\n", "", "", "median", "p99", "longest");
