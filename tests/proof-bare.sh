@@ -20,11 +20,13 @@ commit=$(git -C "$top" rev-parse --short HEAD) || die "not a checkout"
 
 bare=${BARE:-$(mktemp -d /var/tmp/ff3fs-bare.XXXXXX)} || exit 1
 mkdir -p "$bare" && chmod 755 "$bare" # it is the root directory of every user in there
-mounts=()
 cleanup() {
 	local status=$? m
 	trap - EXIT
-	for m in "${mounts[@]}"; do umount "$m" || umount -l "$m"; done
+	# What the commands have mounted, too (ip netns does), the innermost first.
+	awk -v below="$bare/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | while read -r m; do
+		umount "$m" || umount -l "$m"
+	done
 	if [ -n "${KEEP:-}${BARE:-}" ]; then
 		echo "kept: $bare"
 	elif grep -q " $bare/" /proc/mounts; then
@@ -55,9 +57,9 @@ if [ ! -x "$bare/usr/bin/apt-get" ]; then
 fi
 echo "== packages in it before: $(chroot "$bare" dpkg-query -W | wc -l)"
 
-mount -t proc proc "$bare/proc" && mounts=("$bare/proc")
-mount -t sysfs -o ro sysfs "$bare/sys" && mounts=("$bare/sys" "${mounts[@]}")
-mount -t tmpfs -o mode=755 tmpfs "$bare/dev" && mounts=("$bare/dev" "${mounts[@]}")
+mount -t proc proc "$bare/proc"
+mount -t sysfs -o ro sysfs "$bare/sys"
+mount -t tmpfs -o mode=755 tmpfs "$bare/dev"
 for node in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
 	IFS=: read -r name major minor <<<"$node"
 	mknod -m 666 "$bare/dev/$name" c "$major" "$minor" || die "mknod"
@@ -67,9 +69,9 @@ ln -s /proc/self/fd/0 "$bare/dev/stdin"
 ln -s /proc/self/fd/1 "$bare/dev/stdout"
 ln -s /proc/self/fd/2 "$bare/dev/stderr"
 mkdir "$bare/dev/shm" "$bare/dev/pts"
-mount -t devpts -o newinstance,ptmxmode=666 devpts "$bare/dev/pts" && mounts=("$bare/dev/pts" "${mounts[@]}")
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$bare/dev/pts"
 ln -s pts/ptmx "$bare/dev/ptmx"
-mount -t tmpfs -o mode=1777 tmpfs "$bare/dev/shm" && mounts=("$bare/dev/shm" "${mounts[@]}")
+mount -t tmpfs -o mode=1777 tmpfs "$bare/dev/shm"
 
 rm -rf "$bare/usr/src/ff3fs"
 mkdir -p "$bare/usr/src/ff3fs"
