@@ -143,6 +143,13 @@ static struct metad_result_session *find_session(const struct metad_apply *a, ui
 	return s;
 }
 
+/* Of a record's list. NULL: it is not known here. */
+static struct metad_result_session *next_session(const struct metad_apply *a, struct ff3_dec *d, uint64_t *ret_session)
+{
+	ff3_get_u64(d, ret_session);
+	return find_session(a, *ret_session);
+}
+
 uint64_t metad_apply_max_seq(const struct metad_apply *a, uint64_t session)
 {
 	const struct metad_result_session *s = find_session(a, session);
@@ -275,11 +282,9 @@ int apply_log_note_sessions(struct metad_apply *a)
 	int r = 0;
 
 	while (r >= 0 && ff3_dec_more(&d)) {
-		struct metad_result_session *s;
 		uint64_t session;
+		struct metad_result_session *s = next_session(a, &d, &session);
 
-		ff3_get_u64(&d, &session);
-		s = find_session(a, session);
 		if (s && s->locks)
 			continue;
 		r = metad_db_add_result(a->db, session, 0, 0, 0, (struct ff3_blob){ "", 0 });
@@ -298,11 +303,9 @@ int apply_log_drop_lockers(struct metad_apply *a)
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
 
 	while (ff3_dec_more(&d)) {
-		struct metad_result_session *s;
 		uint64_t session;
+		struct metad_result_session *s = next_session(a, &d, &session);
 
-		ff3_get_u64(&d, &session);
-		s = find_session(a, session);
 		if (!s || !s->locks)
 			continue;
 		if (metad_db_prune_results(a->db, session, 0, 0) < 0)
@@ -319,11 +322,9 @@ int apply_log_expire_sessions(struct metad_apply *a)
 	struct ff3_dec d = ff3_dec_blob(a->rec->payload);
 
 	while (ff3_dec_more(&d)) {
-		struct metad_result_session *s;
 		uint64_t session;
+		struct metad_result_session *s = next_session(a, &d, &session);
 
-		ff3_get_u64(&d, &session);
-		s = find_session(a, session);
 		if (!s)
 			continue;
 		if (metad_db_prune_results(a->db, session, 0, INT64_MAX) < 0)
