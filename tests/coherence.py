@@ -1,5 +1,5 @@
 """Two processes and one file, in the directory of argument 1: what one has written, the other sees at
-once, by whichever call; what a third has gathered when it is killed holds nobody up."""
+once, by whichever call and however slow it is; what a third has gathered when it is killed holds nobody up."""
 import os
 import signal
 import sys
@@ -87,6 +87,38 @@ def reader(done, other):
     other()
 
 
+def slowly(times):
+    """Who asks for the size is stopped while the answer is under way, for longer than anybody gathers."""
+    f = os.open("slowly", os.O_WRONLY | os.O_CREAT)
+    asked, told = os.pipe(), os.pipe()
+    stater = os.fork()
+    if stater == 0:
+        try:
+            while os.read(asked[0], 1):
+                os.write(told[1], b"%8d" % os.stat("slowly").st_size)
+        finally:
+            os._exit(1)
+
+    def size(stop=None):
+        begin = time.monotonic()
+        os.write(asked[1], b".")
+        if stop is not None:
+            while time.monotonic() - begin < stop:
+                pass
+            os.kill(stater, signal.SIGSTOP)
+            time.sleep(0.12)
+            os.kill(stater, signal.SIGCONT)
+        return int(os.read(told[0], 8)), time.monotonic() - begin
+
+    takes = sorted(size()[1] for i in range(9))[4]
+    for i in range(times):
+        os.write(f, line(i))
+        got = size(takes * 1.2 * i / times)[0]
+        assert got == LINE * (i + 1), f"stopped {i}: {got} bytes, not {LINE * (i + 1)}"
+    os.kill(stater, signal.SIGKILL)
+    os.waitpid(stater, 0)
+
+
 ours, theirs = pair()
 child = os.fork()
 if child == 0:
@@ -102,3 +134,4 @@ for i in range(20):
 assert time.monotonic() - begin < 5, "a stopped writer holds everybody up"
 os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
+slowly(16)

@@ -170,3 +170,28 @@ void test_directory(void)
 	EQ(ff3fs_opendir(fs, FF3FS_ROOT, in_dir("a-name-of-some-length-1"), false, &d), -ENOTDIR);
 	EQ(ff3fs_opendir(fs, FF3FS_ROOT, in_dir("none"), false, &d), -ENOENT);
 }
+
+/* What was gathered when the listing began, and was sent before its entry is looked at. */
+void test_listing(void)
+{
+	struct ff3fs_file *f = open_file(fs, in_dir("f"), O_CREAT | O_WRONLY);
+	struct ff3fs *other = client(); /* nobody sends for it */
+	const struct ff3fs_dirent *e;
+	struct ff3fs_attr a;
+	struct ff3fs_dir *d;
+
+	for (int len = 10; len <= 50; len += 10) {
+		EQ(ff3fs_pwrite(f, "0123456789", 10, len - 10), 10);
+		OK(ff3fs_opendir(fs, FF3FS_ROOT, dir, true, &d));
+		do
+			OK(ff3fs_stat(other, FF3FS_ROOT, in_dir("f"), 0, &a));
+		while (a.size < (uint64_t)len);
+		for (int i = 0; i < 3; i++)
+			EQ(ff3fs_readdir(d, &e), 1);
+		EQ(e->attr.ino, a.ino);
+		EQ(e->attr.size, len);
+		ff3fs_closedir(d);
+	}
+	ff3fs_free(other);
+	OK(ff3fs_close(f));
+}

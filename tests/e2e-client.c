@@ -99,7 +99,8 @@ static const struct {
 	void (*fn)(void);
 } tests[] = {
 	{ "names", test_names },	 { "attrs", test_attrs },	  { "directory", test_directory },
-	{ "calls", test_calls },	 { "fault", test_fault },	  { "sizes", test_sizes },
+	{ "listing", test_listing },	 { "calls", test_calls },	  { "fault", test_fault },
+	{ "sizes", test_sizes },
 	{ "holes", test_holes },	 { "model", test_model },
 #if CHILDREN
 	{ "append", test_append },	 { "fork", test_fork },		  { "forkbusy", test_fork_busy },

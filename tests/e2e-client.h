@@ -66,6 +66,7 @@ void forked(void (*fn)(uint64_t arg), int n);
 void test_names(void);
 void test_attrs(void);
 void test_directory(void);
+void test_listing(void);
 void test_calls(void);
 void test_fault(void);
 void test_sizes(void);

@@ -8,7 +8,8 @@
  * request. In a slot, each process that gathers has a place with a word of its own, new each time; who
  * must see the bytes writes the word's lower half beside it, rings, and waits until the word is gone. Who
  * finds no place does not gather. A word goes when metad knows of the bytes; that of a killed or stopped
- * process is taken away when it has been asked in vain for ASK_MS. Where there is no such memory, nobody
+ * process is taken away when it has been asked in vain for ASK_MS. Words that go are counted, and a slot has the
+ * count of its last one: so an answer of metad's that is older than that is known for old. Where there is no such memory, nobody
  * hears of the others, and only time helps (100 ms for write-behind, 1 s for read-ahead), as it does
  * between hosts and users.
  *
@@ -36,12 +37,14 @@ struct slot {
 	_Atomic uint32_t ended; /* raised when a word goes that was asked for */
 	_Atomic uint32_t asked[N_PLACES];
 	_Atomic int32_t pids[N_PLACES];
-	uint32_t unused[2];
+	_Atomic uint64_t told; /* the board's count when the last word went */
 };
 
 struct board {
 	_Atomic uint32_t bell;
-	uint32_t unused[15];
+	uint32_t unused[1];
+	_Atomic uint64_t told; /* counts words that metad knows the bytes of */
+	uint32_t unused2[12];
 	_Atomic uint32_t groups[N_GROUPS]; /* words in so many slots; too high where one was killed */
 	struct slot slots[N_SLOTS];
 	struct ff3_recovery recovery;
@@ -145,6 +148,15 @@ static struct slot *place_of(uint64_t token, uint32_t *ret_slot, uint32_t *ret_p
 	return &board->slots[*ret_slot];
 }
 
+/* Before the word goes: who does not find it any more finds this. */
+static void count_told(struct slot *s)
+{
+	uint64_t now = atomic_fetch_add(&board->told, 1) + 1, last = atomic_load(&s->told);
+
+	while (last < now && !atomic_compare_exchange_weak(&s->told, &last, now))
+		;
+}
+
 static bool clear(uint32_t i, uint32_t k, uint64_t word)
 {
 	if (!atomic_compare_exchange_strong(&board->slots[i].words[k], &word, 0))
@@ -161,6 +173,7 @@ void ff3_board_end(uint64_t token)
 	if (!board || token == 0 || token == FF3_BOARD_ALONE)
 		return;
 	s = place_of(token, &i, &k);
+	count_told(s);
 	if (!clear(i, k, (uint64_t)atomic_load(&self) << 32 | (uint32_t)token) ||
 	    LIKELY(atomic_load(&s->asked[k]) != (uint32_t)token))
 		return;
@@ -309,6 +322,19 @@ static bool settle(const struct ff3fs *fs, uint32_t i)
 bool ff3_board_settle(const struct ff3fs *fs, uint64_t ino)
 {
 	return board && settle(fs, slot_of(fs, ino));
+}
+
+uint64_t ff3_board_told(void)
+{
+	return board ? atomic_load(&board->told) : 0;
+}
+
+bool ff3_board_outdates(const struct ff3fs *fs, uint64_t ino, uint64_t told)
+{
+	uint32_t i = slot_of(fs, ino);
+
+	/* Words first, as they go last. */
+	return !board || settle(fs, i) || atomic_load(&board->slots[i].told) > told;
 }
 
 void ff3_board_settle_all(const struct ff3fs *fs)

@@ -20,6 +20,7 @@ struct page {
 	uint8_t *buf;
 	size_t size;
 	struct ff3_rep_readdir rep;
+	uint64_t told; /* ff3_board_told before it was asked for */
 };
 
 enum position { AT_DOT, AT_DOTDOT, AT_ENTRIES };
@@ -74,6 +75,7 @@ static void ask_ahead(struct ff3fs_dir *d, uint64_t cookie)
 	d->call.reply = d->ahead.buf;
 	d->call.reply_size = d->ahead.size;
 	d->fork_epoch = d->fs->fork_epoch;
+	d->ahead.told = ff3_board_told();
 	d->asked = ff3_rpc_group_start(d->fs->meta.group, &d->call) == 0;
 }
 
@@ -99,6 +101,7 @@ static int ask(struct ff3fs_dir *d, uint64_t cookie, uint32_t size)
 
 	if (r < 0)
 		return r;
+	d->current.told = ff3_board_told();
 	call = FF3_META_CALL(readdir, false, &req, &d->current.rep, d->current.buf,
 			     d->current.size);
 	return ff3_meta_call(d->fs, &call);
@@ -199,19 +202,15 @@ EXPORT uint64_t ff3fs_dir_ino(const struct ff3fs_dir *d)
 	return d->ino;
 }
 
-/* Size and times of a file that this process is writing right now. */
-static void own_bytes(struct ff3fs_dir *d)
+/* Size and times of a file that processes here are writing, or were since the page was asked for. */
+static void latest(struct ff3fs_dir *d)
 {
 	struct ff3_req_lookup req = { .at = { .dir = d->entry.ino } };
 	struct ff3_rep_lookup rep;
 	uint8_t buf[512];
 	struct ff3_meta_call call = FF3_META_CALL(lookup, false, &req, &rep, buf, sizeof buf);
 
-	/* Both are always done: our own gathered bytes, then what other processes announced. */
-	bool sent = ff3_gather_flush_ino(d->fs, d->entry.ino) > 0;
-	bool settled = ff3_board_settle(d->fs, d->entry.ino);
-
-	if ((sent || settled) && ff3_meta_call(d->fs, &call) == 0)
+	if (ff3_gather_outdates(d->fs, d->entry.ino, d->current.told) && ff3_meta_call(d->fs, &call) == 0)
 		ff3_attr_to_public(&rep.attr, &d->entry.attr);
 }
 
@@ -250,7 +249,7 @@ static int fill_entry(struct ff3fs_dir *d)
 	d->entry.name[e.name.len] = '\0';
 	if (d->with_attr) {
 		ff3_attr_of_blob(d->fs, e.attr, &d->entry.attr);
-		own_bytes(d);
+		latest(d);
 	}
 	return 0;
 }

@@ -267,7 +267,6 @@ struct ff3_flusher {
 	uint32_t seen_bell; /* of the board; the thread's own */
 	_Atomic uint32_t n_gathering; /* inodes with bytes in gather */
 	_Atomic uint32_t n_untold; /* fsyncs under way that will tell an end */
-	_Atomic uint64_t n_sent; /* counts what gathered and is now known to metad */
 };
 
 struct ff3_pool {
@@ -439,6 +438,10 @@ void ff3_board_end(uint64_t token);
 /* Before a call that could see bytes or size, under no lock: other processes that gather for ino send
  * first. true: some did. */
 bool ff3_board_settle(const struct ff3fs *fs, uint64_t ino);
+/* The same after metad was asked for the attributes of ino, and what ended meanwhile counts as well, this process's
+ * own too. told: ff3_board_told before. */
+uint64_t ff3_board_told(void);
+bool ff3_board_outdates(const struct ff3fs *fs, uint64_t ino, uint64_t told);
 /* The same for a call that cuts a file of which only the name is known. */
 void ff3_board_settle_all(const struct ff3fs *fs);
 /* For flushers: the bell was rung since, and somebody waits for this one's end. */
@@ -649,13 +652,9 @@ int ff3_gather_tell(struct ff3_inode *inode);
 void ff3_flush_to_cut(struct ff3fs *fs);
 /* Makes metad know of what this process has gathered for ino: 1 if there was something. */
 int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino);
-/* The same after metad was asked for the attributes of ino: 1 if it has to be asked again. sent:
- * ff3_gather_sent before. */
-static inline uint64_t ff3_gather_sent(struct ff3fs *fs)
-{
-	return atomic_load_explicit(&fs->flusher.n_sent, memory_order_acquire);
-}
-bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent);
+/* After metad was asked for the attributes of ino: what this process and others on this host have gathered is sent.
+ * true: metad has to be asked again. told: ff3_board_told before it was asked. */
+bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t told);
 int ff3_flush_all(struct ff3fs *fs);
 
 /* A thread of the library: all signals are blocked, and its stack is small. -errno. */

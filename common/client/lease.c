@@ -170,7 +170,7 @@ int ff3_lease_stat(struct ff3fs *fs, const struct ff3_path *at, struct ff3_attr 
 	struct ff3_lease_entry e;
 	uint8_t buf[META_REPLY_SIZE];
 	struct ff3_meta_call call = FF3_META_CALL(resolve, false, &req, &rep, buf, sizeof buf);
-	uint64_t before, sent;
+	uint64_t before, told;
 	int r;
 
 	if (!s)
@@ -180,7 +180,7 @@ int ff3_lease_stat(struct ff3fs *fs, const struct ff3_path *at, struct ff3_attr 
 		return 1;
 	}
 	before = ff3_lease_revocations(s);
-	sent = ff3_gather_sent(fs);
+	told = ff3_board_told();
 	req.holder = ff3_lease_holder(s);
 	r = ff3_meta_call(fs, &call);
 	if (r < 0)
@@ -188,7 +188,7 @@ int ff3_lease_stat(struct ff3fs *fs, const struct ff3_path *at, struct ff3_attr 
 	keep(fs, s, at, &rep, before, &e);
 	*ret = rep.attr;
 	/* What is gathered counts: who has told of it since makes the answer old. */
-	return !ff3_gather_outdates(fs, rep.attr.ino, sent) && !ff3_board_settle(fs, rep.attr.ino);
+	return !ff3_gather_outdates(fs, rep.attr.ino, told);
 }
 
 /* --- Open files -------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 {
 	FF3_ENTER();
 	REQUEST(lookup, false, .at = ff3_path_of(dir, path, flags));
-	uint64_t sent = ff3_gather_sent(fs);
+	uint64_t told = ff3_board_told();
 	int r = ff3_lease_stat(fs, &req.at, &rep.attr);
 
 	if (r > 0)
@@ -26,14 +26,9 @@ EXPORT int ff3fs_stat(struct ff3fs *fs, uint64_t dir, const char *path, unsigned
 	if (r != 0)
 		return r > 0 ? 0 : ff3_public(r);
 	r = ff3_meta_call(fs, &call);
-	/* Our own buffered bytes count, and those of other processes of this host: both are settled. */
-	if (r == 0) {
-		bool ours = ff3_gather_outdates(fs, rep.attr.ino, sent);
-		bool theirs = ff3_board_settle(fs, rep.attr.ino);
-
-		if (ours || theirs)
-			r = ff3_meta_call(fs, &call);
-	}
+	/* Buffered bytes count, our own and those of other processes of this host. */
+	if (r == 0 && ff3_gather_outdates(fs, rep.attr.ino, told))
+		r = ff3_meta_call(fs, &call);
 	if (r < 0)
 		return ff3_public(r);
 	ff3_attr_complete(fs, &rep.attr);

@@ -29,11 +29,12 @@ static void set_len(struct ff3_inode *inode, uint32_t len)
 		atomic_fetch_add(&inode->fs->flusher.n_gathering, 1);
 		atomic_store(&g->token, ff3_board_begin(inode->fs, inode->ino));
 	}
-	atomic_store_explicit(&g->len, len, memory_order_release);
-	if (before > 0 && len == 0) {
-		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
+	/* First: another thread finds that it is gathered, or that it is told. */
+	if (before > 0 && len == 0)
 		ff3_board_end(atomic_exchange(&g->token, 0));
-	}
+	atomic_store_explicit(&g->len, len, memory_order_release);
+	if (before > 0 && len == 0)
+		atomic_fetch_sub(&inode->fs->flusher.n_gathering, 1);
 }
 
 /* The piece's buffer: the gathering one itself, or a copy if that would waste its room. */
@@ -104,8 +105,6 @@ static int flush_locked(struct ff3_inode *inode, uint64_t *ret_end)
 	if (atomic_load_explicit(&inode->gather.len, memory_order_relaxed) > 0) {
 		r = send_gathered(inode, ret_end);
 		set_len(inode, 0);
-		if (!ret_end || *ret_end == 0)
-			atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	}
 	return r;
 }
@@ -233,7 +232,6 @@ void ff3_gather_told(struct ff3_inode *inode)
 
 	atomic_store(&g->untold_end, 0);
 	ff3_board_end(atomic_exchange(&g->untold_token, 0));
-	atomic_fetch_add(&inode->fs->flusher.n_sent, 1);
 	atomic_fetch_sub(&inode->fs->flusher.n_untold, 1);
 }
 
@@ -290,10 +288,13 @@ int ff3_gather_flush_ino(struct ff3fs *fs, uint64_t ino)
 	return r;
 }
 
-bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t sent)
+bool ff3_gather_outdates(struct ff3fs *fs, uint64_t ino, uint64_t told)
 {
-	/* Another thread's flush may have ended between metad's answer and now. */
-	return ff3_gather_flush_ino(fs, ino) > 0 || UNLIKELY(ff3_gather_sent(fs) != sent);
+	/* Both are always done. */
+	bool ours = ff3_gather_flush_ino(fs, ino) > 0;
+	bool theirs = ff3_board_outdates(fs, ino, told);
+
+	return ours || theirs;
 }
 
 void ff3_flush_to_cut(struct ff3fs *fs)
