@@ -46,7 +46,7 @@ tests_unit_chunkd_store_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chunkd_store_LDADD = libff3chunkd.la libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 
 check_PROGRAMS += tests/chunkd_drive
-tests_chunkd_drive_SOURCES = tests/chunkd_drive.c
+tests_chunkd_drive_SOURCES = tests/chunkd_drive.c tests/test_links.h
 tests_chunkd_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 
 TESTS += tests/e2e-chunkd.sh tests/fault-disk-chunkd.sh

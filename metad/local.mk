@@ -55,7 +55,7 @@ CLEANFILES += %D%/ff3fs-metad.service
 
 # Tests.
 check_PROGRAMS += tests/metad_bench
-tests_metad_bench_SOURCES = tests/metad_bench.c tests/metad_client.c tests/metad_client.h
+tests_metad_bench_SOURCES = tests/metad_bench.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_bench_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_rates
 tests_metad_rates_SOURCES = tests/bench/metad_rates.c
@@ -63,16 +63,16 @@ tests_metad_rates_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS) -I$(top_builddir)
 tests_metad_rates_LDADD = libff3rpc.la libff3base.la $(SQLITE_LIBS) -lpthread
 $(tests_metad_rates_OBJECTS): %D%/schema_sql.h
 check_PROGRAMS += tests/metad_coherent
-tests_metad_coherent_SOURCES = tests/metad_coherent.c tests/metad_client.c tests/metad_client.h
+tests_metad_coherent_SOURCES = tests/metad_coherent.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_coherent_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_waits
-tests_metad_waits_SOURCES = tests/bench/metad_waits.c tests/metad_client.c tests/metad_client.h
+tests_metad_waits_SOURCES = tests/bench/metad_waits.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_waits_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_posix
-tests_metad_posix_SOURCES = tests/metad_posix.c tests/metad_client.c tests/metad_client.h
+tests_metad_posix_SOURCES = tests/metad_posix.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_posix_LDADD = libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/metad_drive
-tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h
+tests_metad_drive_SOURCES = tests/metad_drive.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 TESTS += tests/group-behind.sh tests/group-clock.sh tests/group-cut.sh tests/group-diverge.sh \
 	tests/group-eio.sh tests/group-form.sh tests/group-full.sh tests/group-kill.sh tests/group-log.sh \
@@ -84,7 +84,7 @@ TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.
 	tests/e2e-metad-posix.sh tests/e2e-metad-readers.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
 check_PROGRAMS += tests/metad_fill
 EXTRA_DIST += tests/bench/names.sh tests/bench/waits.sh
-tests_metad_fill_SOURCES = tests/metad_fill.c tests/metad_client.c tests/metad_client.h
+tests_metad_fill_SOURCES = tests/metad_fill.c tests/metad_client.c tests/metad_client.h tests/test_links.h
 tests_metad_fill_CFLAGS = $(AM_CFLAGS) $(SQLITE_CFLAGS)
 tests_metad_fill_LDADD = libff3metad.la libff3rpc.la libff3base.la -lpthread
 check_PROGRAMS += tests/names_drive

@@ -22,6 +22,7 @@
 #include "../common/base/conf.h"
 #include "../common/base/crc32c.h"
 #include "../common/net/rpc.h"
+#include "test_links.h"
 
 #define MAX_DEPTH 256
 #define LOAD_CHUNKS 400
@@ -283,7 +284,7 @@ static int check(void)
 static struct ff3_rpc_peer *metad_of(const char *address, uint64_t target, uint64_t epoch)
 {
 	struct ff3_rpc_identity id = { .session = ff3_random_u64(), .role = FF3_ROLE_METAD, .epoch = epoch };
-	struct ff3_rpc_options o = { .max_connections = 1, .target = target };
+	struct ff3_rpc_options o = { .max_connections = 1, .target = target, .links = test_links() };
 	struct ff3_rpc_peer *p;
 
 	if (ff3_rpc_peer_new(address, &id, &o, &p) < 0)
@@ -581,7 +582,7 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	struct ff3_rpc_options options = { .max_connections = 1 };
+	struct ff3_rpc_options options = { .max_connections = 1, .links = test_links() };
 	struct ff3_rpc_identity identity = { .role = FF3_ROLE_CLIENT };
 	int r;
 

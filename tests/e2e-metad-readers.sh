@@ -41,7 +41,7 @@ unset FF3FS_METAD_READERS
 
 # --- Planted ---------------------------------------------------------------------------------------------
 [ -z "${SANITIZE_FLAGS:-}" ] || exit 0
-objects=$(dirname "$(find_built metad_coherent)")/../metad
+objects=$builddir/metad
 [ -f "$objects/ff3fs_metad-readers.o" ] || exit 0 # not a build directory
 command -v "${CC:-gcc}" >/dev/null || exit 0
 

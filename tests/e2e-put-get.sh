@@ -7,7 +7,11 @@ requires ff3fs ff3fs-metad ff3fs-chunkd ff3fs-put ff3fs-get
 requires_python json
 unset FF3FS_CONF
 
-if [ "${SCALE:-}" = full ]; then n_files=10000 big_mib=8192; else n_files=600 big_mib=192; fi
+if [ "${SCALE:-}" = full ]; then
+	n_files=10000 big_mib=8192
+else
+	n_files=$((600 / ${FF3FS_TEST_SLOWER:-1})) big_mib=$((192 / ${FF3FS_TEST_SLOWER:-1}))
+fi
 dir=$tmp/cluster
 cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
 check 'cluster' ff3fs dev up --dir "$dir" --host "$test_host" --chunkd 3 --memory 128M --prefix /t

@@ -20,7 +20,7 @@ group_conf() {
 	members=$1
 	addresses=''
 	for ((i = 1; i <= members; i++)); do
-		member_addr[$i]=${member_host[$i]:-127.0.0.1}:$(free_port)
+		member_addr[$i]=${member_host[$i]:-$test_host}:$(free_port)
 		member_admin[$i]=127.0.0.1:$(free_port)
 		list+=("$i@${member_addr[$i]}")
 		addresses+=${addresses:+,}${member_addr[$i]}

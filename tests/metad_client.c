@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "metad_client.h"
+#include "test_links.h"
 
 static int add_peers(struct mc *c, const char *addresses, const struct ff3_rpc_identity *identity,
 		     const struct ff3_rpc_options *options)
@@ -28,7 +29,7 @@ int mc_new(const char *address, uint64_t session, uint32_t uid, uint32_t gid, en
 {
 	struct mc *c = calloc(1, sizeof *c);
 	struct ff3_rpc_identity identity;
-	struct ff3_rpc_options options = { .max_connections = 1 };
+	struct ff3_rpc_options options = { .max_connections = 1, .links = test_links() };
 	int r;
 
 	if (!c)
