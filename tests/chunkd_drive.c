@@ -284,12 +284,8 @@ static int check(void)
 static struct ff3_rpc_peer *metad_of(const char *address, uint64_t target, uint64_t epoch)
 {
 	struct ff3_rpc_identity id = { .session = ff3_random_u64(), .role = FF3_ROLE_METAD, .epoch = epoch };
-	struct ff3_rpc_options o = { .max_connections = 1, .target = target, .links = test_links() };
-	struct ff3_rpc_peer *p;
 
-	if (ff3_rpc_peer_new(address, &id, &o, &p) < 0)
-		errx(1, "memory");
-	return p;
+	return test_peer(address, &id, target, 1);
 }
 
 static int revoke_by(struct ff3_rpc_peer *by)
@@ -582,19 +578,14 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	struct ff3_rpc_options options = { .max_connections = 1, .links = test_links() };
 	struct ff3_rpc_identity identity = { .role = FF3_ROLE_CLIENT };
+	const char *connections = getenv("CONNECTIONS");
 	int r;
 
 	if (argc < 4)
 		errx(2, "usage: see the source");
-	options.target = strtoull(argv[2], NULL, 16);
 	session = identity.session = ff3_random_u64();
-	if (getenv("CONNECTIONS"))
-		options.max_connections = (unsigned)atoi(getenv("CONNECTIONS"));
-	r = ff3_rpc_peer_new(argv[1], &identity, &options, &peer);
-	if (r < 0)
-		errx(1, "%s: %s", argv[1], ff3_strerror(r));
+	peer = test_peer(argv[1], &identity, strtoull(argv[2], NULL, 16), connections ? (unsigned)atoi(connections) : 1);
 	r = run(argv);
 	ff3_rpc_peer_free(peer);
 	return r;

@@ -126,6 +126,10 @@ use_transport() {
 		echo "$test_name: skipped: $TRANSPORT: it is bound to $transport_bound"
 		exit 77
 	fi
+	if [ "${FF3FS_TEST_SLOWER:-1}" -gt 1 ] && grep "^$test_name: " "$srcdir/tests/vm/cannot"; then
+		echo "$test_name: skipped: not in the virtual machine"
+		exit 77
+	fi
 	export FF3FS_CLIENT_TRANSPORTS=$TRANSPORT
 }
 [ -z "${TRANSPORT:-}" ] || use_transport

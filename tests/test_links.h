@@ -4,7 +4,7 @@
 #include <err.h>
 #include <stdlib.h>
 
-#include "../common/base/links.h"
+#include "../common/net/rpc.h"
 
 static inline struct ff3_links test_links(void)
 {
@@ -14,4 +14,17 @@ static inline struct ff3_links test_links(void)
 	if (words && ff3_links_parse(words, &links) < 0)
 		errx(2, "FF3FS_CLIENT_TRANSPORTS=%s", words);
 	return links;
+}
+
+/* A daemon, target is 0 for metad. */
+static inline struct ff3_rpc_peer *test_peer(const char *address, const struct ff3_rpc_identity *identity, uint64_t target,
+					     unsigned connections)
+{
+	struct ff3_rpc_options options = { .max_connections = connections, .target = target, .links = test_links() };
+	struct ff3_rpc_peer *peer;
+	int r = ff3_rpc_peer_new(address, identity, &options, &peer);
+
+	if (r < 0)
+		errx(1, "%s: %s", address, ff3_strerror(r));
+	return peer;
 }
