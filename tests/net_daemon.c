@@ -3,6 +3,7 @@
 
 #include "../common/base/crc32c.h"
 #include "net_daemon.h"
+#include "sure.h"
 
 uint8_t pattern_byte(uint64_t ino, uint64_t offset)
 {
@@ -103,8 +104,8 @@ static void serve_ping(struct daemon *d, struct ff3_request *r)
 		return;
 	}
 	if (d->hold && m.cookie != 0) {
-		ck_assert_uint_lt(d->n_held, ARRAY_SIZE(d->held));
-		ck_assert_int_eq(ff3_request_keep_body(r), 0);
+		SURE(d->n_held < ARRAY_SIZE(d->held));
+		SURE(ff3_request_keep_body(r) == 0);
 		d->held[d->n_held++] = r;
 		return;
 	}
@@ -113,7 +114,7 @@ static void serve_ping(struct daemon *d, struct ff3_request *r)
 		struct ff3_request *held = d->held[--d->n_held];
 		struct ff3_req_ping old;
 
-		ck_assert_int_eq(ff3_decode_req_ping(held->body, held->header.body_len, &old), 0);
+		SURE(ff3_decode_req_ping(held->body, held->header.body_len, &old) == 0);
 		FF3_REQUEST_REPLY(held, ping, &((struct ff3_rep_ping){ old.cookie }));
 	}
 	FF3_REQUEST_REPLY(r, ping, &((struct ff3_rep_ping){ m.cookie }));
@@ -125,7 +126,7 @@ static void serve_read(struct ff3_request *r)
 	uint8_t body[64], *p;
 	size_t len, n;
 
-	ck_assert_int_eq(ff3_decode_req_chunk_read(r->body, r->header.body_len, &m), 0);
+	SURE(ff3_decode_req_chunk_read(r->body, r->header.body_len, &m) == 0);
 	if (m.flags == 1) {
 		ff3_request_fail(r, FF3_E_CHECKSUM);
 		return;
@@ -133,7 +134,7 @@ static void serve_read(struct ff3_request *r)
 	/* flags 2: the chunk ends early. */
 	len = m.flags == 2 ? m.length / 3 : m.length;
 	p = malloc(len ? len : 1);
-	ck_assert_ptr_nonnull(p);
+	SURE(p != NULL);
 	fill(p, len, m.ino, m.offset);
 	ff3_request_hold(r, (uint32_t)len);
 	n = ff3_encode_rep_chunk_read(body, sizeof body,
@@ -141,7 +142,7 @@ static void serve_read(struct ff3_request *r)
 					      .chunk_size = m.length,
 					      .version = ff3_crc32c(0, p, len),
 					      .crcs = { "abcd", m.flags == 2 ? 0 : 4 } });
-	ck_assert_uint_le(n, sizeof body);
+	SURE(n <= sizeof body);
 	/* Some are put where the client has room for them. */
 	if (r->place && m.ino % 2 && r->place_len >= len + m.offset % 97) {
 		memcpy(r->place + m.offset % 97, p, len);
@@ -159,14 +160,14 @@ static void serve_fds(struct ff3_request *r)
 	int fds[FDS_PER_REPLY];
 	uint64_t n;
 
-	ck_assert_int_eq(ff3_decode_req_ping(r->body, r->header.body_len, &m), 0);
+	SURE(ff3_decode_req_ping(r->body, r->header.body_len, &m) == 0);
 	n = m.cookie % (FDS_PER_REPLY + 1);
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t content[2] = { m.cookie, i };
 
 		fds[i] = memfd_create("unit-net", MFD_CLOEXEC);
-		ck_assert_int_ge(fds[i], 0);
-		ck_assert_int_eq(pwrite(fds[i], content, sizeof content, 0), sizeof content);
+		SURE(fds[i] >= 0);
+		SURE(pwrite(fds[i], content, sizeof content, 0) == (ssize_t)sizeof content);
 	}
 	ff3_request_reply_fds(r, m.cookie % 7 == 0 ? -ENOLCK : 0, &m.cookie, sizeof m.cookie, fds,
 			      (unsigned)n);
@@ -183,8 +184,8 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 	d->second_requests += server == d->second;
 	d->n_places += r->place != NULL;
 	if (ff3_conn_cred(r->conn)) {
-		ck_assert_str_ne(ff3_conn_link(r->conn), "tcp");
-		ck_assert_int_gt(ff3_conn_cred(r->conn)->pid, 0);
+		SURE(strcmp(ff3_conn_link(r->conn), "tcp") != 0);
+		SURE(ff3_conn_cred(r->conn)->pid > 0);
 		d->n_local++;
 	}
 	switch (r->header.op) {
@@ -221,7 +222,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *conn, void *co
 {
 	struct daemon *d = conn_user;
 
-	ck_assert_ptr_eq(d, ff3_server_user(server));
+	SURE(d == ff3_server_user(server));
 	d->n_closed++;
 	for (unsigned i = 0; i < d->n_held;) {
 		if (d->held[i]->conn != conn) {
@@ -252,7 +253,7 @@ static const struct ff3_server_ops ops = {
 
 void *run_loop(void *loop)
 {
-	ck_assert_int_eq(ff3_loop_run(loop), 0);
+	SURE(ff3_loop_run(loop) == 0);
 	return NULL;
 }
 

@@ -13,6 +13,7 @@
 
 #include "../common/net/verbs.h"
 #include "../common/base/crc32c.h"
+#include "sure.h"
 
 #define PORT "7471"
 #define LIMIT_NS (20 * FF3_NSEC_PER_SEC)
@@ -35,15 +36,6 @@ static struct addrinfo *resolve(const char *host, const char *port)
 	ck_assert_int_eq(getaddrinfo(host, port, &hints, &ai), 0);
 	return ai;
 }
-
-/* For the daemon's thread: Check's own have a mutex, with which a child would be born that was forked meanwhile. */
-#define SURE(x)                                                                                    \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #x, errno);  \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 /* --- The daemon ---------------------------------------------------------------------------------- */
 

@@ -19,7 +19,7 @@ libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS) $(NETTLE_LIBS)
 check_PROGRAMS += tests/unit-net
 TESTS += tests/unit-net tests/e2e-sockets.sh
 tests_unit_net_SOURCES = \
-	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h \
+	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h tests/sure.h \
 	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-group.c tests/unit-net-life.c tests/unit-net-links.c tests/unit-net-shm.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
@@ -54,7 +54,7 @@ libff3fs_verbs_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -no-undefined \
 	-export-symbols-regex '^ff3_verbs_api$$'
 
 check_PROGRAMS += tests/unit-verbs
-tests_unit_verbs_SOURCES = tests/unit-verbs.c
+tests_unit_verbs_SOURCES = tests/unit-verbs.c tests/sure.h
 tests_unit_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_verbs_LDADD = libff3verbs.la libff3base.la $(CHECK_LIBS) -lpthread
 check_PROGRAMS += tests/verbs_reads

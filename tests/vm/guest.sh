@@ -7,7 +7,7 @@ mkfs.ext4 -q -m 0 -E lazy_itable_init=0,nodiscard /dev/ram0 && mount /dev/ram0 /
 chmod 1777 /run/disk
 export TMPDIR=/run/disk FF3FS_TEST_SLOWER=6
 ulimit -l unlimited
-echo 1 >/proc/sys/fs/protected_hardlinks # as a host has it
+echo 0 >/proc/sys/fs/protected_symlinks # as e2e-metad-posix compares with
 
 . "$(dirname "$0")/network.sh"
 
