@@ -1,65 +1,68 @@
-/* Purpose: inodes and directory entries read before, so that a walk down a hot path touches no
- * B-tree. Exact: db_inode.c and db_dentry.c write every change through it, and a transaction
- * that fails ends the daemon, so that nothing here was never committed.
+/* Purpose: inodes and directory entries in memory, so that a walk down a path touches no B-tree. Exact:
+ * db_inode.c and db_dentry.c write every change through it, and a transaction that fails ends the daemon, so
+ * that nothing here was never committed.
  *
- * Format: two tables of sets of four entries; a full set replaces its entries in turn. Names
- * longer than an entry holds are not cached. The memory is taken from the kernel as it is touched.
+ * Format: two tables of sets (cache_set.h): five eighths are for inodes, by number, as numbers count up and
+ * neighbours share pages; the rest for names, by their hash. An inode has two cells if it is like most, three if
+ * its times are all its own, and else four. A name has as many as it needs.
  *
  * Threads: the owner of the database only. */
 #include "cache.h"
 
-#include <sys/mman.h>
+#include <stddef.h>
 
-#define WAYS 4u
-#define NAME_ROOM 38u
+#define LIMIT_48 (UINT64_C(1) << 48)
 
 struct name_entry {
-	uint64_t parent; /* 0: free */
-	uint64_t hash;
-	uint64_t ino;
-	uint8_t type;
-	uint8_t len;
-	char name[NAME_ROOM];
+	uint64_t parent : 48, type : 16;
+	uint64_t ino : 48, len : 16;
+	char name[];
 };
-_Static_assert(sizeof(struct name_entry) == 64, "one cache line");
+#define NAME_CELLS_MAX ((sizeof(struct name_entry) + FF3_NAME_MAX + CACHE_CELL - 1) / CACHE_CELL)
+_Static_assert(sizeof(struct name_entry) == 16 && NAME_CELLS_MAX <= CACHE_CELLS, "an entry of one set");
 
-struct inode_set {
-	struct metad_inode way[WAYS]; /* ino 0: free */
-	uint64_t turn;
+/* Two cells of an inode, and with times three. */
+struct narrow_inode {
+	uint64_t ino : 48, mode : 16;
+	uint64_t size : 48, nlink : 8, generation : 8;
+	uint64_t parent : 48, truncs : 8, pin : 3, sparse : 1, untouched : 1; /* atime is btime, else it is mtime */
+	uint64_t age : 56, chunk_shift : 6; /* mtime - btime; log2 + 1 of the chunk size, 0: it has none */
+	uint64_t mtime;			    /* and ctime */
+	uint64_t name_hash;
+	uint32_t uid, gid, seed, stripe;
+	int64_t times[3]; /* atime, ctime, btime */
+	uint64_t unused;
 };
+#define NARROW_CELLS 2u
+#define TIMES_CELLS 3u
+#define WIDE_CELLS ((sizeof(struct metad_inode) + CACHE_CELL - 1) / CACHE_CELL)
+_Static_assert(sizeof(struct narrow_inode) == TIMES_CELLS * CACHE_CELL &&
+		       offsetof(struct narrow_inode, times) == NARROW_CELLS * CACHE_CELL && WIDE_CELLS == 4,
+	       "whole cells");
 
-struct name_set {
-	struct name_entry way[WAYS];
+union entry {
+	struct narrow_inode narrow;
+	struct metad_inode wide;
+	uint8_t cells[WIDE_CELLS * CACHE_CELL];
 };
 
 struct metad_cache {
-	struct inode_set *inodes;
-	struct name_set *names;
-	uint64_t n_inodes, n_names; /* sets */
-	uint64_t turn;
+	struct cache_table inodes, names;
 };
-
-static void *map_zeros(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
 
 int metad_cache_new(uint64_t bytes, struct metad_cache **ret)
 {
 	struct metad_cache *c = calloc(1, sizeof *c);
+	int r;
 
 	if (!c)
 		return -ENOMEM;
-	c->n_inodes = MAX(bytes * 2 / 3 / sizeof *c->inodes, 16u);
-	c->n_names = MAX(bytes / 3 / sizeof *c->names, 16u);
-	c->inodes = map_zeros(c->n_inodes * sizeof *c->inodes);
-	c->names = map_zeros(c->n_names * sizeof *c->names);
-	if (!c->inodes || !c->names) {
+	r = cache_table_init(&c->inodes, bytes / 8 * 5);
+	if (r >= 0)
+		r = cache_table_init(&c->names, bytes / 8 * 3);
+	if (r < 0) {
 		metad_cache_free(c);
-		return -ENOMEM;
+		return r;
 	}
 	*ret = c;
 	return 0;
@@ -69,108 +72,283 @@ void metad_cache_free(struct metad_cache *c)
 {
 	if (!c)
 		return;
-	if (c->inodes)
-		munmap(c->inodes, c->n_inodes * sizeof *c->inodes);
-	if (c->names)
-		munmap(c->names, c->n_names * sizeof *c->names);
+	cache_table_done(&c->inodes);
+	cache_table_done(&c->names);
 	free(c);
 }
 
-static struct inode_set *inode_set(struct metad_cache *c, uint64_t ino)
+void metad_cache_expect(struct metad_cache *c, uint64_t n)
 {
-	return &c->inodes[ino % c->n_inodes]; /* ids count up: neighbours share pages */
+	if (n < c->inodes.n)
+		return;
+	cache_table_expect(&c->inodes);
+	cache_table_expect(&c->names);
 }
 
-const struct metad_inode *metad_cache_get_inode(struct metad_cache *c, uint64_t ino)
-{
-	struct inode_set *set = inode_set(c, ino);
+/* --- Inodes ---------------------------------------------------------------------------------- */
 
-	for (unsigned i = 0; i < WAYS; i++)
-		if (set->way[i].ino == ino)
-			return &set->way[i];
-	return NULL;
+static struct cache_set *inode_set(struct metad_cache *c, uint64_t ino, uint16_t *ret_tag)
+{
+	*ret_tag = cache_tag((ino * 0x9e3779b97f4a7c15ull) >> 48);
+	return &c->inodes.sets[ino % c->inodes.n];
+}
+
+/* Where most of them are: in one cache line. */
+static unsigned inode_home(const struct metad_cache *c, uint64_t ino)
+{
+	return (unsigned)(ino / c->inodes.n % (CACHE_CELLS / NARROW_CELLS)) * NARROW_CELLS + 1;
+}
+
+/* Most of an inode; what has other times needs them, and the rest is only in the wide form. */
+static struct narrow_inode pack(const struct metad_inode *n)
+{
+	return (struct narrow_inode){
+		.ino = n->ino % LIMIT_48,
+		.mode = (uint16_t)n->mode,
+		.size = n->size % LIMIT_48,
+		.nlink = (uint8_t)n->nlink,
+		.generation = (uint8_t)n->generation,
+		.parent = n->parent % LIMIT_48,
+		.truncs = (uint8_t)n->truncs,
+		.pin = n->pin & 7u,
+		.sparse = n->sparse,
+		.untouched = n->atime == n->btime,
+		.age = ((uint64_t)n->mtime - (uint64_t)n->btime) & (UINT64_MAX >> 8),
+		.chunk_shift = (unsigned)__builtin_ffs((int)n->chunk_size) & 63u,
+		.mtime = (uint64_t)n->mtime,
+		.name_hash = n->name_hash,
+		.uid = n->uid,
+		.gid = n->gid,
+		.seed = n->seed,
+		.stripe = n->stripe,
+		.times = { n->atime, n->ctime, n->btime },
+	};
+}
+
+static void unpack(const struct narrow_inode *e, bool with_times, struct metad_inode *ret)
+{
+	int64_t mtime = (int64_t)e->mtime, btime = (int64_t)(e->mtime - e->age);
+
+	*ret = (struct metad_inode){
+		.ino = e->ino,
+		.generation = e->generation,
+		.size = e->size,
+		.atime = with_times ? e->times[0] : e->untouched ? btime : mtime,
+		.mtime = mtime,
+		.ctime = with_times ? e->times[1] : mtime,
+		.btime = with_times ? e->times[2] : btime,
+		.parent = e->parent,
+		.name_hash = e->name_hash,
+		.mode = (uint32_t)e->mode,
+		.uid = e->uid,
+		.gid = e->gid,
+		.nlink = (uint32_t)e->nlink,
+		.chunk_size = e->chunk_shift ? UINT32_C(1) << (e->chunk_shift - 1) : 0,
+		.stripe = e->stripe,
+		.seed = e->seed,
+		.truncs = (uint32_t)e->truncs,
+		.pin = (uint8_t)e->pin,
+		.sparse = e->sparse,
+	};
+}
+
+static bool is_same(const struct metad_inode *a, const struct metad_inode *b)
+{
+	const size_t size = offsetof(struct metad_inode, sparse) + sizeof a->sparse;
+
+	_Static_assert(offsetof(struct metad_inode, sparse) == 9 * 8 + 8 * 4 + 1, "nothing between the fields");
+	return memcmp(a, b, size) == 0;
+}
+
+struct cache_near metad_cache_near_inode(struct metad_cache *c, uint64_t ino)
+{
+	uint16_t tag;
+	const struct cache_set *set = inode_set(c, ino, &tag);
+
+	return (struct cache_near){ set->tag, set->cell[inode_home(c, ino)] };
+}
+
+/* In the fewest cells that give it back. Returns how many these are. */
+static unsigned encode(const struct metad_inode *inode, union entry *ret)
+{
+	struct metad_inode back;
+
+	ret->narrow = pack(inode);
+	unpack(&ret->narrow, false, &back);
+	if (is_same(&back, inode))
+		return NARROW_CELLS;
+	unpack(&ret->narrow, true, &back);
+	if (is_same(&back, inode))
+		return TIMES_CELLS;
+	ret->wide = *inode;
+	return WIDE_CELLS;
+}
+
+static uint64_t ino_at(const struct cache_set *set, unsigned at)
+{
+	const union entry *e = (const void *)set->cell[at];
+
+	return cache_set_size(set, at) == WIDE_CELLS ? e->wide.ino : e->narrow.ino;
+}
+
+static unsigned find_inode(const struct cache_set *set, uint16_t tag, uint64_t ino)
+{
+	for (unsigned i = 0; i < CACHE_CELLS; i++)
+		if (set->tag[i] == tag && ino_at(set, i) == ino)
+			return i;
+	return CACHE_CELLS;
+}
+
+bool metad_cache_get_inode(struct metad_cache *c, uint64_t ino, struct metad_inode *ret)
+{
+	uint16_t tag;
+	const struct cache_set *set = inode_set(c, ino, &tag);
+	unsigned at, n_cells;
+	union entry e;
+
+	__builtin_prefetch(set->cell[inode_home(c, ino)]);
+	at = find_inode(set, tag, ino);
+	if (at == CACHE_CELLS)
+		return false;
+	n_cells = cache_set_size(set, at);
+	memcpy(e.cells, set->cell[at], (size_t)n_cells * CACHE_CELL);
+	if (n_cells == WIDE_CELLS)
+		*ret = e.wide;
+	else
+		unpack(&e.narrow, n_cells == TIMES_CELLS, ret);
+	return true;
+}
+
+static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bool may_evict)
+{
+	uint16_t tag;
+	struct cache_set *set = inode_set(c, inode->ino, &tag);
+	unsigned at = find_inode(set, tag, inode->ino), n_cells;
+	union entry e = { 0 };
+
+	if (at < CACHE_CELLS && !may_evict)
+		return true;
+	n_cells = encode(inode, &e);
+	if (at < CACHE_CELLS && cache_set_size(set, at) != n_cells) {
+		cache_set_clear(set, at);
+		at = CACHE_CELLS;
+	}
+	if (at == CACHE_CELLS)
+		at = cache_set_make_room(set, n_cells, inode_home(c, inode->ino), may_evict);
+	if (at == CACHE_CELLS)
+		return false;
+	cache_set_fill(set, at, tag, &e, n_cells);
+	return true;
 }
 
 void metad_cache_put_inode(struct metad_cache *c, const struct metad_inode *inode)
 {
-	struct inode_set *set = inode_set(c, inode->ino);
-	struct metad_inode *slot = NULL;
+	add_inode(c, inode, true);
+}
 
-	for (unsigned i = 0; i < WAYS; i++) {
-		if (set->way[i].ino == inode->ino) {
-			set->way[i] = *inode;
-			return;
-		}
-		if (set->way[i].ino == 0)
-			slot = &set->way[i];
-	}
-	if (!slot)
-		slot = &set->way[set->turn++ % WAYS];
-	*slot = *inode;
+bool metad_cache_offer_inode(struct metad_cache *c, const struct metad_inode *inode)
+{
+	return add_inode(c, inode, false);
 }
 
 void metad_cache_del_inode(struct metad_cache *c, uint64_t ino)
 {
-	struct inode_set *set = inode_set(c, ino);
+	uint16_t tag;
+	struct cache_set *set = inode_set(c, ino, &tag);
+	unsigned at = find_inode(set, tag, ino);
 
-	for (unsigned i = 0; i < WAYS; i++)
-		if (set->way[i].ino == ino)
-			set->way[i].ino = 0;
+	if (at < CACHE_CELLS)
+		cache_set_clear(set, at);
 }
 
-static struct name_set *name_set(struct metad_cache *c, uint64_t hash)
+/* --- Names ----------------------------------------------------------------------------------- */
+
+static struct cache_set *name_set(struct metad_cache *c, uint64_t hash, uint16_t *ret_tag)
 {
-	return &c->names[(hash >> 3) % c->n_names];
+	*ret_tag = cache_tag(hash);
+	return &c->names.sets[(uint64_t)(((__uint128_t)(hash << 2) * c->names.n) >> 64)];
 }
 
-static struct name_entry *find_name(struct name_set *set, uint64_t parent, uint64_t hash,
-				    struct ff3_str name)
+static unsigned name_home(uint64_t hash)
 {
-	for (unsigned i = 0; i < WAYS; i++) {
-		struct name_entry *e = &set->way[i];
+	return (unsigned)(hash >> 16) % CACHE_CELLS;
+}
 
-		if (e->parent == parent && e->hash == hash && e->len == name.len &&
+static unsigned find_name(struct cache_set *set, uint16_t tag, uint64_t parent, struct ff3_str name)
+{
+	for (unsigned i = 0; i < CACHE_CELLS; i++) {
+		const struct name_entry *e = (const void *)set->cell[i];
+
+		if (set->tag[i] == tag && e->parent == parent && e->len == name.len &&
 		    memcmp(e->name, name.p, name.len) == 0)
-			return e;
+			return i;
 	}
-	return NULL;
+	return CACHE_CELLS;
+}
+
+struct cache_near metad_cache_near_name(struct metad_cache *c, uint64_t hash)
+{
+	uint16_t tag;
+	const struct cache_set *set = name_set(c, hash, &tag);
+
+	return (struct cache_near){ set->tag, set->cell[name_home(hash)] };
 }
 
 bool metad_cache_get_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 			  struct ff3_str name, uint64_t *ret_ino, uint32_t *ret_type)
 {
+	uint16_t tag;
+	struct cache_set *set = name_set(c, hash, &tag);
 	const struct name_entry *e;
+	unsigned at;
 
-	if (name.len > NAME_ROOM)
+	__builtin_prefetch(set->cell[name_home(hash)]);
+	at = find_name(set, tag, parent, name);
+	if (at == CACHE_CELLS)
 		return false;
-	e = find_name(name_set(c, hash), parent, hash, name);
-	if (!e)
-		return false;
+	e = (const void *)set->cell[at];
 	*ret_ino = e->ino;
-	*ret_type = e->type;
+	*ret_type = (uint32_t)e->type;
 	return true;
 }
 
-void metad_cache_put_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
-			  struct ff3_str name, uint64_t ino, uint32_t type)
+static bool add_name(struct metad_cache *c, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
+		     uint32_t type, bool may_evict)
 {
-	struct name_set *set = name_set(c, hash);
-	struct name_entry *e;
+	uint16_t tag;
+	struct cache_set *set = name_set(c, hash, &tag);
+	unsigned at = find_name(set, tag, parent, name), n_cells;
+	union {
+		struct name_entry e;
+		uint8_t cells[NAME_CELLS_MAX * CACHE_CELL];
+	} u;
 
-	if (name.len > NAME_ROOM)
-		return;
-	e = find_name(set, parent, hash, name);
-	for (unsigned i = 0; i < WAYS && !e; i++)
-		if (set->way[i].parent == 0)
-			e = &set->way[i];
-	if (!e)
-		e = &set->way[c->turn++ % WAYS];
-	*e = (struct name_entry){
-		.parent = parent,
-		.hash = hash,
-		.ino = ino,
-		.type = (uint8_t)type,
-		.len = (uint8_t)name.len,
-	};
-	memcpy(e->name, name.p, name.len);
+	if (at < CACHE_CELLS && !may_evict)
+		return true;
+	if (at < CACHE_CELLS && ino >= LIMIT_48)
+		cache_set_clear(set, at);
+	if (name.len > FF3_NAME_MAX || parent >= LIMIT_48 || ino >= LIMIT_48)
+		return false;
+	n_cells = (unsigned)((sizeof u.e + name.len + CACHE_CELL - 1) / CACHE_CELL);
+	if (at == CACHE_CELLS)
+		at = cache_set_make_room(set, n_cells, name_home(hash), may_evict);
+	if (at == CACHE_CELLS)
+		return false;
+	memset(u.cells, 0, (size_t)n_cells * CACHE_CELL);
+	u.e = (struct name_entry){ .parent = parent, .type = (uint16_t)type, .ino = ino, .len = (uint16_t)name.len };
+	memcpy(u.e.name, name.p, name.len);
+	cache_set_fill(set, at, tag, &u, n_cells);
+	return true;
+}
+
+void metad_cache_put_name(struct metad_cache *c, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
+			  uint32_t type)
+{
+	add_name(c, parent, hash, name, ino, type, true);
+}
+
+bool metad_cache_offer_name(struct metad_cache *c, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
+			    uint32_t type)
+{
+	return add_name(c, parent, hash, name, ino, type, false);
 }

@@ -288,7 +288,7 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 {
 	int r;
 
-	r = db_open_connection(db, memory / 4);
+	r = db_open_connection(db, memory);
 	if (r >= 0)
 		r = has_schema(db);
 	if (r == 0)
@@ -313,6 +313,7 @@ static int open_database(struct metad_db *db, uint64_t memory, uint32_t chunk_si
 int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_t stripe,
 		  struct metad_db **ret)
 {
+	uint64_t pages = MIN(memory / 4, METAD_DB_PAGES);
 	struct metad_db *db;
 	int r;
 
@@ -323,11 +324,11 @@ int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_
 		return -ENOMEM;
 	db_commit_init(db);
 	db->dirty = calloc(DIRTY_SLOTS, sizeof *db->dirty);
-	r = metad_cache_new(memory / 2, &db->cache);
+	r = metad_cache_new(memory / 4 * 3 - pages, &db->cache);
 	if (!db->dirty || r < 0 || asprintf(&db->path, "%s/metad.db", dir) < 0)
 		r = -ENOMEM;
 	if (r >= 0)
-		r = open_database(db, memory, chunk_size, stripe);
+		r = open_database(db, pages, chunk_size, stripe);
 	if (r < 0) {
 		metad_db_close(db);
 		return r;

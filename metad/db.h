@@ -10,12 +10,14 @@
  * Threads: one thread at a time, but for metad_db_commit_run. The checkpointer (checkpoint.h) has a connection of its own. */
 #pragma once
 
+#include "cache_set.h"
 #include "inode.h"
 #include "replica.h"
 
 struct metad_db;
 
 #define METAD_DB_FORMAT 2
+#define METAD_DB_PAGES FF3_MIB(128)
 
 /* In the low byte of an inode's chunk_size: the pin, and this (inode.h: sparse). */
 #define METAD_LAYOUT_SPARSE 0x80u
@@ -34,8 +36,8 @@ struct metad_meta {
 	uint64_t digest; /* of all operations that were applied and of their results */
 };
 
-/* dir: made if it does not exist. memory: half of it is for pages, a
- * quarter for the cache before them. A new database gets a
+/* dir: made if it does not exist. memory: a quarter of it, METAD_DB_PAGES at most, is for pages; three quarters
+ * without that are for inodes and names. A new database gets a
  * random cluster id and a root directory of mode 01777 with that layout. */
 int metad_db_open(const char *dir, uint64_t memory, uint32_t chunk_size, uint32_t stripe,
 		  struct metad_db **ret);
@@ -65,6 +67,8 @@ int metad_db_digest(struct metad_db *db, uint64_t *ret);
 
 /* db_inode.c */
 int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret);
+/* Where it is in memory, if it is. */
+struct cache_near metad_db_near_inode(struct metad_db *db, uint64_t ino);
 int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode);
 int metad_db_put_inode(struct metad_db *db, const struct metad_inode *inode);
 /* With its symlink target and xattrs. */
@@ -98,11 +102,38 @@ void metad_db_reader_note(struct metad_db *db, struct metad_db_rows *rows, const
 
 /* The database that is written notes what it changes, for the following. */
 int metad_db_track_changes(struct metad_db *db);
-/* No record after this changed the inode; an entry of the directory. */
+/* No record after this changed the inode; the name of this hash; an entry of the directory. */
 uint64_t metad_db_inode_changed(const struct metad_db *db, uint64_t ino);
+uint64_t metad_db_name_changed(const struct metad_db *db, uint64_t hash);
 uint64_t metad_db_entries_changed(const struct metad_db *db, uint64_t dir);
 /* Takes what a reader found into memory if it is as it was. Returns how many rows are not. */
 unsigned metad_db_believe(struct metad_db *db, const struct metad_db_rows *rows);
+
+/* db_scan.c: all names and inodes in their order, so many rows at a time. */
+#define METAD_DB_SCAN_ROWS 256u
+struct metad_db_scan {
+	uint64_t seq; /* the state that the rows are of */
+	bool names_done, done;
+	uint32_t n_names, n_inodes; /* one of them is 0 */
+	struct metad_scanned_name {
+		uint64_t parent, hash, ino;
+		uint32_t type, len;
+		char name[FF3_NAME_MAX];
+	} name[METAD_DB_SCAN_ROWS], last_name; /* after which it goes on */
+	struct metad_inode inode[METAD_DB_SCAN_ROWS];
+	uint64_t last_ino;
+};
+/* A reader's. The next rows, after those that were taken. */
+int metad_db_scan_read(struct metad_db *db, struct metad_db_scan *scan);
+/* The owner's: takes into memory what is as it was, and was not there, as long as there is room. */
+struct metad_db_scan_result {
+	uint32_t n_taken, n_changed, n_no_room;
+};
+void metad_db_scan_take(struct metad_db *db, const struct metad_db_scan *scan, struct metad_db_scan_result *ret);
+/* They need not be read again. The rest of the names is left out, or of the inodes, if skip. */
+void metad_db_scan_next(struct metad_db_scan *scan, bool skip);
+/* So many inodes are going to be scanned. */
+void metad_db_scan_begin(struct metad_db *db);
 
 /* While only, lookups that would have to ask SQLite, or to wait for a commit, answer METAD_DB_ELSEWHERE. */
 #define METAD_DB_ELSEWHERE (-EXFULL)
@@ -113,6 +144,9 @@ uint64_t metad_db_n_asked(const struct metad_db *db);
 /* db_dentry.c */
 int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t *ret_ino,
 			uint32_t *ret_type);
+/* Where it is in memory, if it is; and looked for only there. */
+struct cache_near metad_db_near_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name);
+bool metad_db_peek_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t *ret_ino);
 int metad_db_add_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t ino,
 			uint32_t type);
 /* Gives an existing name to another inode. */

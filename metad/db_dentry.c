@@ -47,6 +47,22 @@ int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 	return 1;
 }
 
+struct cache_near metad_db_near_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name)
+{
+	return metad_cache_near_name(db->cache, metad_name_hash(parent, name));
+}
+
+bool metad_db_peek_dentry(struct metad_db *db, uint64_t parent, struct ff3_str name, uint64_t *ret_ino)
+{
+	uint64_t ino;
+	uint32_t type;
+
+	if (!metad_cache_get_name(db->cache, parent, metad_name_hash(parent, name), name, &ino, &type) || ino == 0)
+		return false;
+	*ret_ino = ino;
+	return true;
+}
+
 static int write_dentry(struct metad_db *db, enum stmt which, uint64_t parent, struct ff3_str name,
 			uint64_t ino, uint32_t type)
 {

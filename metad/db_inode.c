@@ -82,34 +82,8 @@ int metad_db_add_inode(struct metad_db *db, const struct metad_inode *inode)
 	return metad_db_put_inode(db, inode);
 }
 
-int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret)
+void db_read_inode(sqlite3_stmt *s, struct metad_inode *ret)
 {
-	const struct metad_inode *cached = db->cache ? metad_cache_get_inode(db->cache, ino) :
-					   db->known && db->known->ino == ino ? db->known : NULL;
-	sqlite3_stmt *s;
-	int r;
-
-	if (cached) {
-		*ret = *cached;
-		return 1;
-	}
-	if (db->only_memory && db->committing)
-		return METAD_DB_ELSEWHERE;
-	db_settle(db);
-	if (db->n_dirty > 0 && dirty_slot(db, ino)->ino == ino) {
-		*ret = *dirty_slot(db, ino);
-		return 1;
-	}
-	if (db->only_memory)
-		return METAD_DB_ELSEWHERE;
-	db->n_asked++;
-	s = db_stmt(db, STMT_get_inode);
-	if (!s)
-		return db->error;
-	bind_u64(s, 1, ino);
-	r = db_step(db, s);
-	if (r <= 0)
-		return r;
 	*ret = (struct metad_inode){
 		.ino = column_u64(s, 0),
 		.mode = (uint32_t)column_u64(s, 1),
@@ -130,7 +104,43 @@ int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *re
 		.stripe = (uint32_t)column_u64(s, 14),
 		.seed = (uint32_t)column_u64(s, 15),
 		.truncs = (uint32_t)column_u64(s, 16),
-	};
+	};}
+
+struct cache_near metad_db_near_inode(struct metad_db *db, uint64_t ino)
+{
+	return metad_cache_near_inode(db->cache, ino);
+}
+
+int metad_db_get_inode(struct metad_db *db, uint64_t ino, struct metad_inode *ret)
+{
+	sqlite3_stmt *s;
+	int r;
+
+	if (db->cache && metad_cache_get_inode(db->cache, ino, ret))
+		return 1;
+	if (!db->cache && db->known && db->known->ino == ino) {
+		*ret = *db->known;
+		return 1;
+	}
+	if (db->only_memory && db->committing)
+		return METAD_DB_ELSEWHERE;
+	db_settle(db);
+	if (db->n_dirty > 0 && dirty_slot(db, ino)->ino == ino) {
+		*ret = *dirty_slot(db, ino);
+		return 1;
+	}
+	if (db->only_memory)
+		return METAD_DB_ELSEWHERE;
+	db->n_asked++;
+	s = db_stmt(db, STMT_get_inode);
+	if (!s)
+		return db->error;
+	bind_u64(s, 1, ino);
+	r = db_step(db, s);
+	if (r <= 0)
+		return r;
+	db_read_inode(s, ret);
+
 	sqlite3_reset(s);
 	if (db->cache)
 		metad_cache_put_inode(db->cache, ret);

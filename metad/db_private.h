@@ -28,6 +28,7 @@
 	S(get_inode, "SELECT " INODE_COLUMNS " FROM inodes WHERE ino = ?")                         \
 	S(put_inode, "INSERT OR REPLACE INTO inodes (" INODE_COLUMNS ") "                          \
 		     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")                                 \
+	S(scan_inodes, "SELECT " INODE_COLUMNS " FROM inodes WHERE ino > ? ORDER BY ino")          \
 	S(del_inode, "DELETE FROM inodes WHERE ino = ?")                                           \
 	S(get_symlink, "SELECT target FROM symlinks WHERE ino = ?")                                \
 	S(add_symlink, "INSERT INTO symlinks VALUES (?,?)")                                        \
@@ -41,6 +42,8 @@
 	S(find_name, "SELECT name, ino FROM dentries WHERE parent = ? AND hash = ?")               \
 	S(each_dentry, "SELECT hash, ino, type, name FROM dentries "                               \
 		       "WHERE parent = ? AND hash > ? ORDER BY hash, name")                        \
+	S(scan_dentries, "SELECT parent, hash, name, ino, type FROM dentries "                     \
+			 "WHERE (parent, hash, name) > (?, ?, ?) ORDER BY parent, hash, name")     \
 	S(get_xattr, "SELECT value FROM xattrs WHERE ino = ? AND name = ?")                        \
 	S(set_xattr, "INSERT OR REPLACE INTO xattrs VALUES (?,?,?)")                               \
 	S(del_xattr, "DELETE FROM xattrs WHERE ino = ? AND name = ?")                              \
@@ -147,6 +150,8 @@ void db_commit_done(struct metad_db *db);
 void db_settle(struct metad_db *db);
 
 int db_flush_dirty(struct metad_db *db);
+/* A row of INODE_COLUMNS. */
+void db_read_inode(sqlite3_stmt *s, struct metad_inode *ret);
 /* db.c, for readers too. */
 int db_open_connection(struct metad_db *db, uint64_t memory);
 int db_prepare_all(struct metad_db *db);

@@ -66,6 +66,11 @@ uint64_t metad_db_inode_changed(const struct metad_db *db, uint64_t ino)
 	return db->changed[inode_slot(ino)];
 }
 
+uint64_t metad_db_name_changed(const struct metad_db *db, uint64_t hash)
+{
+	return db->changed[name_slot(hash)];
+}
+
 uint64_t metad_db_entries_changed(const struct metad_db *db, uint64_t dir)
 {
 	return db->changed[dir_slot(dir)];

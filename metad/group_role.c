@@ -7,6 +7,8 @@
 #include <stdio.h>
 
 #include "../common/base/log.h"
+#include "ahead.h"
+#include "filler.h"
 #include "group_priv.h"
 #include "readers.h"
 
@@ -20,7 +22,9 @@ int group_serve(struct metad_group *g)
 	metad_restored_done(m);
 	m->next_ino = metad_db_meta(m->db)->next_ino;
 	m->started_ns = ff3_boottime_ns();
-	r = metad_readers_new(m);
+	r = metad_ahead_new(m);
+	if (r >= 0)
+		r = metad_readers_new(m);
 	if (r >= 0)
 		r = metad_sessions_new(m);
 	if (r >= 0)
@@ -33,6 +37,8 @@ int group_serve(struct metad_group *g)
 		r = metad_caps_new(m);
 	if (r >= 0)
 		r = metad_leases_new(m, is_restored);
+	if (r >= 0)
+		r = metad_filler_new(m);
 	metad_db_read_end(m->db);
 	if (r < 0)
 		return r;

@@ -2,10 +2,10 @@
 noinst_LTLIBRARIES += libff3metad.la
 libff3metad_la_SOURCES = \
 	%D%/apply.c %D%/apply.h %D%/apply_common.c %D%/apply_results.c \
-	%D%/cache.c %D%/cache.h \
+	%D%/cache.c %D%/cache.h %D%/cache_set.c %D%/cache_set.h \
 	%D%/db.c %D%/db.h %D%/db_private.h %D%/db_cluster.c %D%/db_commit.c %D%/db_dentry.c %D%/db_digest.c \
 	%D%/db_fsck.c %D%/db_fsck.h %D%/db_fsck_chunks.c \
-	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_reader.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
+	%D%/db_inode.c %D%/db_member.c %D%/db_queue.c %D%/db_reader.c %D%/db_scan.c %D%/db_snapshot.c %D%/db_snapshot.h %D%/db_xattr.c \
 	%D%/inode.c %D%/inode.h \
 	%D%/log.c %D%/log.h %D%/log_private.h %D%/log_read.c %D%/log_recover.c \
 	%D%/op_cluster.c %D%/op_internal.c %D%/op_name.c %D%/op_open.c %D%/op_rename.c %D%/op_repair.c \
@@ -22,11 +22,13 @@ ff3fs_metad_SOURCES = \
 	%D%/main.c %D%/metad.h \
 	%D%/admin.h %D%/admin_lists.c %D%/admin_members.c %D%/backup_admin.c %D%/metad_admin.c \
 	%D%/fsck.c %D%/fsck.h %D%/fsck_admin.c %D%/fsck_chunks.c \
+	%D%/ahead.c %D%/ahead.h \
 	%D%/caps.c \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_trees.c %D%/cleaner_truncate.c \
 	%D%/file.c %D%/file.h %D%/file_wait.c \
+	%D%/filler.c %D%/filler.h \
 	%D%/group.c %D%/group.h %D%/group_priv.h %D%/group_admit.c %D%/group_conf.c %D%/group_copy.c \
 	%D%/group_disk.c %D%/group_install.c %D%/group_link.c %D%/group_role.c %D%/group_view.c \
 	%D%/group_wire.c \
@@ -81,7 +83,7 @@ TESTS += tests/group-behind.sh tests/group-clock.sh tests/group-cut.sh tests/gro
 	tests/lint-failures.sh
 EXTRA_DIST += tests/group.sh tests/faulty-device.sh tests/wall_clock.c
 TESTS += tests/e2e-metad.sh tests/e2e-metad-checkpoint.sh tests/e2e-metad-clean.sh \
-	tests/e2e-metad-posix.sh tests/e2e-metad-readers.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
+	tests/e2e-metad-fill.sh tests/e2e-metad-posix.sh tests/e2e-metad-readers.sh tests/e2e-backup.sh tests/e2e-fsck.sh tests/e2e-names.sh
 check_PROGRAMS += tests/metad_fill
 EXTRA_DIST += tests/bench/names.sh tests/bench/waits.sh
 tests_metad_fill_SOURCES = tests/metad_fill.c tests/metad_client.c tests/metad_client.h tests/test_links.h
@@ -91,8 +93,11 @@ check_PROGRAMS += tests/names_drive
 tests_names_drive_SOURCES = tests/names_drive.c
 tests_names_drive_LDADD = libff3fs.la libff3base.la -lpthread
 
-check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees
-TESTS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees
+check_PROGRAMS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees tests/unit-metad-cache
+TESTS += tests/unit-metad-log tests/unit-metad-apply tests/unit-metad-trees tests/unit-metad-cache
+tests_unit_metad_cache_SOURCES = tests/unit-metad-cache.c tests/metad_direct.c tests/metad_direct.h
+tests_unit_metad_cache_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_metad_cache_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS)
 tests_unit_metad_trees_SOURCES = tests/unit-metad-trees.c tests/metad_direct.c tests/metad_direct.h
 tests_unit_metad_trees_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(SQLITE_CFLAGS)
 tests_unit_metad_trees_LDADD = libff3metad.la libff3base.la $(CHECK_LIBS) $(SQLITE_LIBS)

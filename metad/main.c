@@ -18,6 +18,8 @@
 #include "../common/base/log.h"
 #include "group.h"
 #include "metad.h"
+#include "ahead.h"
+#include "filler.h"
 #include "readers.h"
 
 /* The C library looks for this name. */
@@ -247,9 +249,11 @@ static int finish(struct main_state *s)
 			0;
 
 	metad_admin_free(s->admin);
+	metad_filler_free(m);
 	metad_readers_stop(m);
 	if (m->server)
 		metad_serve_stop(m);
+	metad_ahead_free(m);
 	metad_leases_free(m);
 	metad_caps_free(m);
 	metad_cleaner_free(m);

@@ -20,6 +20,8 @@ struct metad_caps; /* caps.c */
 struct metad_group; /* group.h */
 struct metad_leases; /* lease.c */
 struct metad_readers; /* readers.h */
+struct metad_filler;  /* filler.h */
+struct metad_ahead;   /* ahead.h */
 
 struct metad {
 	const struct ff3_conf *conf;
@@ -48,6 +50,8 @@ struct metad {
 	struct metad_fsck *fsck; /* fsck.h */
 	struct metad_leases *leases;
 	struct metad_readers *readers;
+	struct metad_filler *filler;
+	struct metad_ahead *ahead;
 	uint32_t n_turn; /* requests in this turn of the loop */
 	struct ff3_timer tick; /* once a second */
 	uint8_t *scratch;      /* FF3_BODY_MAX, for replies */

@@ -10,6 +10,7 @@
 #include "../common/admin/link_counters.h"
 #include "../common/admin/loop_call.h"
 #include "../common/admin/metrics.h"
+#include "filler.h"
 #include "readers.h"
 
 struct status {
@@ -19,6 +20,8 @@ struct status {
 	struct metad_cleaner_stats cleaner;
 	struct metad_lease_stats leases;
 	struct metad_readers_stats readers;
+	struct metad_filler_stats filler;
+	uint64_t asked;
 	uint64_t uptime_ns, sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	uint64_t removals, removals_waiting;
@@ -50,6 +53,7 @@ static void take_status(void *arg)
 		s->meta = *metad_db_meta(m->db);
 		s->wal_pages = metad_db_wal_pages(m->db);
 		s->checkpoints = metad_checkpointer_count(m);
+		s->asked = metad_db_n_asked(m->db);
 	}
 	metad_group_view(m, &s->group);
 	s->degraded = s->group.replica.primary == 0;
@@ -58,6 +62,7 @@ static void take_status(void *arg)
 	s->cleaner = *metad_cleaner_stats(m);
 	s->leases = *metad_lease_stats(m);
 	s->readers = *metad_readers_stats(m);
+	s->filler = *metad_filler_stats(m);
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
@@ -200,6 +205,11 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 	      s.readers.n_batches);
 	print(out, "reader_changed_total", "counter", "rows that had changed since, and were looked up again",
 	      s.readers.n_changed);
+	print(out, "asked_total", "counter", "names and inodes that were not in memory", s.asked);
+	print(out, "filling", "gauge", "names and attributes are being read into memory",
+	      s.filler.is_filling);
+	print(out, "filled_total", "counter", "names and attributes that were, before they were asked for",
+	      s.filler.n_taken);
 	print(out, "commit_waits_total", "counter", "requests that waited for a commit of the database",
 	      s.readers.n_waited);
 	print(out, "truncations_total", "counter", "files cut on the chunk daemons",

@@ -215,6 +215,45 @@ int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct 
 	return w->slash && !S_ISDIR(cur.mode) ? -ENOTDIR : 0;
 }
 
+/* Takes a name out of what remains. */
+static bool next_ahead(struct ff3_str *rest, struct ff3_str *ret)
+{
+	struct cursor c = { .p = rest->p, .end = rest->p + rest->len };
+	bool slash;
+
+	skip_slashes(&c);
+	*ret = next_name(&c, &slash);
+	*rest = (struct ff3_str){ c.p, (uint32_t)(c.end - c.p) };
+	return ret->len > 0 && ret->len <= FF3_NAME_MAX && !is(*ret, ".") && !is(*ret, "..");
+}
+
+/* The directory that was reached, and what the path says of it. */
+static void look_ahead(struct metad_db *db, struct metad_walk_ahead *a)
+{
+	struct ff3_str rest = a->rest, name;
+
+	a->near[a->n_near++] = metad_db_near_inode(db, a->dir);
+	if (next_ahead(&rest, &name))
+		a->near[a->n_near++] = metad_db_near_dentry(db, a->dir, name);
+}
+
+void metad_walk_ahead_begin(struct metad_db *db, const struct ff3_path *at, struct metad_walk_ahead *ret)
+{
+	*ret = (struct metad_walk_ahead){ .dir = at->dir, .rest = at->path };
+	look_ahead(db, ret);
+}
+
+void metad_walk_ahead_step(struct metad_db *db, struct metad_walk_ahead *a)
+{
+	struct ff3_str name;
+
+	a->n_near = 0;
+	if (next_ahead(&a->rest, &name) && metad_db_peek_dentry(db, a->dir, name, &a->dir))
+		look_ahead(db, a);
+	else
+		a->rest.len = 0;
+}
+
 int metad_walk_object(struct metad_db *db, const struct metad_cred *cred,
 		      const struct ff3_path *at, struct metad_walk *w)
 {

@@ -37,6 +37,16 @@ struct metad_walk {
  * -ESTALE (at->dir is gone), FF3_E_REDIRECT. name and redirect point into at->path or w. */
 int metad_walk(struct metad_db *db, const struct metad_cred *cred, const struct ff3_path *at,
 	       unsigned flags, struct metad_walk *w);
+/* Where a walk is going to look, a step after the other; each step looks at what the one before it has named.
+ * Nothing is read but what is in memory, and no permission is looked at. n_near 0: it was the last. */
+struct metad_walk_ahead {
+	uint64_t dir;
+	struct ff3_str rest; /* of the path */
+	uint32_t n_near;
+	struct cache_near near[2];
+};
+void metad_walk_ahead_begin(struct metad_db *db, const struct ff3_path *at, struct metad_walk_ahead *ret);
+void metad_walk_ahead_step(struct metad_db *db, struct metad_walk_ahead *a);
 /* For operations on an existing object: flags of at decide about following. */
 int metad_walk_object(struct metad_db *db, const struct metad_cred *cred,
 		      const struct ff3_path *at, struct metad_walk *w);

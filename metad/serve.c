@@ -5,6 +5,7 @@
  *
  * Threads: the loop's. */
 #include "../common/base/log.h"
+#include "ahead.h"
 #include "group.h"
 #include "metad.h"
 #include "readers.h"
@@ -84,6 +85,7 @@ static void on_closed(struct ff3_server *server, struct ff3_conn *c, void *conn_
 	struct metad_conn *conn = conn_user;
 
 	if (conn->role != FF3_ROLE_MEMBER) {
+		metad_ahead_conn_closed(m, c);
 		metad_readers_conn_closed(m, conn);
 		metad_files_conn_closed(m, conn);
 		metad_lease_conn_closed(m, conn);
@@ -147,7 +149,7 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 {
 	if (is_member(r))
 		metad_group_request(ff3_server_user(server), r);
-	else
+	else if (!metad_ahead_take(ff3_server_user(server), r))
 		metad_serve_request(ff3_server_user(server), r);
 }
 
@@ -155,6 +157,8 @@ static void on_idle(void *arg)
 {
 	struct metad *m = arg;
 
+	if (m->ahead)
+		metad_ahead_run(m);
 	m->n_turn = 0;
 	if (m->readers)
 		metad_readers_turn(m);

@@ -3,6 +3,7 @@
  *   metad_fill fill DIR N         makes N files, a thousand to a directory, in the database of an empty DIR,
  *                                 by applying the records that opens of clients would log; ff3fs-metad
  *                                 starts on it as on a restored backup
+ *   metad_fill look ADDRESS N     stats each of them once
  *   metad_fill rates ADDRESS N PID
  *                                 stats, opens and creates a second among them, 64 outstanding: files at
  *                                 random of all, and of a thousand; and what one costs the server PID, which
@@ -212,6 +213,19 @@ static void measure(unsigned what, const char *name, uint64_t among)
 	fflush(stdout);
 }
 
+static void look(const char *address, uint64_t n)
+{
+	struct ff3_rep_lookup p;
+	char name[64];
+
+	mc_must(mc_new(address, 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	for (uint64_t i = 0; i < n; i++) {
+		snprintf(name, sizeof name, "d%" PRIu64 "/f%" PRIu64, i / IN_DIR, i % IN_DIR);
+		mc_must(MC(c, lookup, &p, .at = mc_at(FF3_ROOT_INO, name, 0)), name);
+	}
+	mc_free(c);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t n;
@@ -221,6 +235,10 @@ int main(int argc, char **argv)
 	n = strtoull(argv[3], NULL, 10);
 	if (strcmp(argv[1], "fill") == 0) {
 		fill(argv[2], n);
+		return 0;
+	}
+	if (strcmp(argv[1], "look") == 0) {
+		look(argv[2], n);
 		return 0;
 	}
 	if (argc != 5)

@@ -2,8 +2,11 @@
  *
  *   metad_rates group ADDRESSES CLIENTS SECONDS   each client a thread with a session and one call at a time:
  *                                                 create, stat, open+release, and ping, the bare call
- *   metad_rates names ADDRESSES CLIENTS SECONDS N the same among a thousand of the files that metad_fill has made
- *                                                 (names.sh), and among all N of them
+ *   metad_rates names FEW PID MANY PID CLIENTS SECONDS N
+ *                                                 stat, open and create with two servers in turn, one of which has a
+ *                                                 thousand of the files that metad_fill makes (names.sh), and the other
+ *                                                 N: rates, microseconds of the server's and of the clients' for each,
+ *                                                 and what the second is of the first; medians of all rounds
  *   metad_rates sqlite DIR BATCH SECONDS          the rows of a create, BATCH of them in a transaction that
  *                                                 is durable when it is over
  *   metad_rates fdatasync DIR SECONDS             4 KiB written over in place, and made durable
@@ -164,7 +167,8 @@ static void *client_main(void *arg)
 	return NULL;
 }
 
-static void measure(struct client *clients, enum what what, const char *name)
+/* Returns how many calls. */
+static uint64_t run_all(struct client *clients, enum what what)
 {
 	uint64_t began = ff3_boottime_ns(), n = 0;
 
@@ -178,7 +182,14 @@ static void measure(struct client *clients, enum what what, const char *name)
 		pthread_join(clients[i].thread, NULL);
 		n += clients[i].n;
 	}
-	report(name, n, began);
+	return n;
+}
+
+static void measure(struct client *clients, enum what what, const char *name)
+{
+	uint64_t began = ff3_boottime_ns();
+
+	report(name, run_all(clients, what), began);
 }
 
 static struct client *connect_all(const char *list)
@@ -226,20 +237,89 @@ static int group(const char *list)
 	return 0;
 }
 
-static int names(const char *list, uint64_t n)
-{
-	struct client *clients = connect_all(list);
+/* --- Among few and among many ---------------------------------------------------------------- */
 
-	for (unsigned round = 0; round < 2; round++) {
-		n_among = FILES;
-		measure(clients, STAT, "stat-1000");
-		measure(clients, OPEN, "open-1000");
-		n_among = n;
-		measure(clients, STAT, "stat-all");
-		measure(clients, OPEN, "open-all");
-		measure(clients, CREATE, "create");
+#define ROUNDS 5u
+
+struct server {
+	struct client *clients;
+	clockid_t clock; /* what it has worked */
+	uint64_t n_files;
+	double rate[ROUNDS], server_us[ROUNDS], client_us[ROUNDS]; /* of each call */
+};
+
+static uint64_t read_clock(clockid_t clock)
+{
+	struct timespec t;
+
+	if (clock_gettime(clock, &t) < 0)
+		err(1, "what a process has worked");
+	return (uint64_t)t.tv_sec * FF3_NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void connect_server(struct server *s, const char *address, const char *pid, uint64_t n_files)
+{
+	s->clients = connect_all(address);
+	s->n_files = n_files;
+	if (clock_getcpuclockid(atoi(pid), &s->clock) != 0)
+		errx(1, "%s: no such process", pid);
+}
+
+static void measure_server(struct server *s, enum what what, unsigned round)
+{
+	uint64_t began = ff3_boottime_ns(), server = read_clock(s->clock), own = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+	double n;
+
+	n_among = s->n_files;
+	n = (double)run_all(s->clients, what);
+	s->rate[round] = n * 1e9 / (double)(ff3_boottime_ns() - began);
+	s->server_us[round] = (double)(read_clock(s->clock) - server) / 1e3 / n;
+	s->client_us[round] = (double)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - own) / 1e3 / n;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(const double v[ROUNDS])
+{
+	double sorted[ROUNDS];
+
+	memcpy(sorted, v, sizeof sorted);
+	qsort(sorted, ROUNDS, sizeof *sorted, compare);
+	return sorted[ROUNDS / 2];
+}
+
+static void compare_servers(struct server s[2], enum what what, const char *name)
+{
+	double ratio[ROUNDS];
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		measure_server(&s[0], what, round);
+		measure_server(&s[1], what, round);
+		ratio[round] = s[1].rate[round] / s[0].rate[round];
 	}
-	free_all(clients);
+	for (unsigned i = 0; i < 2; i++)
+		printf("%-7s among %-9" PRIu64 " %7.0f/s, %5.2f us of the server, %5.2f of clients\n", name,
+		       s[i].n_files, median(s[i].rate), median(s[i].server_us), median(s[i].client_us));
+	printf("%-7s many/few %.2f\n", name, median(ratio));
+	fflush(stdout);
+}
+
+static int names(char **args)
+{
+	struct server s[2];
+
+	connect_server(&s[0], args[0], args[1], FILES);
+	connect_server(&s[1], args[2], args[3], strtoull(args[6], NULL, 10));
+	compare_servers(s, STAT, "stat");
+	compare_servers(s, OPEN, "open");
+	compare_servers(s, CREATE, "create");
+	free_all(s[0].clients);
+	free_all(s[1].clients);
 	return 0;
 }
 
@@ -355,10 +435,10 @@ int main(int argc, char **argv)
 		seconds = atof(argv[4]);
 		return group(argv[2]);
 	}
-	if (argc == 6 && strcmp(argv[1], "names") == 0) {
-		n_clients = (unsigned)atoi(argv[3]);
-		seconds = atof(argv[4]);
-		return names(argv[2], strtoull(argv[5], NULL, 10));
+	if (argc == 9 && strcmp(argv[1], "names") == 0) {
+		n_clients = (unsigned)atoi(argv[6]);
+		seconds = atof(argv[7]);
+		return names(argv + 2);
 	}
 	if (argc == 5 && strcmp(argv[1], "sqlite") == 0) {
 		seconds = atof(argv[4]);
