@@ -26,7 +26,17 @@ struct core_functions core;
 static struct ff3fs *client;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread bool loading __attribute__((tls_model("initial-exec")));
-static uintptr_t text_begin, text_end;
+
+/* Texts: the core's, that of its module for RDMA, and those of what the module calls, which closes what it opened. */
+enum { TEXT_CORE, TEXT_MODULE, TEXT_LIBRARIES, N_TEXTS = TEXT_LIBRARIES + 2 };
+static struct text {
+	const char *name;
+	_Atomic uintptr_t begin, size;
+} texts[N_TEXTS] = {
+	[TEXT_MODULE] = { .name = "/libff3fs_verbs.so" },
+	[TEXT_LIBRARIES] = { .name = "/libibverbs.so" },
+	{ .name = "/librdmacm.so" },
+};
 
 #define CORE_ROW(ret, name, params) { "ff3fs_" #name, offsetof(struct core_functions, name) },
 static const struct {
@@ -40,7 +50,13 @@ void core_after_fork(void)
 	loading = false;
 }
 
-static int note_text(struct dl_phdr_info *info, size_t size, void *arg)
+static void note_text(struct text *t, uintptr_t begin, uintptr_t size)
+{
+	atomic_store_explicit(&t->begin, begin, memory_order_relaxed);
+	atomic_store_explicit(&t->size, size, memory_order_release);
+}
+
+static int note_texts(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	uintptr_t inside = (uintptr_t)core.new;
 
@@ -48,19 +64,43 @@ static int note_text(struct dl_phdr_info *info, size_t size, void *arg)
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
 		uintptr_t begin = info->dlpi_addr + p->p_vaddr;
 
-		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && inside >= begin &&
-		    inside < begin + p->p_memsz) {
-			text_begin = begin;
-			text_end = begin + p->p_memsz;
-			return 1;
-		}
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_X))
+			continue;
+		if (inside - begin < p->p_memsz)
+			note_text(&texts[TEXT_CORE], begin, p->p_memsz);
+		for (int t = TEXT_MODULE; t < N_TEXTS; t++)
+			if (info->dlpi_name && strstr(info->dlpi_name, texts[t].name))
+				note_text(&texts[t], begin, p->p_memsz);
 	}
 	return 0;
 }
 
+static bool is_within(const void *address, int n)
+{
+	for (int t = 0; t < n; t++)
+		if (UNLIKELY((uintptr_t)address - atomic_load_explicit(&texts[t].begin, memory_order_relaxed) <
+			     atomic_load_explicit(&texts[t].size, memory_order_acquire)))
+			return true;
+	return false;
+}
+
 bool core_called_from(const void *return_address)
 {
-	return (uintptr_t)return_address - text_begin < text_end - text_begin;
+	return is_within(return_address, TEXT_LIBRARIES);
+}
+
+bool core_closes_from(const void *return_address)
+{
+	return is_within(return_address, N_TEXTS);
+}
+
+void *core_open_module(const char *path, int mode)
+{
+	void *module = REAL(dlopen)(path, mode);
+
+	if (module)
+		dl_iterate_phdr(note_texts, NULL);
+	return module;
 }
 
 /* NAME next to the file this code is in: is there one? */
@@ -138,7 +178,7 @@ static int load(struct ff3fs **ret)
 	}
 	if (core.api_version() != FF3FS_API_VERSION)
 		return cannot("the client library has another version", "");
-	dl_iterate_phdr(note_text, NULL);
+	dl_iterate_phdr(note_texts, NULL);
 	r = core.new(NULL, ret);
 	dispatch_core(&core);
 	core_memory_watched = core.memory_watched();

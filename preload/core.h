@@ -98,8 +98,12 @@ int core_fs(struct ff3fs **ret);
 extern const volatile int *core_memory_watched;
 /* The client if it is loaded, else NULL. */
 struct ff3fs *core_loaded(void);
-/* Is this return address inside the core's text? */
+/* Is this return address inside the core's text, or that of the module that it has loaded? Or, for what is open on
+ * their behalf, of a library that the module calls? */
 bool core_called_from(const void *return_address);
+bool core_closes_from(const void *return_address);
+/* For dlopen by the core. */
+void *core_open_module(const char *path, int mode);
 
 /* Calls the core and keeps errno. */
 #define CALL(name, ...)                                                                            \

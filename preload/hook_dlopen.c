@@ -90,6 +90,8 @@ void *hook_dlopen(const char *path, int mode)
 {
 	if (UNLIKELY(path && strchr(path, '/') && where_is_ours(AT_FDCWD, path)))
 		return load_object(path, mode);
+	if (UNLIKELY(core_called_from(__builtin_return_address(0))))
+		return core_open_module(path, mode);
 	return REAL(dlopen)(path, mode);
 }
 

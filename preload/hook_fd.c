@@ -71,7 +71,7 @@ int hook_close(int fd)
 	if (!init_active())
 		return REAL(close)(fd);
 	if (UNLIKELY(fdtab_is_internal(fd)) && !init_is_vfork_child()) {
-		if (!core_called_from(__builtin_return_address(0)))
+		if (!core_closes_from(__builtin_return_address(0)))
 			return (int)hook_result(-EBADF);
 		fdtab_forget(fd);
 		return REAL(close)(fd);

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What a program pays that has the library and names no path of ours: instructions for a read and for its
 # start, system calls at its start (all the same in every run), and times, the best of many.
+# transport: none (it asks no daemon for anything)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires gcc
 [ -z "${SANITIZE_FLAGS:-}" ] || skip 'a sanitizer costs what it costs'

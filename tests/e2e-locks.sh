@@ -46,7 +46,7 @@ holder=$started_on
 cleanup_fn 'kill -KILL $holder 2>/dev/null'
 read -r line <"$tmp/ready"
 kill_daemon "$metad_pid"
-FF3FS_METAD_LEASE=2s start_metad
+FF3FS_METAD_LEASE=5s start_metad # by then its holder is back
 fails "another host is refused after metad's restart" 1 b timeout 60 flock -n "$file" true
 # A killed holder: its lock ends with its session's lease.
 kill -KILL "$holder"

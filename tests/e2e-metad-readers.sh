@@ -15,8 +15,8 @@ run() {
 	"$coherent" "$metad_addr" "$1" >"$tmp/out" 2>"$tmp/err"
 }
 stop_metad() {
-	kill "$metad_pid"
-	wait "$metad_pid" || die 'metad did not end well'
+	kill_daemon "$metad_pid" TERM
+	[ "$killed_status" -eq 0 ] || die 'metad did not end well'
 	kill_daemon "${chunkd_pid[1]}"
 	rm -rf "$tmp/metad" "$tmp/chunkd.1"
 }

@@ -3,6 +3,7 @@
 # them: it answers neither writes nor reads any more, the others elect another one, and it follows when it
 # is back. Cut one way only, there is no storm of elections. Cut off one from another, the third one
 # is enough.
+# transport: tcp (its members are apart)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires_root
 requires ip nft
