@@ -67,6 +67,7 @@ fi
 # A setuid program, started by somebody else: the linker drops the library.
 mkdir "$tmp/lib"
 cp -L "$shim" "$(find_built libff3fs.so.0 || echo "$library")" "$tmp/lib/"
+! module=$(find_built libff3fs_verbs.so) || cp "$module" "$tmp/lib/"
 if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
 	chmod 755 "$tmp" "$tmp/lib"
 	cp /bin/cat "$tmp/lib/setuid-cat"
