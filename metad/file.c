@@ -18,6 +18,7 @@ int metad_files_new(struct metad *m)
 	m->files = calloc(1, sizeof *m->files);
 	if (!m->files)
 		return -ENOMEM;
+	m->files->last_grant = m->instance;
 	m->files->max_locks = MAX(m->conf->metad.memory / LOCK_SHARE, 4096u);
 	return 0;
 }
@@ -289,6 +290,12 @@ void metad_files_flush(struct metad *m, uint64_t before_ns)
 		if (r == 0) { /* collected: nobody had it open */
 			set_clean(m, f);
 			metad_file_put(m, f);
+			continue;
+		}
+		if (f->held.session != 0) {
+			r = metad_append_settle(m, f->ino, 0, 0);
+			if (r < 0)
+				break;
 			continue;
 		}
 		if (metad_file_update(m, &inode, 0, &updates[n]))

@@ -41,7 +41,12 @@ struct metad_file {
 	struct parked *parked;
 	struct appender *appenders;
 	uint64_t holder_session; /* of the right to append; 0: free */
+	uint64_t grant;          /* the number of the right that was given last */
 	struct metad_conn *holder;
+	/* The last append whose answer is not in the log; session 0: none. */
+	struct {
+		uint64_t session, seq;
+	} held;
 	struct ff3_locks locks;
 	UT_hash_handle hh;
 };
@@ -51,6 +56,7 @@ struct metad_files {
 	struct metad_file *dirty; /* oldest first */
 	struct metad_file *busy;
 	uint64_t n_locks, max_locks;
+	uint64_t last_grant;
 };
 
 /* Keeps f in the list of busy files or out of it, as it is. */

@@ -1,7 +1,7 @@
 /* Purpose: requests that wait for a file: for a truncation to be over, and for their turn to append.
  *
- * The right to append belongs to the connection that asked for it: it is given back by extend with
- * unlock, from any connection of the session, or when that connection is lost.
+ * The right to append belongs to the connection that asked for it: it is given back by append, from any
+ * connection of the session, when the session asks anew, or when that connection is lost.
  *
  * Threads: the loop's. */
 #include <utlist.h>
@@ -25,14 +25,17 @@ static void grant(struct metad *m, struct metad_file *f)
 		struct appender *w = f->appenders;
 		struct metad_inode inode;
 		struct ff3_rep_append_lock p;
-		int r = metad_db_get_inode(m->db, f->ino, &inode);
+		int r = metad_append_settle(m, f->ino, w->session, UINT64_MAX);
 
+		if (r == 0)
+			r = metad_db_get_inode(m->db, f->ino, &inode);
 		LL_DELETE(f->appenders, w);
 		if (r <= 0) {
 			ff3_request_fail(w->r, r < 0 ? r : -ESTALE);
 		} else {
 			metad_file_overlay(m, &inode);
 			p.size = inode.size;
+			p.grant = f->grant = ++m->files->last_grant;
 			f->holder_session = w->session;
 			f->holder = w->conn;
 			FF3_REQUEST_REPLY(w->r, append_lock, &p);
@@ -56,18 +59,46 @@ int metad_file_append_lock(struct metad *m, struct ff3_request *r, struct metad_
 	*w = (struct appender){ .r = r, .conn = conn, .session = conn->session_id };
 	m->deferred = true;
 	LL_APPEND(f->appenders, w);
+	/* One append of a file at a time, of a session: what it had before is given up. */
+	if (f->holder_session == w->session)
+		f->holder_session = 0;
 	grant(m, f);
 	return 0;
 }
 
-void metad_file_append_unlock(struct metad *m, uint64_t ino, uint64_t session)
+bool metad_file_may_append(struct metad *m, uint64_t ino, uint64_t session, uint64_t grant)
+{
+	const struct metad_file *f = metad_file_find(m, ino);
+
+	return f && f->holder_session == session && f->grant == grant;
+}
+
+static void drop_appenders(struct metad_file *f, const struct metad_conn *conn, uint64_t session)
+{
+	struct appender *w, *next;
+
+	LL_FOREACH_SAFE(f->appenders, w, next)
+	{
+		if (w->conn != conn && w->session != session)
+			continue;
+		LL_DELETE(f->appenders, w);
+		ff3_request_fail(w->r, -ENOTCONN);
+		free(w);
+	}
+}
+
+void metad_file_append_unlock(struct metad *m, uint64_t ino, uint64_t session, uint64_t grant_number)
 {
 	struct metad_file *f = metad_file_find(m, ino);
 
-	if (!f || f->holder_session != session)
+	if (!f)
 		return;
-	f->holder_session = 0;
-	f->holder = NULL;
+	if (grant_number == 0)
+		drop_appenders(f, NULL, session);
+	if (f->holder_session == session && (grant_number == 0 || f->grant == grant_number)) {
+		f->holder_session = 0;
+		f->holder = NULL;
+	}
 	grant(m, f);
 	metad_file_put(m, f);
 }
@@ -151,7 +182,6 @@ void metad_file_set_truncating(struct metad *m, uint64_t ino, bool truncating)
 static void drop_waiters(struct metad_file *f, const struct metad_conn *conn)
 {
 	struct parked *p, *next_p;
-	struct appender *w, *next_w;
 
 	LL_FOREACH_SAFE(f->parked, p, next_p)
 	{
@@ -161,14 +191,7 @@ static void drop_waiters(struct metad_file *f, const struct metad_conn *conn)
 		ff3_request_fail(p->r, -ENOTCONN);
 		free(p);
 	}
-	LL_FOREACH_SAFE(f->appenders, w, next_w)
-	{
-		if (w->conn != conn)
-			continue;
-		LL_DELETE(f->appenders, w);
-		ff3_request_fail(w->r, -ENOTCONN);
-		free(w);
-	}
+	drop_appenders(f, conn, 0);
 }
 
 void metad_files_conn_closed(struct metad *m, struct metad_conn *conn)

@@ -108,6 +108,16 @@ static void of_sizes(const struct question *k, struct ff3_blob all)
 	}
 }
 
+static void of_held(const struct question *k, struct ff3_blob payload)
+{
+	struct metad_append_held h;
+
+	if (payload.len != sizeof h)
+		return;
+	memcpy(&h, payload.p, sizeof h);
+	of_size(k, h.update.ino);
+}
+
 /* Runs `what` on the decoded request; one that does not decode fails. */
 #define CASE(op, what)                                                                             \
 	case FF3_OP_##op: {                                                                        \
@@ -140,6 +150,10 @@ void metad_lease_set_of(struct metad *m, struct metad_walk *walk, uint16_t op,
 	CASE(set_layout, object(&k, &q.at))
 	CASE(truncate, object(&k, &q.at))
 	CASE(commit, of_size(&k, q.ino))
+	CASE(append, of_size(&k, q.ino))
+	case METAD_OP_append_held:
+		of_held(&k, payload);
+		return;
 	case METAD_OP_set_sizes:
 		of_sizes(&k, payload);
 		return;

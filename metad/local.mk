@@ -27,7 +27,7 @@ ff3fs_metad_SOURCES = \
 	%D%/checkpointer.c %D%/db_checkpoint.c %D%/db_checkpoint.h \
 	%D%/chunk_calls.c %D%/chunk_calls.h \
 	%D%/cleaner.c %D%/cleaner.h %D%/cleaner_garbage.c %D%/cleaner_trees.c %D%/cleaner_truncate.c \
-	%D%/file.c %D%/file.h %D%/file_wait.c \
+	%D%/append.c %D%/file.c %D%/file.h %D%/file_wait.c \
 	%D%/filler.c %D%/filler.h \
 	%D%/group.c %D%/group.h %D%/group_priv.h %D%/group_admit.c %D%/group_conf.c %D%/group_copy.c \
 	%D%/group_disk.c %D%/group_install.c %D%/group_link.c %D%/group_role.c %D%/group_view.c \

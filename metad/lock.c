@@ -2,7 +2,7 @@
  *
  * They are held in memory: a lock that waited for the log would cost as much as a durable write. So
  * metad forgets them when it restarts, and clients take theirs again (FF3_LOCK_RECLAIM). Until a
- * lease has passed, or every client that took one so far is back, nobody else is granted any; but
+ * lease has passed, or every client that took one so far has taken its own again (returned), nobody else is granted any; but
  * a server that was told to end, and held none, leaves the file "no-locks", which says so to the next. That a
  * client takes locks is in the log before its first is granted (note_sessions).
  *

@@ -153,7 +153,12 @@ uint64_t metad_session_id(const struct metad_session *s);
 /* The log knows that s takes locks: after a restart it is waited for. */
 bool metad_session_is_locker(const struct metad_session *s);
 void metad_session_set_locker(struct metad_session *s);
-/* Sessions that may have held locks have not come back since the start. */
+/* What it holds in memory, which is not in the log, it takes again after a restart: others wait for that. Logged;
+ * metad_session_is_locker says so from when it is durable. -EAGAIN. */
+int metad_session_note(struct metad *m, const struct metad_session *s);
+/* It has taken again all that it held. */
+void metad_session_set_returned(struct metad_session *s);
+/* Sessions that may have held something have not come back with it since the start. */
 bool metad_sessions_missing(struct metad *m);
 /* seq: of an open that is answered; a repetition registers nothing. -EMFILE: too many. */
 int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, bool write,
@@ -223,7 +228,13 @@ int metad_file_park_reply(struct metad *m, uint64_t ino, struct ff3_request *r, 
 /* Grants at once or queues. */
 int metad_file_append_lock(struct metad *m, struct ff3_request *r, struct metad_conn *conn,
 			   uint64_t ino);
-void metad_file_append_unlock(struct metad *m, uint64_t ino, uint64_t session);
+/* It has that right. */
+bool metad_file_may_append(struct metad *m, uint64_t ino, uint64_t session, uint64_t grant);
+/* grant 0: whichever right it has, and none that it has asked for. */
+void metad_file_append_unlock(struct metad *m, uint64_t ino, uint64_t session, uint64_t grant);
+/* append.c: before the size of ino is logged in another way, or cut, or told to session, who may append then: whoever
+ * appended last, and may ask again, is answered by the log from now on. session has every answer below acked. -EAGAIN. */
+int metad_append_settle(struct metad *m, uint64_t ino, uint64_t session, uint64_t acked);
 void metad_files_conn_closed(struct metad *m, struct metad_conn *conn);
 
 /* --- routes.c ------------------------------------------------------------------------------ */
@@ -322,6 +333,11 @@ int metad_serve_start(struct metad *m, uint16_t *ret_port);
 void metad_serve_stop(struct metad *m);
 /* Runs a request again that was parked. */
 void metad_serve_request(struct metad *m, struct ff3_request *r);
+/* serve_mutate.c. Logs r's body; rec has what was decided. Negative: r is answered; -EINPROGRESS: it comes again. */
+int metad_log_request(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		      const struct ff3_tag *tag, struct metad_record *rec);
+/* serve_session.c. The file's inode, if this session has it open for writing. -EBADF, -ESTALE, -EINVAL. */
+int metad_serve_open_file(struct metad *m, const struct metad_conn *conn, uint64_t ino, struct metad_inode *ret);
 /* Others wait for what the loop does now. */
 bool metad_is_busy(const struct metad *m);
 /* Answers with a status, and where a path left the file system, with where it goes on. METAD_DB_ELSEWHERE: it

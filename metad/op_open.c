@@ -199,6 +199,43 @@ int apply_commit(struct metad_apply *a, const struct ff3_req_commit *q, struct f
 	return 0;
 }
 
+int apply_append(struct metad_apply *a, const struct ff3_req_append *q, struct ff3_rep_append *p)
+{
+	struct metad_size_update u;
+	struct metad_inode inode;
+	int r;
+
+	if (a->rec->assigned.len != sizeof u)
+		return -ECANCELED;
+	memcpy(&u, a->rec->assigned.p, sizeof u);
+	r = update_size(a, &u, NULL, &inode);
+	if (r < 0)
+		return r;
+	a->effects.ino = q->ino;
+	p->size = inode.size;
+	p->cuts = inode.truncs;
+	return 0;
+}
+
+int apply_log_append_held(struct metad_apply *a)
+{
+	struct metad_append_held h;
+	struct metad_inode inode;
+	struct ff3_rep_append p;
+
+	if (a->rec->payload.len != sizeof h)
+		return -EPROTO;
+	memcpy(&h, a->rec->payload.p, sizeof h);
+	a->status = update_size(a, &h.update, NULL, &inode);
+	if (a->status >= 0) {
+		p = (struct ff3_rep_append){ .size = inode.size, .cuts = inode.truncs };
+		a->reply_len = ff3_encode_rep_append(a->reply, sizeof a->reply, &p);
+	}
+	if (metad_db_error(a->db) < 0)
+		return metad_db_error(a->db);
+	return apply_store_answer(a, &(struct ff3_tag){ .seq = h.seq });
+}
+
 int apply_log_set_sizes(struct metad_apply *a)
 {
 	const struct ff3_blob *all = &a->rec->payload;

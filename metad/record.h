@@ -22,6 +22,7 @@
 	L(1032, take_down)       /* u64: so many names at most leave removed trees */ \
 	L(1033, repair)          /* struct metad_repair each: what fsck found */ \
 	L(1034, drop_lockers)    /* u64 session ids: they hold no locks */ \
+	L(1035, append_held)     /* struct metad_append_held */ \
 	L(1040, members)         /* the metadata group's, each u64 id, log, bits: 1 voter, 2 witness */
 
 #define METAD_LOG_OP_ENUM(number, name) METAD_OP_##name = number,
@@ -36,6 +37,12 @@ struct metad_size_update {
 	int64_t mtime;      /* 0: not written to */
 	uint32_t truncs;    /* of the inode when that was noted */
 	uint32_t kill_mode; /* S_ISUID, S_ISGID: bits that the writers took away; METAD_UPDATE_SPARSE */
+};
+
+/* An append that was answered, or may have been, from memory; the record's session asked for it. */
+struct metad_append_held {
+	uint64_t seq; /* of its tag */
+	struct metad_size_update update;
 };
 
 /* At most 64 in one record; only one of kind no-name, which may make /lost+found, or beyond-end. */
@@ -64,7 +71,7 @@ struct metad_record {
 	uint16_t flags; /* METAD_RECORD_* */
 	struct metad_cred cred;
 	/* What else the primary decided. Operations that make a file: u32 ids of chains to take for
-	 * its stripe, best first. commit: a struct metad_size_update. A multiple of 8 bytes or a list of
+	 * its stripe, best first. commit, append: a struct metad_size_update; an append without one has lost its right. A multiple of 8 bytes or a list of
 	 * u32. */
 	struct ff3_blob assigned;
 	struct ff3_blob payload; /* wire operations: the request's body */

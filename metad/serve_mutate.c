@@ -103,6 +103,7 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 	struct metad_apply *a = m->apply;
 	unsigned op = mutation->rec->op;
 	bool ok = a->status >= 0;
+	struct metad_size_update u;
 	int r;
 
 	metad_lease_unpin(m, &mutation->lease_pins);
@@ -116,9 +117,7 @@ static void on_applied(struct metad *m, struct metad_mutation *mutation)
 		follow_up(m, &a->effects);
 	if (ok && op == FF3_OP_open)
 		register_open(m, mutation);
-	if (ok && op == FF3_OP_commit) {
-		struct metad_size_update u;
-
+	if (ok && mutation->rec->assigned.len == sizeof u && (op == FF3_OP_commit || op == FF3_OP_append)) {
 		memcpy(&u, mutation->rec->assigned.p, sizeof u);
 		metad_file_logged(m, &u);
 	}
@@ -184,6 +183,12 @@ static void log_request(struct metad *m, struct metad_conn *conn, struct ff3_req
 			const struct ff3_tag *tag, struct metad_record *rec, uint32_t open_flags)
 {
 	log_mutation(m, conn, r, tag, rec, open_flags, 0);
+}
+
+int metad_log_request(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		      const struct ff3_tag *tag, struct metad_record *rec)
+{
+	return log_mutation(m, conn, r, tag, rec, 0, 0);
 }
 
 static void log_times(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
@@ -418,6 +423,11 @@ void serve_open(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		return;
 	}
 	if ((q->flags & FF3_OPEN_TRUNCATE) && S_ISREG(w->inode.mode)) {
+		e = metad_append_settle(m, w->inode.ino, conn->session_id, q->tag.acked);
+		if (e < 0) {
+			metad_reply_status(m, r, e);
+			return;
+		}
 		rec.flags = cut_flags(m, &w->inode, 0);
 		log_request(m, conn, r, &q->tag, &rec, q->flags);
 		return;
@@ -444,6 +454,12 @@ void serve_truncate(struct metad *m, struct metad_conn *conn, struct ff3_request
 		return;
 	}
 	if (e >= 0)
+		e = metad_append_settle(m, m->walk.inode.ino, conn->session_id, q->tag.acked);
+	if (e == -EAGAIN) {
+		metad_reply_status(m, r, e);
+		return;
+	}
+	if (e >= 0)
 		rec.flags = cut_flags(m, &m->walk.inode, q->size);
 	log_request(m, conn, r, &q->tag, &rec, 0);
 }
@@ -462,6 +478,8 @@ void serve_commit(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		if (e >= 0)
 			return;
 	}
+	if (e >= 0)
+		e = metad_append_settle(m, q->ino, conn->session_id, q->tag.acked);
 	if (e >= 0)
 		e = metad_db_get_inode(m->db, q->ino, &inode);
 	e = e < 0 ? e : e == 0 ? -ESTALE : q->end > FF3_FILE_SIZE_MAX ? -EFBIG : 0;

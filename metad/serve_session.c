@@ -2,13 +2,11 @@
  * Threads: the loop's. */
 #include "metad.h"
 
-/* The file's inode, if this session has it open (for writing). */
-static int get_open_file(struct metad *m, const struct metad_conn *conn, uint64_t ino, bool write,
-			 struct metad_inode *ret)
+int metad_serve_open_file(struct metad *m, const struct metad_conn *conn, uint64_t ino, struct metad_inode *ret)
 {
 	int r;
 
-	if (!metad_session_has_open(m, conn->session, ino, write))
+	if (!metad_session_has_open(m, conn->session, ino, true))
 		return -EBADF;
 	r = metad_db_get_inode(m->db, ino, ret);
 	if (r <= 0)
@@ -59,54 +57,13 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	FF3_REQUEST_REPLY(r, reopen, &p);
 }
 
-static void on_appended(struct metad *m, struct metad_mutation *mutation)
-{
-	struct metad_size_update u;
-	struct metad_inode inode;
-	struct ff3_rep_extend p;
-
-	memcpy(&u, mutation->rec->payload.p, sizeof u);
-	metad_file_logged(m, &u);
-	ff3_histogram_observe_own(&m->latency[FF3_OP_extend],
-				  ff3_boottime_ns() - mutation->received_ns);
-	p.size = u.size;
-	p.cuts = u.truncs;
-	if (metad_db_get_inode(m->db, u.ino, &inode) > 0) {
-		metad_file_overlay(m, &inode);
-		p.size = inode.size;
-		p.cuts = inode.truncs;
-	}
-	FF3_REQUEST_REPLY(mutation->r, extend, &p);
-}
-
-/* The end of a file that several append to is in the log before it is answered: in memory it would
- * go with us, and the next one to append would write over it. After a start, who else will
- * append is not known for a lease. Returns whether r is taken care of. */
-static bool log_append(struct metad *m, struct ff3_request *r, uint64_t ino)
-{
-	struct metad_size_update u;
-	struct metad_record rec = { .op = METAD_OP_set_sizes, .payload = { &u, sizeof u } };
-	struct metad_mutation mutation = { .r = r,
-					   .applied = on_appended,
-					   .received_ns = r->received_ns };
-	struct metad_inode inode;
-
-	if (!metad_file_is_shared(m, ino) && !metad_is_young(m))
-		return false;
-	if (metad_db_get_inode(m->db, ino, &inode) <= 0 || !metad_file_update(m, &inode, 0, &u) ||
-	    metad_pipeline_add(m, &rec, &mutation) < 0)
-		return false;
-	m->deferred = true;
-	return true;
-}
-
 void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		  const struct ff3_req_extend *q)
 {
 	struct ff3_rep_extend p;
 	struct metad_inode inode;
 	struct metad_file *f;
-	int e = get_open_file(m, conn, q->ino, true, &inode);
+	int e = metad_serve_open_file(m, conn, q->ino, &inode);
 
 	if (e >= 0 && metad_file_is_truncating(m, q->ino)) {
 		e = metad_file_park_request(m, q->ino, r);
@@ -133,24 +90,17 @@ void serve_extend(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		p.size = inode.size;
 		p.cuts = inode.truncs;
 	}
-	if (q->unlock)
-		metad_file_append_unlock(m, q->ino, conn->session_id);
 	if (e < 0)
 		metad_reply_status(m, r, e);
-	else if (!q->unlock || q->end == 0 || !log_append(m, r, q->ino))
+	else
 		FF3_REQUEST_REPLY(r, extend, &p);
 }
 
-void serve_append_lock(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
-		       const struct ff3_req_append_lock *q)
+void serve_returned(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
+		    const struct ff3_req_returned *q)
 {
-	struct metad_inode inode;
-	int e = get_open_file(m, conn, q->ino, true, &inode);
-
-	if (e >= 0)
-		e = metad_file_append_lock(m, r, conn, q->ino);
-	if (e < 0)
-		metad_reply_status(m, r, e);
+	metad_session_set_returned(conn->session);
+	ff3_request_reply(r, 0, NULL, 0);
 }
 
 void serve_heartbeat(struct metad *m, struct metad_conn *conn, struct ff3_request *r,

@@ -34,7 +34,8 @@ struct metad_session {
 	uint32_t n_conns;
 	uint64_t lost_ns; /* when the last connection went */
 	uint64_t logged;
-	bool locker; /* the log knows that it may hold locks */
+	bool locker;   /* the log knows that it may hold locks, or ends */
+	bool returned; /* what it had before we started, it has told us */
 	struct open *opens;
 	/* Opens answered and not yet acknowledged: a repetition is not another open. */
 	struct answered *answered;
@@ -103,6 +104,7 @@ int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret)
 		s->id = id;
 		s->logged = metad_apply_max_seq(m->apply, id);
 		s->locker = metad_apply_is_locker(m->apply, id);
+		s->returned = !s->locker;
 		HASH_ADD(hh, m->sessions->all, id, sizeof id, s);
 	}
 	s->n_conns++;
@@ -110,22 +112,22 @@ int metad_session_join(struct metad *m, uint64_t id, struct metad_session **ret)
 	return 0;
 }
 
-static bool holds_locks(struct metad *m, const struct metad_session *s)
+static bool holds_anything(struct metad *m, const struct metad_session *s)
 {
 	for (struct open *o = s->opens; o; o = o->hh.next)
-		if (metad_file_has_locks_of(m, o->ino, s->id))
+		if (metad_file_has_locks_of(m, o->ino, s->id) || (o->write && metad_file_is_dirty(m, o->ino)))
 			return true;
 	return false;
 }
 
-/* Who goes and holds no lock need not be waited for after a restart. Comes it back, its next lock puts it
- * into the log again, behind this. */
+/* Who goes and holds nothing need not be waited for after a restart. Comes it back, its next lock or append puts
+ * it into the log again, behind this. */
 void metad_session_leave(struct metad *m, struct metad_session *s)
 {
 	if (--s->n_conns > 0)
 		return;
 	s->lost_ns = ff3_boottime_ns();
-	if (s->locker && metad_group_leads(m) && !holds_locks(m, s) &&
+	if (s->locker && metad_group_leads(m) && !holds_anything(m, s) &&
 	    metad_pipeline_add_own(m, METAD_OP_drop_lockers, &s->id, sizeof s->id, NULL) >= 0)
 		s->locker = false;
 }
@@ -153,6 +155,27 @@ bool metad_session_is_locker(const struct metad_session *s)
 void metad_session_set_locker(struct metad_session *s)
 {
 	s->locker = true;
+}
+
+static void on_noted(struct metad *m, struct metad_mutation *mutation)
+{
+	struct metad_session *s;
+	uint64_t id;
+
+	memcpy(&id, mutation->rec->payload.p, sizeof id);
+	s = metad_session_find(m, id);
+	if (s)
+		s->locker = true;
+}
+
+int metad_session_note(struct metad *m, const struct metad_session *s)
+{
+	return metad_pipeline_add_own(m, METAD_OP_note_sessions, &s->id, sizeof s->id, on_noted);
+}
+
+void metad_session_set_returned(struct metad_session *s)
+{
+	s->returned = true;
 }
 
 /* true: seq was answered before, for this inode. Forgets what the client has acknowledged. */
@@ -285,11 +308,19 @@ static void note_unknown(void *arg, uint64_t session)
 		list->ids[list->n++] = session;
 }
 
+static void note_missing(void *arg, uint64_t session)
+{
+	struct id_list *list = arg;
+	const struct metad_session *s = metad_session_find(list->m, session);
+
+	list->n += session != METAD_LEASE_MARK && (!s || !s->returned);
+}
+
 bool metad_sessions_missing(struct metad *m)
 {
 	struct id_list list = { .m = m };
 
-	metad_apply_each_session(m->apply, true, note_unknown, &list);
+	metad_apply_each_session(m->apply, true, note_missing, &list);
 	return list.n > 0;
 }
 

@@ -46,6 +46,8 @@ void lock_after_fork(void)
 }
 
 #define HIGH 512 /* programs find the numbers below as they expect them */
+/* A lock that nobody has any more is given back so late at most, unless the machine is overloaded. */
+#define PASSING_MS 100
 
 /* Opens it with the lowest number that is free. */
 static int open_anywhere(uint64_t ino, const char *suffix)
@@ -414,7 +416,7 @@ int lock_fcntl(int fd, struct ofd *o, int cmd, struct flock *user)
 		CALL(flush, o->file);
 	want = fl;
 	r = REAL(fcntl)(lock_fd, cmd, &fl) < 0 ? -errno : 0;
-	for (int i = 0; i < 30 && (query ? r == 0 && fl.l_type != F_UNLCK : r == -EAGAIN) && lock_shared_passing(o);
+	for (int i = 0; i < PASSING_MS && (query ? r == 0 && fl.l_type != F_UNLCK : r == -EAGAIN) && lock_shared_passing(o);
 	     i++) {
 		RAW(nanosleep, &moment, NULL);
 		fl = want;
@@ -436,7 +438,7 @@ static int flock_here(int lock_fd, int operation)
 	struct timespec moment = { .tv_nsec = 1000000 };
 	int r = REAL(flock)(lock_fd, operation) < 0 ? -errno : 0;
 
-	for (int i = 0; i < 30 && r == -EWOULDBLOCK && lock_is_passing(lock_fd); i++) {
+	for (int i = 0; i < PASSING_MS && r == -EWOULDBLOCK && lock_is_passing(lock_fd); i++) {
 		RAW(nanosleep, &moment, NULL);
 		r = (int)RAW(flock, lock_fd, operation);
 	}

@@ -19,6 +19,7 @@ TESTS += \
 	%D%/e2e-scale.sh \
 	%D%/e2e-torture.sh \
 	%D%/e2e-locks.sh \
+	%D%/e2e-append.sh \
 	%D%/e2e-failover.sh \
 	%D%/e2e-failover-net.sh \
 	%D%/e2e-metad-list.sh \
@@ -53,6 +54,7 @@ EXTRA_DIST += \
 	%D%/power_load.py \
 	%D%/crash_load.py \
 	%D%/lock_hosts.py \
+	%D%/append_same.py \
 	%D%/failover_load.py \
 	%D%/bench/failover.sh \
 	%D%/bench/failover.py \

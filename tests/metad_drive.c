@@ -145,14 +145,25 @@ static void check_append(void)
 	struct ff3_rpc_call wait = { .op = FF3_OP_append_lock, .body = body, .reply = reply,
 				     .reply_size = sizeof reply }, *one = &wait;
 	struct ff3_rep_append_lock p;
-	struct ff3_rep_extend e;
+	struct ff3_rep_append e;
+	struct ff3_tag first, tag;
 
 	open_file(b, "log", FF3_OPEN_WRITE | FF3_OPEN_APPEND);
 	EXPECT(0, MC(a, append_lock, &p, .ino = ino));
 	EXPECT(0, p.size);
 	wait.body_len = ff3_encode_req_append_lock(body, sizeof body, &q);
 	EXPECT(0, ff3_rpc_start(b->peer, &wait));
-	EXPECT(0, MC(a, extend, &e, .ino = ino, .end = 100, .unlock = 1));
+	first = mc_tag(a);
+	EXPECT(0, MC(a, append, &e, .tag = first, .ino = ino, .end = 100, .grant = p.grant));
+	EXPECT(100, e.size);
+	/* Asked again, it is answered again; one that never had the right never counts. */
+	EXPECT(0, MC(a, append, &e, .tag = first, .ino = ino, .end = 100, .grant = p.grant));
+	EXPECT(100, e.size);
+	tag = mc_tag(a);
+	tag.acked = first.seq;
+	EXPECT(-ECANCELED, MC(a, append, &e, .tag = tag, .ino = ino, .end = 200, .grant = p.grant));
+	EXPECT(-ECANCELED, MC(a, append, &e, .tag = tag, .ino = ino, .end = 200, .grant = p.grant));
+	EXPECT(100, size_of(a, ino));
 	EXPECT(0, ff3_rpc_wait(&one, 1, 0));
 	EXPECT(0, ff3_decode_rep_append_lock(reply, wait.reply_len, &p));
 	EXPECT(100, p.size);

@@ -151,25 +151,45 @@ void ff3_meta_forked(struct ff3fs *fs)
 	atomic_store(&fs->sweep_due, SWEEP_HELD);
 }
 
+/* Others wait until all are back that hold something. */
+static void say_returned(struct ff3fs *fs)
+{
+	struct ff3_req_returned req;
+	struct ff3_rep_returned rep;
+	uint8_t buf[16];
+	struct ff3_meta_call call = FF3_META_CALL(returned, false, &req, &rep, buf, sizeof buf);
+
+	call.once = true;
+	call.registering = true;
+	ff3_meta_call(fs, &call);
+}
+
 void ff3_meta_sweep(struct ff3fs *fs)
 {
 	_cleanup_free_ struct ff3_inode **inodes = NULL;
+	size_t n, failed = 0;
+	uint64_t epoch;
 	int what;
-	size_t n;
 
 	if (LIKELY(!atomic_load_explicit(&fs->sweep_due, memory_order_relaxed)))
 		return;
 	what = atomic_exchange(&fs->sweep_due, SWEEP_NONE);
 	if (what == SWEEP_NONE)
 		return;
+	epoch = atomic_load(&fs->meta_epoch);
 	if (ff3_inodes_all(fs, &inodes, &n) < 0)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		/* One that fails now is tried again when it is used. */
-		if (what == SWEEP_ALL || !S_ISREG(inodes[i]->mode) || inodes[i]->open_flags == 0)
-			ff3_inode_register(inodes[i]);
+		if (what == SWEEP_ALL || !S_ISREG(inodes[i]->mode) || inodes[i]->open_flags == 0) {
+			int r = ff3_inode_register(inodes[i]);
+
+			failed += r < 0 && r != -ESTALE;
+		}
 		ff3_inode_unref(inodes[i]);
 	}
+	if (what == SWEEP_ALL && failed == 0 && epoch == atomic_load(&fs->meta_epoch))
+		say_returned(fs);
 }
 
 static void heard(struct ff3fs *fs, uint64_t instance)

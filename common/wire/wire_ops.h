@@ -170,6 +170,8 @@
 	OP(52, member_copied, metad, SESSION)                                                      \
 	OP(53, resolve, metad, SESSION)                                                            \
 	OP(54, lease, metad, SESSION)                                                              \
+	OP(55, append, metad, MUTATE)                                                              \
+	OP(56, returned, metad, SESSION)                                                           \
 	OP(64, chunk_read, chunkd, DATA)                                                           \
 	OP(65, chunk_write, chunkd, DATA)                                                          \
 	OP(66, chunk_sync, chunkd, DATA)                                                           \
@@ -250,13 +252,12 @@
 	F(blob, cap) /* empty if the session was not granted it by open and may not open it now */
 
 /* The file now reaches at least to end, and was modified. Held in memory, seen by everyone at
- * once, logged by commit, by release or when the session dies. unlock ends an append_lock. Who tells an
- * end again that was told before, or may have been, says how often the file had been cut then: if that has
- * changed, it counts for nothing. cuts in the reply: how often by now. */
+ * once, logged by commit, by release or when the session dies. Who tells an end again that was told
+ * before, or may have been, says how often the file had been cut then: if that has changed, it counts
+ * for nothing. cuts in the reply: how often by now. */
 #define FF3_REQ_extend(F)                                                                          \
 	F(u64, ino)                                                                                \
 	F(u64, end)                                                                                \
-	F(u8, unlock)                                                                              \
 	F(u8, sparse) /* something before end may never have been written */                       \
 	F(u8, again)                                                                               \
 	F(u32, cuts) /* if again */
@@ -264,9 +265,29 @@
 	F(u64, size)                                                                               \
 	F(u32, cuts)
 
-/* Waits for the exclusive right to append and answers the end of the file. */
+/* Waits for the exclusive right to append and answers the end of the file. grant: the right's number. EAGAIN: as of
+ * lock, for ends that a metad which restarted does not know yet. */
 #define FF3_REQ_append_lock(F) F(u64, ino)
-#define FF3_REP_append_lock(F) F(u64, size)
+#define FF3_REP_append_lock(F)                                                                     \
+	F(u64, size)                                                                               \
+	F(u64, grant)
+
+/* Gives the right back, and the file now reaches to end, where there is one: as of extend, but once, like every
+ * mutation. ECANCELED: the right was lost before, so it does not count and never will. grant 0 with end 0: whichever
+ * right the session has. */
+#define FF3_REQ_append(F)                                                                          \
+	F(tag, tag)                                                                                \
+	F(u64, ino)                                                                                \
+	F(u64, end)                                                                                \
+	F(u64, grant)                                                                              \
+	F(u8, sparse)
+#define FF3_REP_append(F)                                                                          \
+	F(u64, size)                                                                               \
+	F(u32, cuts)
+
+/* After metad restarted: the session has opened again and told again all that it has open, told and locked. */
+#define FF3_REQ_returned(F)
+#define FF3_REP_returned(F)
 
 /* flock(2) and fcntl(2) locks between hosts; common/base/locks.h has the rules and the values of
  * kind and type. Answers at once: granted, or the lock of another domain that is in the way. The
