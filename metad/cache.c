@@ -234,9 +234,11 @@ static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bo
 		at = CACHE_CELLS;
 	}
 	if (at == CACHE_CELLS)
-		at = cache_set_make_room(set, n_cells, inode_home(c, inode->ino), may_evict);
-	if (at == CACHE_CELLS)
+		at = cache_set_find_room(set, n_cells, inode_home(c, inode->ino));
+	if (at == CACHE_CELLS && !may_evict)
 		return false;
+	if (at == CACHE_CELLS)
+		at = cache_set_evict(set, n_cells);
 	cache_set_fill(set, at, tag, &e, n_cells);
 	return true;
 }
@@ -325,15 +327,20 @@ static bool add_name(struct metad_cache *c, uint64_t parent, uint64_t hash, stru
 
 	if (at < CACHE_CELLS && !may_evict)
 		return true;
-	if (at < CACHE_CELLS && ino >= LIMIT_48)
-		cache_set_clear(set, at);
-	if (name.len > FF3_NAME_MAX || parent >= LIMIT_48 || ino >= LIMIT_48)
+	if (name.len > FF3_NAME_MAX || parent >= LIMIT_48 || ino >= LIMIT_48) {
+		if (at < CACHE_CELLS)
+			cache_set_clear(set, at);
+		set->lost = true;
 		return false;
+	}
 	n_cells = (unsigned)((sizeof u.e + name.len + CACHE_CELL - 1) / CACHE_CELL);
 	if (at == CACHE_CELLS)
-		at = cache_set_make_room(set, n_cells, name_home(hash), may_evict);
-	if (at == CACHE_CELLS)
+		at = cache_set_find_room(set, n_cells, name_home(hash));
+	set->lost |= at == CACHE_CELLS;
+	if (at == CACHE_CELLS && !may_evict)
 		return false;
+	if (at == CACHE_CELLS)
+		at = cache_set_evict(set, n_cells);
 	memset(u.cells, 0, (size_t)n_cells * CACHE_CELL);
 	u.e = (struct name_entry){ .parent = parent, .type = (uint16_t)type, .ino = ino, .len = (uint16_t)name.len };
 	memcpy(u.e.name, name.p, name.len);
@@ -345,6 +352,30 @@ void metad_cache_put_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 			  uint32_t type)
 {
 	add_name(c, parent, hash, name, ino, type, true);
+}
+
+void metad_cache_del_name(struct metad_cache *c, uint64_t parent, uint64_t hash, struct ff3_str name)
+{
+	uint16_t tag;
+	struct cache_set *set = name_set(c, hash, &tag);
+	unsigned at = find_name(set, tag, parent, name);
+
+	if (at < CACHE_CELLS)
+		cache_set_clear(set, at);
+}
+
+void metad_cache_lose_name(struct metad_cache *c, uint64_t hash)
+{
+	uint16_t tag;
+
+	name_set(c, hash, &tag)->lost = true;
+}
+
+bool metad_cache_keeps_name(struct metad_cache *c, uint64_t hash)
+{
+	uint16_t tag;
+
+	return !name_set(c, hash, &tag)->lost;
 }
 
 bool metad_cache_offer_name(struct metad_cache *c, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,

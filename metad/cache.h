@@ -29,6 +29,10 @@ bool metad_cache_get_name(struct metad_cache *cache, uint64_t parent, uint64_t h
 /* ino 0: it does not exist. */
 void metad_cache_put_name(struct metad_cache *cache, uint64_t parent, uint64_t hash,
 			  struct ff3_str name, uint64_t ino, uint32_t type);
+void metad_cache_del_name(struct metad_cache *cache, uint64_t parent, uint64_t hash, struct ff3_str name);
+/* No name of this hash has had to go, or found no room, or was lost: all that were put or offered are there. */
+bool metad_cache_keeps_name(struct metad_cache *cache, uint64_t hash);
+void metad_cache_lose_name(struct metad_cache *cache, uint64_t hash);
 
 /* The same, if nothing has to go for it. false: there is no room. */
 bool metad_cache_offer_inode(struct metad_cache *cache, const struct metad_inode *inode);

@@ -74,19 +74,21 @@ static bool is_free(const struct cache_set *set, unsigned at, unsigned n_cells)
 	return true;
 }
 
-unsigned cache_set_make_room(struct cache_set *set, unsigned n_cells, unsigned home, bool may_evict)
+unsigned cache_set_find_room(const struct cache_set *set, unsigned n_cells, unsigned home)
 {
-	unsigned at = is_free(set, home, n_cells) ? home : find_free(set, n_cells);
+	return is_free(set, home, n_cells) ? home : find_free(set, n_cells);
+}
 
-	if (at < CACHE_CELLS || !may_evict)
-		return at;
-	at = set->turn + n_cells <= CACHE_CELLS ? set->turn : 0;
+unsigned cache_set_evict(struct cache_set *set, unsigned n_cells)
+{
+	unsigned at = set->turn + n_cells <= CACHE_CELLS ? set->turn : 0;
+
 	while (set->tag[at] == 1) /* whose first cell is before the turn */
 		at--;
 	for (unsigned i = at; i < at + n_cells; i++)
 		if (set->tag[i] > 1)
 			cache_set_clear(set, i);
-	set->turn = (uint16_t)((at + n_cells) % CACHE_CELLS);
+	set->turn = (uint8_t)((at + n_cells) % CACHE_CELLS);
 	return at;
 }
 

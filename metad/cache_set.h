@@ -9,7 +9,8 @@
 /* Odd cells are where cache lines begin. Tags 0 and 1 are a free cell, and one that belongs to the entry before it. */
 struct cache_set {
 	uint16_t tag[CACHE_CELLS];
-	uint16_t turn;
+	uint8_t turn;
+	bool lost; /* something that belongs here is not */
 	uint8_t cell[CACHE_CELLS][CACHE_CELL];
 };
 _Static_assert(sizeof(struct cache_set) == 512, "eight cache lines");
@@ -41,7 +42,9 @@ static inline uint16_t cache_tag(uint64_t hash)
 
 /* The cells of the entry there. */
 unsigned cache_set_size(const struct cache_set *set, unsigned at);
-/* Where there is room for so many: at home, if there is; of others, if they may go. CACHE_CELLS: nowhere. */
-unsigned cache_set_make_room(struct cache_set *set, unsigned n_cells, unsigned home, bool may_evict);
+/* Where there is room for so many: at home, if there is. CACHE_CELLS: nowhere. */
+unsigned cache_set_find_room(const struct cache_set *set, unsigned n_cells, unsigned home);
+/* Where others had to go for it. */
+unsigned cache_set_evict(struct cache_set *set, unsigned n_cells);
 void cache_set_fill(struct cache_set *set, unsigned at, uint16_t tag, const void *entry, unsigned n_cells);
 void cache_set_clear(struct cache_set *set, unsigned at);

@@ -127,13 +127,17 @@ struct metad_db_scan {
 int metad_db_scan_read(struct metad_db *db, struct metad_db_scan *scan);
 /* The owner's: takes into memory what is as it was, and was not there, as long as there is room. */
 struct metad_db_scan_result {
+	bool is_early; /* read from a state of before the scan began: nothing was taken */
 	uint32_t n_taken, n_changed, n_no_room;
+	uint32_t n_asked; /* of the names that have changed: looked up again */
 };
 void metad_db_scan_take(struct metad_db *db, const struct metad_db_scan *scan, struct metad_db_scan_result *ret);
 /* They need not be read again. The rest of the names is left out, or of the inodes, if skip. */
 void metad_db_scan_next(struct metad_db_scan *scan, bool skip);
-/* So many inodes are going to be scanned. */
+/* Before the first; and after the last name, if none was skipped. */
 void metad_db_scan_begin(struct metad_db *db);
+void metad_db_scan_has_all_names(struct metad_db *db);
+bool metad_db_has_all_names(const struct metad_db *db);
 
 /* While only, lookups that would have to ask SQLite, or to wait for a commit, answer METAD_DB_ELSEWHERE. */
 #define METAD_DB_ELSEWHERE (-EXFULL)

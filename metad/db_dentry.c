@@ -25,6 +25,8 @@ int metad_db_get_dentry(struct metad_db *db, uint64_t parent, struct ff3_str nam
 	int r;
 
 	if (!db->cache || !metad_cache_get_name(db->cache, parent, hash, name, &ino, &type)) {
+		if (db_knows_absent(db, hash))
+			return 0;
 		if (db->only_memory)
 			return METAD_DB_ELSEWHERE;
 		db->n_asked++;
@@ -63,6 +65,16 @@ bool metad_db_peek_dentry(struct metad_db *db, uint64_t parent, struct ff3_str n
 	return true;
 }
 
+/* Where all names are in memory, one that does not exist needs no room. */
+static void remember(struct metad_db *db, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
+		     uint32_t type)
+{
+	if (ino == 0 && db_knows_absent(db, hash))
+		metad_cache_del_name(db->cache, parent, hash, name);
+	else
+		metad_cache_put_name(db->cache, parent, hash, name, ino, type);
+}
+
 static int write_dentry(struct metad_db *db, enum stmt which, uint64_t parent, struct ff3_str name,
 			uint64_t ino, uint32_t type)
 {
@@ -75,7 +87,7 @@ static int write_dentry(struct metad_db *db, enum stmt which, uint64_t parent, s
 		bind_u64(s, 4, ino);
 		bind_u64(s, 5, type);
 	}
-	metad_cache_put_name(db->cache, parent, hash, name, ino, type);
+	remember(db, parent, hash, name, ino, type);
 	db_name_changes(db, parent, hash);
 	return db_run(db, s);
 }
@@ -103,7 +115,7 @@ int metad_db_del_dentry_at(struct metad_db *db, uint64_t parent, uint64_t hash, 
 
 	if (!s)
 		return db->error;
-	metad_cache_put_name(db->cache, parent, metad_name_hash(parent, name), name, 0, 0);
+	remember(db, parent, metad_name_hash(parent, name), name, 0, 0);
 	db_name_changes(db, parent, metad_name_hash(parent, name));
 	return db_run(db, s);
 }

@@ -125,6 +125,8 @@ struct metad_db {
 	uint64_t *changed;	    /* db_reader.c; NULL: nobody asks */
 	struct metad_db_rows *rows; /* of a reader, as known */
 	const struct metad_inode *known;
+	uint64_t scan_from; /* db_scan.c: applied_seq when it began */
+	bool has_all_names; /* but those that the cache has lost */
 	struct ff3_blob *stripes; /* by id */
 	uint32_t n_stripes, room_stripes;
 	uint32_t *stripe_index; /* open addressing by content: id + 1 */
@@ -159,6 +161,8 @@ int db_get_meta(struct metad_db *db);
 /* db_reader.c: the record that is being applied changes a row; a reader has found one. */
 void db_inode_changes(struct metad_db *db, uint64_t ino);
 void db_name_changes(struct metad_db *db, uint64_t parent, uint64_t hash);
+/* A name of this hash that is not in memory does not exist. */
+bool db_knows_absent(const struct metad_db *db, uint64_t hash);
 void db_note_inode(struct metad_db *db, const struct metad_inode *inode);
 void db_note_name(struct metad_db *db, uint64_t parent, uint64_t hash, struct ff3_str name, uint64_t ino,
 		  uint32_t type);

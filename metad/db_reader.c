@@ -38,6 +38,8 @@ static uint32_t dir_slot(uint64_t ino)
 /* What is not committed yet may have been changed by any record. */
 int metad_db_track_changes(struct metad_db *db)
 {
+	if (db->changed)
+		return 0;
 	db->changed = malloc(CHANGED_SLOTS * sizeof *db->changed);
 	if (!db->changed)
 		return -ENOMEM;

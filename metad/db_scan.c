@@ -1,9 +1,14 @@
 /* Purpose: reading all of dentries and inodes, a few rows at a time, so that they are in memory before anybody
  * asks for them. What a reader finds is believed as in db_reader.c; what was changed since, or is in memory,
- * is left out: whoever changed it has put it there.
+ * is left out: whoever changed it has put it there. When all names were read that were committed when it began,
+ * or later, then one that is not in memory does not exist, and nobody needs to ask; but where the cache has lost
+ * names (cache.h).
  *
  * Threads: read is a reader's, take and begin the owner's of the database; who holds the scan, one at a time. */
 #include "db_private.h"
+
+/* Rows of one scan that are asked for. */
+#define ASKED_MAX 16u
 
 static int scan_names(struct metad_db *db, struct metad_db_scan *scan)
 {
@@ -58,6 +63,7 @@ int metad_db_scan_read(struct metad_db *db, struct metad_db_scan *scan)
 
 void metad_db_scan_begin(struct metad_db *db)
 {
+	db->scan_from = db->meta.applied_seq;
 	metad_cache_expect(db->cache, db->meta.n_inodes);
 }
 
@@ -70,6 +76,21 @@ static bool offer_name(struct metad_db *db, const struct metad_scanned_name *e)
 	       metad_cache_offer_name(db->cache, e->parent, e->hash, name, e->ino, e->type);
 }
 
+void metad_db_scan_has_all_names(struct metad_db *db)
+{
+	db->has_all_names = true;
+}
+
+bool metad_db_has_all_names(const struct metad_db *db)
+{
+	return db->has_all_names;
+}
+
+bool db_knows_absent(const struct metad_db *db, uint64_t hash)
+{
+	return db->has_all_names && metad_cache_keeps_name(db->cache, hash);
+}
+
 static void count(struct metad_db_scan_result *ret, bool is_changed, bool has_room)
 {
 	ret->n_changed += is_changed;
@@ -77,14 +98,32 @@ static void count(struct metad_db_scan_result *ret, bool is_changed, bool has_ro
 	ret->n_no_room += !is_changed && !has_room;
 }
 
+/* Of some that seem to have changed it is asked what has become of them. */
+static void ask_changed(struct metad_db *db, const struct metad_scanned_name *e, struct metad_db_scan_result *ret)
+{
+	struct ff3_str name = { e->name, e->len };
+	uint64_t ino;
+	uint32_t type;
+
+	if (metad_cache_get_name(db->cache, e->parent, metad_name_hash(e->parent, name), name, &ino, &type))
+		return;
+	if (db->committing || ret->n_asked++ >= ASKED_MAX ||
+	    metad_db_get_dentry(db, e->parent, name, &ino, &type) < 0)
+		metad_cache_lose_name(db->cache, metad_name_hash(e->parent, name));
+}
+
 void metad_db_scan_take(struct metad_db *db, const struct metad_db_scan *scan, struct metad_db_scan_result *ret)
 {
-	*ret = (struct metad_db_scan_result){ 0 };
+	*ret = (struct metad_db_scan_result){ .is_early = scan->seq < db->scan_from };
+	if (ret->is_early)
+		return;
 	for (uint32_t i = 0; i < scan->n_names; i++) {
 		const struct metad_scanned_name *e = &scan->name[i];
 		bool is_changed = metad_db_name_changed(db, e->hash) > scan->seq;
 
 		count(ret, is_changed, !is_changed && offer_name(db, e));
+		if (is_changed)
+			ask_changed(db, e, ret);
 	}
 	for (uint32_t i = 0; i < scan->n_inodes; i++) {
 		bool is_changed = metad_db_inode_changed(db, scan->inode[i].ino) > scan->seq;

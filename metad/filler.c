@@ -1,6 +1,6 @@
-/* Purpose: after a start, or when the role was won, what is in the database is read once from its beginning to
- * its end, as far as there is memory for it: so names that nobody has asked for yet are found as fast as those
- * that somebody has. Requests are served meanwhile.
+/* Purpose: after a start what is in the database is read once from its beginning to its end, as far as there is
+ * memory for it: so names that nobody has asked for yet are found as fast as those that somebody has, and those
+ * that do not exist, too. Requests are served meanwhile. All members do so: records are applied by all of them.
  *
  * A thread reads some rows with a connection of its own, the loop takes them (db_scan.c) and asks for more; so
  * neither is held up for longer than for some rows. Rows that have changed since they were read are left out:
@@ -19,6 +19,8 @@
 /* For a commit, and while a checkpoint waits for readers to be gone. */
 #define PAUSE_NS (50 * FF3_NSEC_PER_MSEC)
 
+#define TRIES_MAX 20u
+
 struct metad_filler {
 	struct metad *m;
 	struct metad_worker *worker; /* NULL: it is over */
@@ -27,6 +29,7 @@ struct metad_filler {
 	struct metad_db_scan *scan;
 	int result;
 	struct ff3_timer again;
+	unsigned n_tries; /* of these rows */
 	struct metad_filler_stats stats;
 };
 
@@ -54,15 +57,22 @@ static void end(struct metad_filler *f)
 /* false: it is to be read again. */
 static bool take(struct metad_filler *f)
 {
+	struct metad_db *db = f->m->db;
 	struct metad_db_scan *scan = f->scan;
 	uint32_t n = scan->n_names + scan->n_inodes;
+	bool names_done = scan->names_done; /* before this */
+	bool skip;
 	struct metad_db_scan_result result;
 
-	metad_db_scan_take(f->m->db, scan, &result);
+	metad_db_scan_take(db, scan, &result);
 	f->stats.n_taken += result.n_taken;
-	if (result.n_changed > n / 2)
+	if (result.is_early || (result.n_changed > n / 2 && ++f->n_tries < TRIES_MAX))
 		return false;
-	metad_db_scan_next(scan, result.n_no_room > n / 2);
+	f->n_tries = 0;
+	skip = result.n_no_room > n / 2;
+	metad_db_scan_next(scan, skip);
+	if (!names_done && scan->names_done && !skip)
+		metad_db_scan_has_all_names(db);
 	return true;
 }
 
@@ -109,7 +119,9 @@ int metad_filler_new(struct metad *m)
 	f->job = (struct metad_job){ .run = run, .done = on_read };
 	f->again.fn = on_again;
 	f->scan = calloc(1, sizeof *f->scan);
-	r = f->scan ? metad_worker_new(m->loop, "filler", &f->worker) : -ENOMEM;
+	r = f->scan ? metad_db_track_changes(m->db) : -ENOMEM;
+	if (r >= 0)
+		r = metad_worker_new(m->loop, "filler", &f->worker);
 	if (r < 0)
 		return r;
 	f->stats.is_filling = true;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../common/base/log.h"
+#include "filler.h"
 #include "group_priv.h"
 
 #define REPLAY_BATCH 1000u /* records in one transaction */
@@ -426,5 +427,7 @@ int group_disk_open(struct metad_group *g, bool form)
 	} else {
 		r = wait_for_copy(g);
 	}
-	return r >= 0 && m->log ? metad_pipeline_new(m) : r;
+	if (r >= 0 && m->log)
+		r = metad_pipeline_new(m);
+	return r >= 0 && m->db ? metad_filler_new(m) : r;
 }

@@ -8,7 +8,6 @@
 
 #include "../common/base/log.h"
 #include "ahead.h"
-#include "filler.h"
 #include "group_priv.h"
 #include "readers.h"
 
@@ -37,8 +36,6 @@ int group_serve(struct metad_group *g)
 		r = metad_caps_new(m);
 	if (r >= 0)
 		r = metad_leases_new(m, is_restored);
-	if (r >= 0)
-		r = metad_filler_new(m);
 	metad_db_read_end(m->db);
 	if (r < 0)
 		return r;

@@ -22,6 +22,7 @@ struct status {
 	struct metad_readers_stats readers;
 	struct metad_filler_stats filler;
 	uint64_t asked;
+	bool has_all_names;
 	uint64_t uptime_ns, sessions, opens, capacity, used, log_used, wal_pages, checkpoints;
 	size_t nodes, targets, chains;
 	uint64_t removals, removals_waiting;
@@ -54,6 +55,8 @@ static void take_status(void *arg)
 		s->wal_pages = metad_db_wal_pages(m->db);
 		s->checkpoints = metad_checkpointer_count(m);
 		s->asked = metad_db_n_asked(m->db);
+		s->filler = *metad_filler_stats(m);
+		s->has_all_names = metad_db_has_all_names(m->db);
 	}
 	metad_group_view(m, &s->group);
 	s->degraded = s->group.replica.primary == 0;
@@ -62,7 +65,6 @@ static void take_status(void *arg)
 	s->cleaner = *metad_cleaner_stats(m);
 	s->leases = *metad_lease_stats(m);
 	s->readers = *metad_readers_stats(m);
-	s->filler = *metad_filler_stats(m);
 	metad_sessions_count(m, &s->sessions, &s->opens);
 	metad_routes_space(m, &s->capacity, &s->used);
 	s->nodes = metad_routes_count(m, &s->targets, &s->chains);
@@ -208,6 +210,7 @@ static int on_metrics(void *ctx, const struct ff3_http_request *request, FILE *o
 	print(out, "asked_total", "counter", "names and inodes that were not in memory", s.asked);
 	print(out, "filling", "gauge", "names and attributes are being read into memory",
 	      s.filler.is_filling);
+	print(out, "has_all_names", "gauge", "all names were read into memory", s.has_all_names);
 	print(out, "filled_total", "counter", "names and attributes that were, before they were asked for",
 	      s.filler.n_taken);
 	print(out, "commit_waits_total", "counter", "requests that waited for a commit of the database",

@@ -32,11 +32,17 @@ before=$(metric asked_total)
 asked=$(($(metric asked_total) - before))
 [ "$asked" -le $((rows / 100)) ] || die "$asked names or inodes of $n files were asked for in the database"
 say "ok: $n files were looked up, $asked rows asked for"
+equal 'all names are known' 1 "$(metric has_all_names)"
+before=$(metric asked_total)
+"$fill" make "$metad_addr" 2000 || die 'a file is not made'
+"$fill" make "$metad_addr" 2000 || die 'a file is not found'
+equal 'what it took to know that names are new' 0 $(($(metric asked_total) - before))
 kill_daemon "$metad_pid"
 
 filled 4M
 got=$(metric filled_total)
 "$fill" look "$metad_addr" "$n" || die 'a file is not found'
 [ "$got" -gt 1000 ] && [ "$got" -lt $((rows / 2)) ] || die "$got of $rows were taken"
+equal 'all names are known' 0 "$(metric has_all_names)"
 [ "$(resident)" -le $((8 << 10)) ] || die "$(resident) KiB of memory"
 say "ok: with 4 MiB, $got rows, and $(resident) KiB of memory"

@@ -4,6 +4,7 @@
  *                                 by applying the records that opens of clients would log; ff3fs-metad
  *                                 starts on it as on a restored backup
  *   metad_fill look ADDRESS N     stats each of them once
+ *   metad_fill make ADDRESS N     makes so many more in the root directory, unless they are there
  *   metad_fill rates ADDRESS N PID
  *                                 stats, opens and creates a second among them, 64 outstanding: files at
  *                                 random of all, and of a thousand; and what one costs the server PID, which
@@ -226,6 +227,22 @@ static void look(const char *address, uint64_t n)
 	mc_free(c);
 }
 
+static void make(const char *address, uint64_t n)
+{
+	struct ff3_rep_open p;
+	char name[64];
+
+	mc_must(mc_new(address, 0, 0, 0, FF3_ROLE_CLIENT, &c), "connect");
+	for (uint64_t i = 0; i < n; i++) {
+		snprintf(name, sizeof name, "more%" PRIu64, i);
+		mc_must(MC(c, open, &p, .tag = mc_tag(c), .at = mc_at(FF3_ROOT_INO, name, 0), .mode = 0644,
+			   .flags = FF3_OPEN_WRITE | FF3_OPEN_CREATE),
+			name);
+		mc_must(mc_release(c, c->reply, c->reply_len), "release");
+	}
+	mc_free(c);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t n;
@@ -235,6 +252,10 @@ int main(int argc, char **argv)
 	n = strtoull(argv[3], NULL, 10);
 	if (strcmp(argv[1], "fill") == 0) {
 		fill(argv[2], n);
+		return 0;
+	}
+	if (strcmp(argv[1], "make") == 0) {
+		make(argv[2], n);
 		return 0;
 	}
 	if (strcmp(argv[1], "look") == 0) {

@@ -318,6 +318,87 @@ START_TEST(what_was_changed_since_is_left_out)
 }
 END_TEST
 
+/* With all names in memory nobody asks for one that does not exist; and nobody believes so when one had to go. */
+START_TEST(absent_names_are_known)
+{
+	char name[32];
+	uint64_t asked;
+
+	metad_db_scan_begin(d->db);
+	scan_all();
+	ck_assert(!metad_db_has_all_names(d->db));
+	metad_db_scan_has_all_names(d->db);
+	asked = metad_db_n_asked(d->db);
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(name, sizeof name, "none%u", i);
+		ck_assert_uint_eq(ino_of(name), 0);
+	}
+	ck_assert_uint_eq(metad_db_n_asked(d->db), asked);
+	ck_assert_int_eq(MD_NEXT(d, unlink, .at = md_at("file7")), 0);
+	ck_assert_uint_eq(ino_of("file7"), 0);
+	make("file7");
+	ck_assert_uint_ne(ino_of("file7"), 0);
+	ck_assert_uint_eq(metad_db_n_asked(d->db), asked);
+	md_hold(d);
+	for (unsigned i = 0; i < 40000; i++) {
+		snprintf(name, sizeof name, "another%u", i);
+		make(name);
+	}
+	md_let_go(d);
+	for (unsigned i = 0; i < 40000; i++) {
+		snprintf(name, sizeof name, "another%u", i);
+		ck_assert_uint_ne(ino_of(name), 0);
+	}
+	ck_assert_uint_gt(metad_db_n_asked(d->db), asked);
+	ck_assert_uint_eq(ino_of("none1"), 0);
+}
+END_TEST
+
+/* What was applied before, and is not committed, is not there to be read: so it begins later. */
+START_TEST(a_state_of_before_is_not_taken)
+{
+	struct metad_db_scan_result one;
+
+	md_hold(d);
+	make("late");
+	metad_db_scan_begin(d->db);
+	ck_assert_int_eq(metad_db_scan_read(reader, scan), 0);
+	metad_db_scan_take(d->db, scan, &one);
+	ck_assert(one.is_early);
+	ck_assert_uint_eq(one.n_taken, 0);
+	md_let_go(d);
+	ck_assert_int_eq(metad_db_scan_read(reader, scan), 0);
+	metad_db_scan_take(d->db, scan, &one);
+	ck_assert(!one.is_early);
+	ck_assert_uint_gt(one.n_taken, 0);
+}
+END_TEST
+
+/* Rows that seem to have changed, as others have whose keys have the same hash, are looked up. */
+START_TEST(changed_names_are_asked_for)
+{
+	struct metad_db_scan_result one;
+	char name[32];
+
+	metad_db_scan_begin(d->db);
+	ck_assert_int_eq(metad_db_scan_read(reader, scan), 0);
+	md_hold(d);
+	ck_assert_int_eq(MD_NEXT(d, unlink, .at = md_at("file7")), 0);
+	ck_assert_int_eq(MD_NEXT(d, mkdir, .at = md_at("file7"), .mode = 0755), 0);
+	for (unsigned i = 0; i < 30000; i++) {
+		snprintf(name, sizeof name, "none%u", i);
+		ck_assert_uint_eq(ino_of(name), 0);
+	}
+	for (unsigned i = 0; i < 2 && !scan->names_done; i++) {
+		metad_db_scan_take(d->db, scan, &one);
+		metad_db_scan_next(scan, false);
+		ck_assert_int_eq(metad_db_scan_read(reader, scan), 0);
+	}
+	ck_assert_uint_ne(ino_of("file7"), 0);
+	md_let_go(d);
+}
+END_TEST
+
 static Suite *make_suite(void)
 {
 	Suite *s = suite_create("metad-cache");
@@ -332,6 +413,9 @@ static Suite *make_suite(void)
 	tcase_add_checked_fixture(scans, setup, teardown);
 	tcase_add_test(scans, all_are_found_without_asking);
 	tcase_add_test(scans, what_was_changed_since_is_left_out);
+	tcase_add_test(scans, absent_names_are_known);
+	tcase_add_test(scans, a_state_of_before_is_not_taken);
+	tcase_add_test(scans, changed_names_are_asked_for);
 	suite_add_tcase(s, scans);
 	return s;
 }

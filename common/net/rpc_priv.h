@@ -251,6 +251,10 @@ bool ff3_rpc_spin(struct ff3_rpc_conn **conns, unsigned n, bool (*stop)(const vo
 
 /* rpc_recv.c */
 #define FF3_RPC_RECV_TICK_NS (20 * FF3_NSEC_PER_MSEC)
+/* Until a local socket has something, for so long at most. In recvmsg the kernel would wake us in vain, too, each
+ * time the daemon takes in what we have sent: for a sleeper there it is all the same whether there is something to
+ * read, or room to write. */
+bool ff3_rpc_sleep_local(const struct ff3_rpc_conn *conn);
 /* The caller is conn's reader. Receives once, as link->receive, without conn->lock held. */
 int ff3_rpc_receive(struct ff3_rpc_conn *conn, bool wait);
 /* link->receive of stream sockets. */

@@ -524,6 +524,13 @@ static void conceal(struct ff3_rpc_conn *conn, const struct plan *plan)
 		plan->ahead[i].call->exposed = false;
 }
 
+bool ff3_rpc_sleep_local(const struct ff3_rpc_conn *conn)
+{
+	struct pollfd p = { .fd = conn->fd, .events = POLLIN };
+
+	return poll(&p, 1, (int)(FF3_RPC_RECV_TICK_NS / FF3_NSEC_PER_MSEC)) > 0;
+}
+
 int ff3_rpc_receive_stream(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done)
 {
 	struct plan plan;

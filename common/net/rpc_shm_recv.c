@@ -340,7 +340,7 @@ static int wait_more(struct ff3_rpc_conn *conn)
 	int r = 1;
 
 	if (!ff3_rpc_spin(&conn, 1, NULL, NULL) && !ff3_rpc_shm_about_to_sleep(conn))
-		r = ff3_rpc_shm_take_bytes(conn, 0);
+		r = ff3_rpc_sleep_local(conn) ? ff3_rpc_shm_take_bytes(conn, MSG_DONTWAIT) : 0;
 	awake(s);
 	return r;
 }

@@ -2,6 +2,7 @@
  *
  *   metad_rates group ADDRESSES CLIENTS SECONDS   each client a thread with a session and one call at a time:
  *                                                 create, stat, open+release, and ping, the bare call
+ *   metad_rates create ADDRESSES CLIENTS SECONDS  create alone, and how many were made
  *   metad_rates names FEW PID MANY PID CLIENTS SECONDS N
  *                                                 stat, open and create with two servers in turn, one of which has a
  *                                                 thousand of the files that metad_fill makes (names.sh), and the other
@@ -17,6 +18,7 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "../../common/net/rpc_group.h"
 #include "metad/schema_sql.h"
@@ -216,6 +218,20 @@ static void free_all(struct client *clients)
 	for (unsigned i = 0; i < n_clients; i++)
 		ff3_rpc_group_free(clients[i].group);
 	free(clients);
+}
+
+static int create(const char *list)
+{
+	struct rusage used;
+	struct client *clients = connect_all(list);
+	uint64_t began = ff3_boottime_ns(), n = run_all(clients, CREATE);
+
+	report("create", n, began);
+	getrusage(RUSAGE_SELF, &used);
+	printf("made %" PRIu64 "\n%.2f waits, %.2f preemptions of clients for each\n", n,
+	       (double)used.ru_nvcsw / (double)n, (double)used.ru_nivcsw / (double)n);
+	free_all(clients);
+	return 0;
 }
 
 static int group(const char *list)
@@ -434,6 +450,11 @@ int main(int argc, char **argv)
 		n_clients = (unsigned)atoi(argv[3]);
 		seconds = atof(argv[4]);
 		return group(argv[2]);
+	}
+	if (argc == 5 && strcmp(argv[1], "create") == 0) {
+		n_clients = (unsigned)atoi(argv[3]);
+		seconds = atof(argv[4]);
+		return create(argv[2]);
 	}
 	if (argc == 9 && strcmp(argv[1], "names") == 0) {
 		n_clients = (unsigned)atoi(argv[6]);
