@@ -37,8 +37,11 @@ TESTS += tests/e2e-hot.sh
 tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/hot-client.c tests/hot-client.h tests/e2e-client.h
 tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
 
-# Beside FUSE and memcpy.
-noinst_PROGRAMS += tests/bench/hot
+# Beside FUSE, memcpy and the disk.
+noinst_PROGRAMS += tests/bench/hot tests/bench/cold
+tests_bench_cold_SOURCES = tests/bench/cold.c common/base/pattern.h
+tests_bench_cold_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
+tests_bench_cold_LDADD = libff3fs.la $(URING_LIBS)
 tests_bench_hot_SOURCES = tests/bench/hot.c tests/clocks.h
 tests_bench_hot_LDADD = -lpthread
-EXTRA_DIST += tests/bench/hot.sh tests/bench/xrootd.sh
+EXTRA_DIST += tests/bench/hot.sh tests/bench/cold.sh tests/bench/xrootd.sh

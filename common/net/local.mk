@@ -30,7 +30,7 @@ tests_bench_limits_SOURCES = tests/bench/limits.c tests/bench/limits.h \
 	tests/bench/limits_tcp.c tests/bench/limits_disk.c common/base/pattern.h
 tests_bench_limits_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS)
 tests_bench_limits_LDADD = $(URING_LIBS)
-EXTRA_DIST += tests/bench/run.sh tests/bench/table.py tests/bench/passthrough.sh
+EXTRA_DIST += tests/bench/run.sh tests/bench/table.py tests/bench/passthrough.sh tests/bench/disk.sh
 
 # RDMA: the one thing that links rdma-core. The others load it late (verbs_load.c), and do without
 # where it is not there.

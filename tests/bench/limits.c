@@ -1,7 +1,7 @@
 /* Purpose: the physical limits of this machine, to compare ff3fs with in the same run: TCP with the
  * simplest daemon possible, the disk by O_DIRECT and io_uring, and memcpy.
  *
- *   limits [--dir DIR] [--seconds S] [--size BYTES] [--cpu N] [--only PART] [--block BYTES] [--depth N]
+ *   limits [--dir DIR] [--seconds S] [--size BYTES] [--cpu N] [--only PART]
  *
  * Prints one JSON document: an array of {name, block, depth, ops_per_s, mib_per_s, cpu_us_per_op,
  * p50_us}, where the CPU time is that of both sides together. What is read is checked, as ff3fs bench does,
@@ -143,8 +143,6 @@ static const struct argp_option known[] = {
 	{ "size", 'z', "BYTES", 0, "working set (default: 128 MiB)", 0 },
 	{ "cpu", 'c', "N", 0, "pin both sides to this CPU", 0 },
 	{ "only", 'o', "PART", 0, "only measurements whose name has PART in it", 0 },
-	{ "block", 'b', "BYTES", 0, "disk reads of this size only", 0 },
-	{ "depth", 'n', "N", 0, "disk reads with so many outstanding only", 0 },
 	{ 0 },
 };
 
@@ -165,12 +163,6 @@ static error_t on_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'o':
 		options.only = arg;
-		return 0;
-	case 'b':
-		options.block = strtoul(arg, NULL, 0);
-		return 0;
-	case 'n':
-		options.depth = (unsigned)strtoul(arg, NULL, 0);
 		return 0;
 	}
 	return ARGP_ERR_UNKNOWN;

@@ -9,8 +9,6 @@ struct limits_options {
 	uint64_t size;     /* working set */
 	int cpu;           /* both sides on this one; -1: anywhere */
 	const char *only;  /* a part of the names to measure; NULL: all */
-	size_t block;	   /* disk reads of this size only, and */
-	unsigned depth;	   /* with so many outstanding; 0: several */
 };
 
 struct limits_meter {

@@ -7,9 +7,9 @@
 # round, the limits and ff3fs bench do the same work one after the other. What counts is the ratio
 # within a round, and of those the median over the rounds (5 by default). Operations one at a time
 # run with client and daemons on one core, everything else without pinning. What is compared with bare TCP
-# goes over TCP; the rows named shm go through shared memory. As root, the cluster
-# and the raw disk files lie on an XFS in a loop file, because an ext4 root is slow at creates after
-# many unlinks.
+# goes over TCP; the rows named shm go through shared memory. Cold reads and the disk's take turns of 50 ms
+# (cold.c). As root, the other clusters and the raw disk files lie on an XFS in a loop file, because an ext4
+# root is slow at creates after many unlinks.
 #
 # Writes DIR/bench.json (all figures), DIR/bench.txt (the table, also on stdout) and DIR/bench.png.
 . "${srcdir:-$(dirname "$0")/../..}/tests/functions.sh"
@@ -27,39 +27,15 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 requires taskset /usr/bin/python3
-limits=$builddir/tests/bench/limits hot=$builddir/tests/bench/hot
-[ -x "$limits" ] && [ -x "$hot" ] || die 'tests/bench/limits or hot is not built'
+limits=$builddir/tests/bench/limits hot=$builddir/tests/bench/hot cold=$builddir/tests/bench/cold
+[ -x "$limits" ] && [ -x "$hot" ] && [ -x "$cold" ] || die 'tests/bench/limits, hot or cold is not built'
 . "$srcdir/tests/bench/passthrough.sh"
 bytes=$(numfmt --from=iec "$size")
 mkdir -p "$out"
 rm -f "$tmp"/round.*
 
-# --- Where the daemons' disks are -----------------------------------------------------------------
-
-disk=$tmp/disk
-mkdir "$disk"
-if [ "$(id -u)" = 0 ] && command -v mkfs.xfs >/dev/null &&
-	truncate -s 6G "$tmp/xfs.img" && mkfs.xfs -q "$tmp/xfs.img" &&
-	loop=$(losetup --direct-io=on --find --show "$tmp/xfs.img" 2>/dev/null); then
-	cleanup_fn "losetup --detach $loop"
-	mount "$loop" "$disk" || die "cannot mount $loop"
-	# Lazily: a daemon's ring lets go of its files a moment after the daemon is gone.
-	cleanup_fn "umount --lazy '$disk'"
-	say 'on XFS in a loop file'
-else
-	say "on $(stat -f -c %T "$disk")"
-fi
-
-# --- Clusters -------------------------------------------------------------------------------------
-
-# cluster NAME MEMORY: starts one and sets daemons to its pids.
-cluster() {
-	ff3fs dev --quiet --dir="$disk/$1" --chunkd=1 --memory="$2" up || die 'ff3fs dev up'
-	cleanup_fn "ff3fs dev --quiet --dir='$disk/$1' down"
-	export FF3FS_CONF=$disk/$1/ff3fs.conf
-	daemons=$({ ff3fs dev --dir="$disk/$1" pid metad; ff3fs dev --dir="$disk/$1" pid chunkd; } |
-		paste -sd,)
-}
+. "$srcdir/tests/bench/disk.sh"
+make_disk
 
 # pin CPUS: where the daemons run.
 pin() {
@@ -81,9 +57,6 @@ print(json.dumps({"round": int(sys.argv[1]), "part": sys.argv[2], "rows": json.l
 
 bench() { ff3fs bench --json --time "$seconds" --daemon-pid "$daemons" "$@"; }
 
-# by TRANSPORT COMMAND…: requests go by it, all of them.
-by() { FF3FS_CLIENT_TRANSPORTS=$1 FF3FS_CLIENT_HOT=no "${@:2}"; }
-
 # plain NAME BLOCK COMMAND…: a figure of tests/bench/hot, as JSON.
 plain() {
 	local ops bytes cpu
@@ -94,7 +67,7 @@ plain() {
 
 # --- Rounds ---------------------------------------------------------------------------------------
 
-cluster warm 1G
+cluster "$disk/warm" 1G
 for ((round = 1; round <= rounds; round++)); do
 	say "round $round of $rounds: warm"
 	pin 0
@@ -116,20 +89,13 @@ for ((round = 1; round <= rounds; round++)); do
 	keep $round write bench --size $((bytes * 4)) --threads 1 --only write-seq
 done
 
-cluster cold 16M
+# Not in the loop file: its own thread would take part in every read.
+cluster "$tmp/cold" 16M
+"$cold" make $((bytes * 4)) && forget "$tmp/cold" || die 'cannot make a file'
 for ((round = 1; round <= rounds; round++)); do
 	say "round $round of $rounds: cold"
-	# What is compared is measured right after each other: how fast a disk is may change within seconds.
-	for block in 4096 65536 1048576; do
-		for depth in 1 8 32; do
-			[ -w /proc/sys/vm/drop_caches ] && { sync -f "$disk"; echo 3 >/proc/sys/vm/drop_caches; }
-			keep $round cold-limit "$limits" --dir "$disk" --seconds "$seconds" \
-				--size $((bytes * 4)) --only disk_read --block $block --depth $depth
-			for way in tcp shm; do
-				keep $round cold-$way by $way bench --size $((bytes * 4)) --threads 1 \
-					--block $block --depth $depth --once --only read-rand
-			done
-		done
+	for way in tcp shm; do
+		keep $round cold-$way by $way "$cold" read $((bytes * 4)) "$tmp" "$seconds" "$daemons"
 	done
 done
 
@@ -139,7 +105,7 @@ mkdir "$tmp/below"
 passthrough "$tmp/below/file" 0
 [ -z "$no_fuse" ] || say "not compared with FUSE: $no_fuse"
 exposed() { LD_PRELOAD=$shim FF3FS_PREFIX=/ff3fs "$@"; }
-[ -n "$shim" ] && cluster hot 1G && ff3fs layout set --pin memory --quiet / &&
+[ -n "$shim" ] && cluster "$disk/hot" 1G && ff3fs layout set --pin memory --quiet / &&
 	exposed "$hot" make /ff3fs/hot $((64 << 20)) || die 'cannot make a file on ff3fs'
 hot_rows() {
 	printf '['
