@@ -255,6 +255,33 @@ START_TEST(loop_alone)
 }
 END_TEST
 
+/* Nobody is awake when nothing happens, however lively it was before. */
+START_TEST(idle)
+{
+	struct daemon d = { .hold = true };
+	struct ff3_rpc_interrupt interrupt = { 0 };
+	struct ff3_rpc_peer *peer;
+	struct ff3_rpc_call *call;
+	struct op op;
+	uint64_t before;
+
+	daemon_start(&d);
+	peer = peer_for(&d, 1);
+	for (int i = 0; i < 1000; i++)
+		ck_assert_int_eq(ping(peer, 0), 0);
+	/* Both sides wait: the client for an answer that does not come, in both ways in which one can wait. */
+	ping_init(&op, 3);
+	call = &op.call;
+	before = ff3_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
+	ck_assert_int_eq(ff3_rpc_wait_interruptible(&call, 1, in_ms(500), &interrupt), -ETIMEDOUT);
+	ck_assert_int_eq(ff3_rpc_wait(&call, 1, in_ms(500)), -ETIMEDOUT);
+	ck_assert_uint_lt(ff3_now_ns(CLOCK_PROCESS_CPUTIME_ID) - before, 20 * FF3_NSEC_PER_MSEC);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+}
+END_TEST
+
 TCase *net_life_case(void)
 {
 	TCase *t = tcase_create("life");
@@ -266,5 +293,6 @@ TCase *net_life_case(void)
 	tcase_add_test(t, restart_and_idle);
 	tcase_add_test(t, one_way);
 	tcase_add_test(t, loop_alone);
+	tcase_add_test(t, idle);
 	return t;
 }

@@ -584,32 +584,6 @@ START_TEST(slots)
 }
 END_TEST
 
-/* --- Nobody is awake when nothing happens ---------------------------------------------------- */
-
-static uint64_t cpu_ns(void)
-{
-	return ff3_now_ns(CLOCK_PROCESS_CPUTIME_ID);
-}
-
-START_TEST(idle)
-{
-	struct daemon d = { .hold = true };
-	struct ff3_rpc_peer *peer;
-	struct op op;
-	uint64_t before;
-
-	start(&d, &peer);
-	for (int i = 0; i < 1000; i++)
-		ck_assert_int_eq(ping(peer, 0), 0);
-	/* Both sides wait: the client for an answer that does not come. */
-	ping_init(&op, 3);
-	before = cpu_ns();
-	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(1000)), -ETIMEDOUT);
-	ck_assert_uint_lt(cpu_ns() - before, 20 * FF3_NSEC_PER_MSEC);
-	stop(&d, peer);
-}
-END_TEST
-
 TCase *net_shm_case(void)
 {
 	TCase *t = tcase_create("shm");
@@ -625,6 +599,5 @@ TCase *net_shm_case(void)
 	tcase_add_test(t, thousands);
 	tcase_add_test(t, abandoned_place);
 	tcase_add_test(t, slots);
-	tcase_add_test(t, idle);
 	return t;
 }

@@ -1,5 +1,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -115,13 +116,23 @@ static bool same_host(const struct sockaddr_storage *a, const struct sockaddr_st
 	return false;
 }
 
-void ff3_addr_tune_local(int fd)
+bool ff3_addr_tune_local(int fd)
 {
 	static const char plainest[] = "reno";
 	struct sockaddr_storage ours, peers;
 	socklen_t ours_len = sizeof ours, peers_len = sizeof peers;
 
-	if (getsockname(fd, (struct sockaddr *)&ours, &ours_len) == 0 &&
-	    getpeername(fd, (struct sockaddr *)&peers, &peers_len) == 0 && same_host(&ours, &peers))
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, plainest, sizeof plainest - 1);
+	if (getsockname(fd, (struct sockaddr *)&ours, &ours_len) < 0 ||
+	    getpeername(fd, (struct sockaddr *)&peers, &peers_len) < 0 || !same_host(&ours, &peers))
+		return false;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, plainest, sizeof plainest - 1);
+	return true;
+}
+
+bool ff3_addr_is_apart(int fd)
+{
+	socklen_t len = sizeof(int);
+	int cpu = -1;
+
+	return getsockopt(fd, SOL_SOCKET, SO_INCOMING_CPU, &cpu, &len) == 0 && cpu >= 0 && cpu != sched_getcpu();
 }

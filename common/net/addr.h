@@ -19,5 +19,8 @@ int ff3_addr_local(const char *dir, const char *address, struct sockaddr_un *ret
 /* The abstract socket beside the TCP socket that is bound to addr. Returns its length. */
 socklen_t ff3_addr_abstract(const struct sockaddr *addr, socklen_t len, struct sockaddr_un *ret);
 /* Both ends of the connected TCP socket fd are on this host. Congestion control then only costs
- * time: BBR, a common default, paces by timers. Takes the plainest for such a socket. */
-void ff3_addr_tune_local(int fd);
+ * time: BBR, a common default, paces by timers. Takes the plainest for such a socket. Returns whether it is
+ * one. */
+bool ff3_addr_tune_local(int fd);
+/* What such a socket got last was not sent by the core that the thread is on: both sides run at once. */
+bool ff3_addr_is_apart(int fd);

@@ -403,6 +403,8 @@ void ff3_conn_on_recv(struct ff3_io *io, int res)
 	conn->receiving = false;
 	conn->drained = !(io->cqe_flags & IORING_CQE_F_SOCK_NONEMPTY);
 	if (res > 0 && !conn->dead) {
+		if (conn->near)
+			ff3_loop_near(conn->loop, conn->fd);
 		ff3_conn_arrived(conn, (size_t)res);
 	} else if (again) {
 		ff3_conn_receive(conn);
@@ -414,6 +416,7 @@ void ff3_conn_on_recv(struct ff3_io *io, int res)
 
 const struct ff3_conn_ops ff3_conn_stream = {
 	.name = "tcp",
+	.gather = FF3_CONN_GATHER,
 	.receive = receive_stream,
 	.send = ff3_conn_send_stream,
 	.moved = ff3_conn_moved_stream,

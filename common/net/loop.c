@@ -16,7 +16,9 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
+#include "addr.h"
 #include "loop_priv.h"
+#include "spin.h"
 
 #define DEFAULT_ENTRIES 512u
 #define CQ_FACTOR 4u
@@ -24,6 +26,9 @@
 /* The kernel's limit for one registered buffer. */
 #define PIECE_SHIFT 30
 #define IO_MAX 0x7ffff000u
+/* So many turns at most, while requests go on to come, before the kernel is told what they need: reads from disk that
+ * are submitted together cost a disk, and a hypervisor, less. */
+#define PUT_OFF_MAX 16u
 
 struct work_list {
 	struct ff3_work *first, **last;
@@ -55,6 +60,9 @@ struct ff3_loop {
 	void (*idle)(void *arg);
 	void *idle_arg;
 	struct ff3_poller *poller; /* NULL: none */
+	int near_fd; /* of ff3_loop_near since the last wait; or -1 */
+	struct ff3_spinner spinner; /* for that */
+	unsigned n_put_off; /* turns since the kernel was last told */
 
 	char *memory;
 	size_t memory_size;
@@ -150,6 +158,7 @@ int ff3_loop_new(unsigned entries, struct ff3_loop **ret)
 	if (r < 0)
 		return r;
 	loop->event_fd = TAKE_FD(event_fd);
+	loop->near_fd = -1;
 	loop->event_io.fn = on_event;
 	loop->timeout_io.fn = on_timeout;
 	loop->timers.next = loop->timers.prev = &loop->timers;
@@ -469,24 +478,60 @@ static bool needs_kernel(const struct ff3_loop *loop)
 	       (IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN);
 }
 
+void ff3_loop_near(struct ff3_loop *loop, int fd)
+{
+	loop->near_fd = fd;
+}
+
+static bool is_ready(const struct ff3_loop *loop)
+{
+	return (loop->poller && loop->poller->ready(loop->poller)) || ff3_loop_has_completions(loop);
+}
+
+/* Whether something came. fd may have been closed. */
+static bool spin_for(struct ff3_loop *loop, int fd)
+{
+	bool came = false;
+	uint64_t begin;
+
+	if (!ff3_spin_begin())
+		return false;
+	begin = ff3_addr_is_apart(fd) ? ff3_now_ns(CLOCK_MONOTONIC) : 0;
+	while (!came && begin && ff3_now_ns(CLOCK_MONOTONIC) - begin < FF3_SPIN_NS)
+		for (int i = 0; i < FF3_SPIN_LOOKS && !came; i++) {
+			came = is_ready(loop);
+			ff3_spin_pause();
+		}
+	ff3_spin_end(&loop->spinner, came);
+	return came;
+}
+
 /* Between two turns where something is looked at: no system call as long as there is nothing to tell
  * the kernel, and nothing that it has to tell. */
-static int between_turns(struct ff3_loop *loop)
+static int between_turns(struct ff3_loop *loop, int near_fd)
 {
 	struct ff3_poller *p = loop->poller;
-	bool awake = p->ready(p) || ff3_loop_has_completions(loop);
+	bool awake = is_ready(loop), polls, near;
 	int r;
 
 	if (!may_sleep(loop))
 		return submit(loop, false);
-	if (!awake && p->worth(p)) {
+	if (p && loop->n_put_off < PUT_OFF_MAX && p->ready(p)) {
+		loop->n_put_off++;
+		loop->now_ns = ff3_boottime_ns();
+		return 0;
+	}
+	loop->n_put_off = 0;
+	polls = !awake && p && p->worth(p);
+	near = !awake && !polls && near_fd >= 0 && ff3_spin_worth(&loop->spinner);
+	if (polls || near) {
 		/* What was prepared does not wait for the end of it. */
 		r = needs_kernel(loop) ? submit(loop, false) : 0;
 		if (r < 0)
 			return r;
-		awake = ff3_loop_has_completions(loop) || p->spin(p);
+		awake = ff3_loop_has_completions(loop) || (polls ? p->spin(p) : spin_for(loop, near_fd));
 	}
-	if (!awake && !p->arm(p))
+	if (!awake && !(p && p->arm(p)))
 		return submit(loop, true);
 	if (needs_kernel(loop))
 		return submit(loop, false);
@@ -516,8 +561,13 @@ int ff3_loop_run(struct ff3_loop *loop)
 	loop->running = true;
 	loop->now_ns = ff3_boottime_ns();
 	while (!atomic_load_explicit(&loop->stop, memory_order_relaxed) && r == 0) {
+		int near_fd = -1;
+
 		turn(loop, true);
-		r = loop->poller ? between_turns(loop) : submit(loop, may_sleep(loop));
+		near_fd = loop->near_fd;
+		loop->near_fd = -1;
+		r = loop->poller || near_fd >= 0 ? between_turns(loop, near_fd) :
+						   submit(loop, may_sleep(loop));
 	}
 	loop->running = false;
 	atomic_store(&loop->stop, false);

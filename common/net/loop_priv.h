@@ -39,6 +39,9 @@ void ff3_loop_set_poller(struct ff3_loop *loop, struct ff3_poller *p);
 struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop);
 /* Whether completions, or the kernel's work for some, wait to be seen to; or somebody posted. */
 bool ff3_loop_has_completions(const struct ff3_loop *loop);
+/* A process of this host has sent on fd, a TCP socket, or was answered: if it runs on another core, more comes sooner
+ * than this thread could fall asleep and be woken, so the next wait begins awake (spin.h). */
+void ff3_loop_near(struct ff3_loop *loop, int fd);
 /* Wakes who waits for fd, a socket, by a byte that does not wait itself: when this turn ends, in one system call
  * with all others, as each that is woken in a call of its own may take this thread's place. false: it has to be
  * sent now. Before fd is closed: ff3_loop_bells_out. */

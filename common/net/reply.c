@@ -2,7 +2,7 @@
  * sendmsg that does not wait; only what the socket did not take goes through the ring.
  *
  * When they leave: replies made while a received buffer is parsed, at the end of that; others at
- * the end of the loop's turn; but at once where FF3_CONN_GATHER bytes came together.
+ * the end of the loop's turn; but at once where so many bytes came together as the connection's kind gathers.
  *
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
 #include <fcntl.h>
@@ -155,6 +155,8 @@ void ff3_conn_send_stream(struct ff3_conn *conn)
 			ff3_conn_kill(conn);
 			return;
 		}
+		if (n > 0 && conn->near)
+			ff3_loop_near(conn->loop, conn->fd);
 		if (n > 0)
 			ff3_conn_sent(conn, (size_t)n);
 		if (n != (ssize_t)total && conn->out_first)
@@ -275,7 +277,7 @@ static void enqueue(struct ff3_frame *f, int status, size_t body_len)
 	*conn->out_last = f;
 	conn->out_last = &f->next;
 	conn->out_bytes += (size_t)f->head_len + f->payload_len;
-	if (conn->out_bytes >= FF3_CONN_GATHER)
+	if (conn->out_bytes >= conn->ops->gather)
 		ff3_conn_send(conn);
 	else if (!conn->parsing)
 		ff3_conn_queue_end(conn);

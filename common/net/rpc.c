@@ -296,6 +296,7 @@ static int open_slot(struct ff3_rpc_peer *peer, struct ff3_rpc_conn *conn,
 	if (r == 0) {
 		conn->link = up.link;
 		conn->link_state = up.state;
+		conn->near = up.near;
 		/* A child of another thread's fork goes by this one. */
 		__atomic_store_n(&conn->fd, up.fd, __ATOMIC_RELEASE);
 		conn->pid = getpid();

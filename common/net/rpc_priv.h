@@ -71,6 +71,7 @@ struct ff3_rpc_up {
 	void *state;
 	uint64_t instance;
 	uint32_t transports; /* what the daemon's hello says it has */
+	bool near;	     /* a TCP socket with both ends on this host */
 	bool reached;	     /* the daemon was spoken to: no other link would do better */
 	const char *why;     /* it failed; a constant, for people */
 	struct ff3_rpc_greeting greeting;
@@ -102,8 +103,11 @@ struct ff3_link_ops {
 	int (*receive)(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_call **done);
 	/* By the reader: 1: receive() would have something; 0: not yet; negative: not yet, and it makes no
 	 * sense to look again and again, since the peer does not run at the same time as this thread.
-	 * Without a system call. NULL: only fd tells. */
+	 * NULL: only fd tells. */
 	int (*look)(struct ff3_rpc_conn *conn);
+	/* Where it takes a system call to find out that the peer does not run at the same time: asked once, before
+	 * it is looked again and again. May be NULL. */
+	bool (*is_apart)(struct ff3_rpc_conn *conn);
 	/* By the reader, before it polls fd: asks to be woken. True: something is there already.
 	 * NULL: fd tells by itself. */
 	bool (*about_to_sleep)(struct ff3_rpc_conn *conn);
@@ -136,6 +140,7 @@ struct ff3_rpc_conn {
 	pthread_mutex_t lock;
 	_Atomic enum ff3_rpc_conn_state state; /* changes under lock */
 	int fd;
+	bool near; /* as in up */
 	pid_t pid; /* of this process */
 	uint32_t epoch;
 	int cause; /* BROKEN: why */

@@ -355,10 +355,10 @@ static size_t encode_head(uint8_t *to, const struct ff3_rpc_call *call, size_t p
 	return FF3_HEADER_SIZE + prefix;
 }
 
-static int send_shm(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
+/* The daemon sees the end of it when it is shown. */
+static int put_call(struct sending *x, struct ff3_rpc_call *call)
 {
-	struct ff3_rpc_shm *s = conn->link_state;
-	struct sending x = { .conn = conn, .deadline_ns = call->deadline_ns, .begun = ret_begun };
+	struct ff3_rpc_shm *s = x->conn->link_state;
 	uint8_t head[FF3_HEADER_SIZE + FF3_SHM_PLACE];
 	uint32_t cpu = (uint32_t)sched_getcpu() + 1;
 	size_t payload_len = payload_size(call);
@@ -377,16 +377,40 @@ static int send_shm(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *
 		place_payload(s, call);
 	if (atomic_load_explicit(&s->page->client_cpu, memory_order_relaxed) != cpu)
 		atomic_store_explicit(&s->page->client_cpu, cpu, memory_order_relaxed);
-	r = put(&x, head, encode_head(head, call, payload_len, placed));
+	r = put(x, head, encode_head(head, call, payload_len, placed));
 	if (r == 0)
-		r = put(&x, call->body, call->body_len);
+		r = put(x, call->body, call->body_len);
 	for (int i = 0; i < call->n_payload && r == 0 && !placed; i++)
-		r = put(&x, call->payload[i].iov_base, call->payload[i].iov_len);
+		r = put(x, call->payload[i].iov_base, call->payload[i].iov_len);
 	/* A frame that was begun and not shown cannot be taken back either. */
 	if (r < 0)
-		*ret_begun = true;
-	else
+		*x->begun = true;
+	return r;
+}
+
+static int send_shm(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun)
+{
+	struct sending x = { .conn = conn, .deadline_ns = call->deadline_ns, .begun = ret_begun };
+	int r = put_call(&x, call);
+
+	if (r == 0)
 		show(&x);
+	ff3_rpc_stuck_done(&x.stuck);
+	return r;
+}
+
+/* Shown together: what they need of a disk is asked of it together. */
+static int send_many(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	bool begun = false;
+	struct sending x = { .conn = conn, .begun = &begun };
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		x.deadline_ns = calls[i]->deadline_ns;
+		r = put_call(&x, calls[i]);
+	}
+	show(&x);
 	ff3_rpc_stuck_done(&x.stuck);
 	return r;
 }
@@ -408,6 +432,7 @@ const struct ff3_link_ops ff3_link_shm = {
 	.connect = connect_shm,
 	.set_aside = set_aside,
 	.send = send_shm,
+	.send_many = send_many,
 	.receive = ff3_rpc_receive_shm,
 	.look = ff3_rpc_shm_look,
 	.about_to_sleep = ff3_rpc_shm_about_to_sleep,

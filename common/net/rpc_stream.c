@@ -33,7 +33,7 @@ static bool connected_to_itself(int fd)
 	       memcmp(&ours, &theirs, n_ours) == 0;
 }
 
-static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
+static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns, bool *ret_near)
 {
 	_cleanup_close_ int fd = socket(ai->ai_family,
 					SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -62,7 +62,7 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ns)
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
 	    fcntl(fd, F_SETFL, 0) < 0)
 		return -errno;
-	ff3_addr_tune_local(fd);
+	*ret_near = ff3_addr_tune_local(fd);
 	return TAKE_FD(fd);
 }
 
@@ -78,7 +78,7 @@ static int connect_tcp(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *use
 	}
 	r = -EHOSTUNREACH;
 	for (const struct addrinfo *ai = list; ai && fd < 0; ai = ai->ai_next)
-		r = fd = connect_one(ai, ff3_rpc_connect_until(peer, deadline_ns));
+		r = fd = connect_one(ai, ff3_rpc_connect_until(peer, deadline_ns), &up->near);
 	if (!peer->numeric)
 		freeaddrinfo(list);
 	if (fd < 0) {
@@ -233,6 +233,20 @@ static int set_aside_local(struct ff3_rpc_conn *conn, struct ff3_rpc_call **call
 	return queued >= room || need > (size_t)(room - queued) ? -EAGAIN : 0;
 }
 
+/* --- Looking --------------------------------------------------------------------------------- */
+
+static int look(struct ff3_rpc_conn *conn)
+{
+	char byte;
+
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN ? 0 : 1;
+}
+
+static bool is_apart(struct ff3_rpc_conn *conn)
+{
+	return conn->near && ff3_addr_is_apart(conn->fd);
+}
+
 const struct ff3_link_ops ff3_link_tcp = {
 	.name = "tcp",
 	.kind = FF3_LINK_TCP,
@@ -240,6 +254,8 @@ const struct ff3_link_ops ff3_link_tcp = {
 	.send = send_call,
 	.send_many = send_calls,
 	.receive = ff3_rpc_receive_stream,
+	.look = look,
+	.is_apart = is_apart,
 	.cut = ff3_rpc_cut_socket,
 	.drop = drop,
 };

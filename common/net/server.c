@@ -85,7 +85,7 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	if (!conn)
 		return -ENOMEM;
 	set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-	ff3_addr_tune_local(fd);
+	conn->near = ff3_addr_tune_local(fd);
 	/* A peer whose machine died must not hold its session for ever. */
 	set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);

@@ -27,7 +27,7 @@
  * from. */
 #define FF3_CONN_HELD_MAX (8u * 1024u * 1024u)
 /* Queued reply bytes that are sent at once instead of at the end of the turn. */
-#define FF3_CONN_GATHER (64u * 1024u)
+#define FF3_CONN_GATHER (64u * 1024u) /* by a system call */
 #define FF3_SEND_IOV 64
 /* Header and body of a reply that fit into the request's own memory. */
 #define FF3_REPLY_INLINE 320u
@@ -75,6 +75,8 @@ struct ff3_carrier {
  * them by ff3_conn_arrived; send takes them from the queue and reports them by ff3_conn_sent. */
 struct ff3_conn_ops {
 	const char *name;
+	/* So many bytes of replies leave at once, instead of with all others of the turn. */
+	size_t gather;
 	/* Begins; conn->receiving is set until the next ff3_conn_arrived. */
 	void (*receive)(struct ff3_conn *conn);
 	/* The queue is not empty, and conn->sending is not set. */
@@ -97,6 +99,7 @@ struct ff3_conn {
 	struct ff3_server *by; /* whose listener it came by */
 	int fd;
 	bool local; /* fd is a local socket */
+	bool near;  /* fd is a TCP socket with both ends on this host */
 	struct ucred cred; /* of the process at its other end */
 	uint8_t role; /* enum ff3_role, once greeted; 0: another */
 	bool may_shm; /* the peer may attach to shared memory */

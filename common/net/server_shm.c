@@ -27,6 +27,8 @@
 #define TURN_BYTES (4u * FF3_SHM_RING)
 /* Of a reply: who waits for it does not wait for others', too. */
 #define BELL_NOW 4096u
+/* A few small replies: a client that is awake takes them, and asks again, while the next ones are made. */
+#define SHM_GATHER 1u
 
 struct ff3_conn_shm {
 	struct ff3_conn *conn;
@@ -391,6 +393,7 @@ static void shm_free(struct ff3_conn *conn)
 
 static const struct ff3_conn_ops shm_ops = {
 	.name = "shm",
+	.gather = SHM_GATHER,
 	.receive = shm_receive,
 	.send = shm_send,
 	.moved = shm_moved,

@@ -2,8 +2,9 @@
  *
  * Going to sleep and being woken on another core costs both sides much (an interrupt between
  * processors; in a virtual machine 50 us and more), and nothing is cheaper than to look, as long as
- * the one that is waited for runs at the same time. So one looks about as long as the other way would
- * take: that at most doubles the costs of a wait, however wrong it was. Where looking was in vain,
+ * the one that is waited for runs at the same time. So one looks as long as both sides' sleep and waking
+ * may take, which is also about what a disk takes for a few reads at once: with less, each of these would be
+ * looked for in vain, and then slept for. Where looking was in vain,
  * some of the next waits go without, after each further failure twice as many; what shares its core
  * with the other side does not look at all.
  *
@@ -34,8 +35,8 @@ static inline bool ff3_spin_worth(struct ff3_spinner *s)
 bool ff3_spin_begin(void);
 void ff3_spin_end(struct ff3_spinner *s, bool came);
 
-/* For how long. */
-#define FF3_SPIN_NS 100000u
+/* For how long at most. */
+#define FF3_SPIN_NS 200000u
 
 static inline void ff3_spin_pause(void)
 {
