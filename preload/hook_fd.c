@@ -324,13 +324,12 @@ int hook_fcntl(int fd, int cmd, ...)
 	va_end(ap);
 	if (UNLIKELY(ours != 0))
 		return (int)hook_result(ours < 0 ? ours : fcntl_ours(fd, o, cmd, arg));
+	/* It wants a number out of the way, wherever that is. */
+	if (cmd == F_DUPFD_CLOEXEC && init_active() && UNLIKELY(core_called_from(__builtin_return_address(0))))
+		return (int)hook_result(fd_copy_hidden(fd));
 	r = REAL(fcntl)(fd, cmd, arg);
-	if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && init_active()) {
-		if (UNLIKELY(core_called_from(__builtin_return_address(0))))
-			fdtab_set_internal(r);
-		else
-			fdtab_set_native(r);
-	}
+	if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC) && init_active())
+		fdtab_set_native(r);
 	return r;
 }
 
