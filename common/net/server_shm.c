@@ -9,8 +9,8 @@
  * The client is not trusted: its positions are checked, and nothing is parsed in shared memory. The
  * memory cannot be shrunk by it (seals), so touching it is safe.
  *
- * active: rings with something in the last ACTIVE_NS; the others have consumer_sleeps set and are not
- * looked at. The mapping lives until the last request was replied to: the disk may still write to it.
+ * active: rings with something in the last ACTIVE_NS, in either direction; the others have consumer_sleeps set
+ * and are not looked at. The mapping lives until the last request was replied to: the disk may still write to it.
  *
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
 #include <fcntl.h>
@@ -80,6 +80,16 @@ static void ring_bell(const struct ff3_conn *conn)
 {
 	/* A full socket has bytes that were not read: it wakes as well. */
 	(void)!send(conn->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Who is answered mostly asks for something else: its ring is looked at, so that it need not ring the bell. */
+static void expect_more(struct ff3_conn *conn)
+{
+	struct ff3_conn_shm *s = conn->shm;
+
+	if (!s->active)
+		ff3_shm_unask(&s->up.ctl->consumer_sleeps);
+	activate(loop_of(conn), s);
 }
 
 static bool has_work(const struct ff3_conn_shm *s)
@@ -205,6 +215,7 @@ static ssize_t put_some(struct ff3_conn *conn)
 static void shm_send(struct ff3_conn *conn)
 {
 	struct ff3_conn_shm *s = conn->shm;
+	bool some = conn->out_first;
 	size_t unseen = 0;
 	ssize_t n = 1;
 
@@ -230,6 +241,8 @@ static void shm_send(struct ff3_conn *conn)
 			ff3_conn_sent(conn, (size_t)n);
 		}
 	}
+	if (some)
+		expect_more(conn);
 	if (unseen > 0 && ff3_shm_produced(&s->down) &&
 	    (unseen >= BELL_NOW || !ff3_loop_ring_bell(conn->loop, conn->fd)))
 		ring_bell(conn);
