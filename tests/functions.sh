@@ -142,16 +142,19 @@ metrics() {
 	cat <&"$answer"
 	exec {answer}>&-
 }
-# count_at HOST:PORT: what clients asked of the daemon whose admin endpoint it is, is added to $tmp/.counted.
+# count_at HOST:PORT [COMMAND…]: what clients asked of the daemon whose admin endpoint it is, is added to $tmp/.counted;
+# the command runs another where it can be reached.
 count_at() {
-	timeout 5 bash -c "$(declare -f metrics); metrics $1" 2>/dev/null |
+	timeout 5 "${@:2}" bash -c "$(declare -f metrics); metrics $1" 2>/dev/null |
 		grep '_requests_total{.*role="client"' >>"$tmp/.counted"
 }
 declare -A admin_of # daemons of this test that were started and not waited for: their endpoints, by pid
 # count_requests PID: of a daemon of this test, if it lives.
 count_requests() {
+	local where=()
 	[ -n "${admin_of[$1]:-}" ] || return
-	[[ $(ps -o stat= "$1") != [SRD]* ]] || count_at "${admin_of[$1]}"
+	[ "/proc/$1/ns/net" -ef /proc/self/ns/net ] || where=(nsenter -t "$1" -n)
+	[[ $(ps -o stat= "$1") != [SRD]* ]] || count_at "${admin_of[$1]}" "${where[@]}"
 	unset "admin_of[$1]"
 }
 # Clusters of ff3fs dev; those that the test takes down are counted before (check).
