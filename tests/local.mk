@@ -24,6 +24,7 @@ TESTS += \
 	%D%/e2e-failover-net.sh \
 	%D%/e2e-metad-list.sh \
 	%D%/e2e-posix.sh \
+	%D%/fault-return.sh \
 	%D%/fault-start.sh \
 	%D%/fault-errors.sh \
 	%D%/fault-full.sh \
@@ -56,6 +57,7 @@ EXTRA_DIST += \
 	%D%/lock_hosts.py \
 	%D%/append_same.py \
 	%D%/failover_load.py \
+	%D%/hold_frames.py \
 	%D%/bench/failover.sh \
 	%D%/bench/failover.py \
 	%D%/scale_files.py \

@@ -349,7 +349,14 @@ static bool is_registered(const struct ff3_inode *inode)
 	       atomic_load_explicit(&inode->fs->meta_epoch, memory_order_acquire);
 }
 
-/* One reopen for all our opens. inode->lock is held. */
+static void set_registered(struct ff3_inode *inode, uint64_t epoch)
+{
+	atomic_store(&inode->meta_epoch, epoch);
+	ff3_lease_uncover(inode);
+}
+
+/* One reopen for all our opens. inode->lock is held. The file is registered when metad knows all again that it had from
+ * us, not before: else a commit would find that there is nothing to be committed. */
 static int reopen(struct ff3_inode *inode, bool once)
 {
 	struct ff3_req_reopen req = { .ino = inode->ino, .flags = inode->open_flags };
@@ -363,12 +370,14 @@ static int reopen(struct ff3_inode *inode, bool once)
 
 	call.registering = true;
 	call.once = once;
-	r = ff3_meta_call(inode->fs, &call);
-	epoch = atomic_load(&inode->fs->meta_epoch);
+	do {
+		r = ff3_meta_call(inode->fs, &call);
+		epoch = atomic_load(&inode->fs->meta_epoch);
+		/* Who answered may have been replaced since. */
+	} while (r == 0 && call.instance != atomic_load(&inode->fs->meta.instance));
 	if (r == -ESTALE || r == -ENOENT) {
 		/* Gone, and asking again will not bring it back; who needs it is told by his call. */
-		atomic_store(&inode->meta_epoch, epoch);
-		ff3_lease_uncover(inode);
+		set_registered(inode, epoch);
 		return -ESTALE;
 	}
 	if (r < 0)
@@ -376,13 +385,15 @@ static int reopen(struct ff3_inode *inode, bool once)
 	count_open(inode);
 	ff3_hot_learn(inode, rep.cap, rep.layout.pin);
 	ff3_inode_learn(inode, &rep.attr);
-	atomic_store(&inode->meta_epoch, epoch);
-	ff3_lease_uncover(inode);
 	/* An end that a restarted metad had in memory only. */
 	told = ff3_told_get(&inode->told_end);
 	if (told.end > rep.attr.size && told.cuts == rep.attr.cuts)
 		r = extend_once(inode, told.end, &told.cuts, true, &current);
-	return r < 0 ? r : ff3_locks_reclaim(inode);
+	if (r >= 0)
+		r = ff3_locks_reclaim(inode);
+	if (r >= 0)
+		set_registered(inode, epoch);
+	return r;
 }
 
 static int register_locked(struct ff3_inode *inode)
