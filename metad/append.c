@@ -97,8 +97,8 @@ static bool in_grace(struct metad *m)
 	return metad_is_young(m) && ff3_boottime_ns() - m->started_ns < GRACE_NS && metad_sessions_missing(m);
 }
 
-/* 0: it counts, and r is taken care of or *ret_inode is for the reply; negative: it does not; -EINPROGRESS: it comes
- * again. */
+/* 0: it counts, and r is or will be answered. -EINPROGRESS: r is taken care of, and the right stays: it comes again.
+ * Else r is to be answered so. */
 static int count(struct metad *m, struct metad_conn *conn, struct ff3_request *r, const struct ff3_req_append *q,
 		 struct metad_inode *inode)
 {
