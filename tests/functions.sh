@@ -256,7 +256,7 @@ start_daemon() {
 	"$program" --ready-fd 9 --exit-with-parent ${VERBOSE:+-v} "$@" \
 		9>"$fifo" >>"$tmp/$name.log" 2>&1 </dev/null &
 	started_pid=$!
-	read -r -t "${START_LIMIT:-60}" line <"$fifo"
+	read -r -t "${START_LIMIT:-$(slower 60)}" line <"$fifo"
 	rm -f "$fifo"
 	started_listen='' started_admin=''
 	for word in $line; do

@@ -9,7 +9,6 @@
  * Threads: see loop.h. `posted` and `stop` are the only members that other threads touch; posted
  * is a lock-free stack, emptied whole and reversed, and the eventfd is written only by the thread
  * that found it empty.
- * This file is long because everything in it works on the one struct that nobody else may see.
  * Fork/signal: not to be used in a forked child. ff3_loop_stop is async-signal-safe. */
 #include <poll.h>
 #include <stdatomic.h>
@@ -22,10 +21,6 @@
 
 #define DEFAULT_ENTRIES 512u
 #define CQ_FACTOR 4u
-#define N_FILES 1024u
-/* The kernel's limit for one registered buffer. */
-#define PIECE_SHIFT 30
-#define IO_MAX 0x7ffff000u
 /* So many turns at most, while requests go on to come, before the kernel is told what they need: reads from disk that
  * are submitted together cost a disk, and a hypervisor, less. */
 #define PUT_OFF_MAX 16u
@@ -64,12 +59,7 @@ struct ff3_loop {
 	struct ff3_spinner spinner; /* for that */
 	unsigned n_put_off; /* turns since the kernel was last told */
 
-	char *memory;
-	size_t memory_size;
-	bool files_registered;
-	int *slot_of_fd; /* -1: none */
-	size_t n_slot_of_fd;
-	int fd_of_slot[N_FILES];
+	struct ff3_loop_files files;
 };
 
 static void work_list_init(struct work_list *l)
@@ -177,7 +167,7 @@ void ff3_loop_free(struct ff3_loop *loop)
 		loop->poller->free(loop->poller);
 	io_uring_queue_exit(&loop->ring);
 	close(loop->event_fd);
-	free(loop->slot_of_fd);
+	free(loop->files.slot_of_fd);
 	free(loop->backlog);
 	free(loop);
 }
@@ -359,6 +349,30 @@ struct io_uring_sqe *ff3_loop_sqe(struct ff3_loop *loop)
 		loop->backlog_size = size;
 	}
 	return &loop->backlog[loop->n_backlog++];
+}
+
+void ff3_loop_poll(struct ff3_loop *loop, int fd, struct ff3_io *io)
+{
+	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
+
+	io_uring_prep_poll_add(sqe, fd, POLLIN);
+	ff3_loop_sqe_done(sqe, io);
+}
+
+struct io_uring *ff3_loop_ring(struct ff3_loop *loop)
+{
+	return &loop->ring;
+}
+
+struct ff3_loop_files *ff3_loop_files(struct ff3_loop *loop)
+{
+	return &loop->files;
+}
+
+void ff3_loop_submit(struct ff3_loop *loop)
+{
+	if (!loop->disabled)
+		io_uring_submit(&loop->ring);
 }
 
 bool ff3_loop_ring_bell(struct ff3_loop *loop, int fd)
@@ -572,157 +586,4 @@ int ff3_loop_run(struct ff3_loop *loop)
 	loop->running = false;
 	atomic_store(&loop->stop, false);
 	return r;
-}
-
-/* --- Files --------------------------------------------------------------------------------- */
-
-int ff3_loop_register_memory(struct ff3_loop *loop, void *base, size_t size)
-{
-	size_t n = (size + ((size_t)1 << PIECE_SHIFT) - 1) >> PIECE_SHIFT;
-	_cleanup_free_ struct iovec *iov = calloc(n, sizeof *iov);
-	int r;
-
-	if (!iov)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		size_t start = i << PIECE_SHIFT;
-
-		iov[i].iov_base = (char *)base + start;
-		iov[i].iov_len = MIN(size - start, (size_t)1 << PIECE_SHIFT);
-	}
-	r = io_uring_register_buffers(&loop->ring, iov, (unsigned)n);
-	if (r == -EFAULT || r == -EINVAL)
-		return r;
-	if (r == 0) {
-		loop->memory = base;
-		loop->memory_size = size;
-	}
-	return 0;
-}
-
-/* The registered buffer that holds [buf, buf + len), or -1. */
-static int buffer_index(const struct ff3_loop *loop, const void *buf, size_t len)
-{
-	size_t offset = (size_t)((const char *)buf - loop->memory);
-
-	if (!loop->memory || (const char *)buf < loop->memory || offset >= loop->memory_size ||
-	    len > loop->memory_size - offset || len == 0 ||
-	    offset >> PIECE_SHIFT != (offset + len - 1) >> PIECE_SHIFT)
-		return -1;
-	return (int)(offset >> PIECE_SHIFT);
-}
-
-static int grow_slots(struct ff3_loop *loop, int fd)
-{
-	size_t n = MAX((size_t)fd + 1, loop->n_slot_of_fd * 2);
-	int *p;
-
-	if ((size_t)fd < loop->n_slot_of_fd)
-		return 0;
-	p = realloc(loop->slot_of_fd, n * sizeof *p);
-	if (!p)
-		return -ENOMEM;
-	for (size_t i = loop->n_slot_of_fd; i < n; i++)
-		p[i] = -1;
-	loop->slot_of_fd = p;
-	loop->n_slot_of_fd = n;
-	return 0;
-}
-
-int ff3_loop_register_file(struct ff3_loop *loop, int fd)
-{
-	int r;
-
-	if (!loop->files_registered) {
-		r = io_uring_register_files_sparse(&loop->ring, N_FILES);
-		if (r < 0)
-			return r;
-		loop->files_registered = true;
-		for (size_t i = 0; i < N_FILES; i++)
-			loop->fd_of_slot[i] = -1;
-	}
-	r = grow_slots(loop, fd);
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < N_FILES; i++) {
-		if (loop->fd_of_slot[i] >= 0)
-			continue;
-		r = io_uring_register_files_update(&loop->ring, i, &fd, 1);
-		if (r < 0)
-			return r;
-		loop->fd_of_slot[i] = fd;
-		loop->slot_of_fd[fd] = (int)i;
-		return 0;
-	}
-	return -EMFILE;
-}
-
-void ff3_loop_unregister_file(struct ff3_loop *loop, int fd)
-{
-	int none = -1, slot;
-
-	if (fd < 0 || (size_t)fd >= loop->n_slot_of_fd || loop->slot_of_fd[fd] < 0)
-		return;
-	slot = loop->slot_of_fd[fd];
-	loop->slot_of_fd[fd] = -1;
-	/* Entries that name the slot must reach the kernel while it is still this file. */
-	if (!loop->disabled)
-		io_uring_submit(&loop->ring);
-	if (io_uring_register_files_update(&loop->ring, (unsigned)slot, &none, 1) >= 0)
-		loop->fd_of_slot[slot] = -1;
-}
-
-static void use_slot(struct ff3_loop *loop, struct io_uring_sqe *sqe, int fd)
-{
-	if ((size_t)fd < loop->n_slot_of_fd && loop->slot_of_fd[fd] >= 0) {
-		sqe->fd = loop->slot_of_fd[fd];
-		sqe->flags |= IOSQE_FIXED_FILE;
-	}
-}
-
-void ff3_loop_read(struct ff3_loop *loop, int fd, void *buf, size_t len, uint64_t offset,
-		   struct ff3_io *io)
-{
-	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
-	unsigned n = (unsigned)MIN(len, (size_t)IO_MAX);
-	int index = buffer_index(loop, buf, n);
-
-	if (index >= 0)
-		io_uring_prep_read_fixed(sqe, fd, buf, n, offset, index);
-	else
-		io_uring_prep_read(sqe, fd, buf, n, offset);
-	use_slot(loop, sqe, fd);
-	ff3_loop_sqe_done(sqe, io);
-}
-
-void ff3_loop_write(struct ff3_loop *loop, int fd, const void *buf, size_t len, uint64_t offset,
-		    struct ff3_io *io)
-{
-	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
-	unsigned n = (unsigned)MIN(len, (size_t)IO_MAX);
-	int index = buffer_index(loop, buf, n);
-
-	if (index >= 0)
-		io_uring_prep_write_fixed(sqe, fd, buf, n, offset, index);
-	else
-		io_uring_prep_write(sqe, fd, buf, n, offset);
-	use_slot(loop, sqe, fd);
-	ff3_loop_sqe_done(sqe, io);
-}
-
-void ff3_loop_fdatasync(struct ff3_loop *loop, int fd, struct ff3_io *io)
-{
-	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
-
-	io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-	use_slot(loop, sqe, fd);
-	ff3_loop_sqe_done(sqe, io);
-}
-
-void ff3_loop_poll(struct ff3_loop *loop, int fd, struct ff3_io *io)
-{
-	struct io_uring_sqe *sqe = ff3_loop_sqe(loop);
-
-	io_uring_prep_poll_add(sqe, fd, POLLIN);
-	ff3_loop_sqe_done(sqe, io);
 }

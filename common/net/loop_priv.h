@@ -14,6 +14,22 @@ static inline void ff3_loop_sqe_done(struct io_uring_sqe *sqe, struct ff3_io *io
 	io_uring_sqe_set_data(sqe, io);
 }
 
+struct io_uring *ff3_loop_ring(struct ff3_loop *loop);
+/* What was prepared so far reaches the kernel now. Nothing while the loop is only being prepared. */
+void ff3_loop_submit(struct ff3_loop *loop);
+
+#define FF3_LOOP_FILES 1024u
+/* What the ring was told of memory and files (loop_files.c). */
+struct ff3_loop_files {
+	char *memory;
+	size_t memory_size;
+	bool registered;
+	int *slot_of_fd; /* -1: none */
+	size_t n_slot_of_fd;
+	int fd_of_slot[FF3_LOOP_FILES];
+};
+struct ff3_loop_files *ff3_loop_files(struct ff3_loop *loop);
+
 /* Calls w->fn on this thread, in this turn before the idle hook if that has not run yet, else in
  * the next turn, which then does not sleep. */
 void ff3_loop_defer(struct ff3_loop *loop, struct ff3_work *w);
