@@ -2,13 +2,14 @@
 # transport: tcp (somebody sits between the client and metad)
 # After a restart, metad is told again what it had in memory only, before anything else about the file counts: one
 # thread of a client is at it, and another one's fsync waits for that. What was synced then outlives the next kill.
+# And nobody else gets a lock that its holder, who is back, has not taken again yet.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
-requires ff3fs-metad ff3fs-chunkd
+requires ff3fs-metad ff3fs-chunkd flock curl
 requires_python select
-EXTEND=20
+EXTEND=20 LOCK=43
 
 cat >"$tmp/job.py" <<'END_PY'
-import os, sys, threading
+import fcntl, os, sys, threading
 path = sys.argv[1]
 say = lambda what: print(what, flush=True)
 for line in sys.stdin:
@@ -23,16 +24,21 @@ for line in sys.stdin:
     elif what == "sync":
         os.fsync(fd)
         say("synced")
+    elif what == "lock":
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        say("locked")
 END_PY
 
-start_cluster 1
-mkfifo "$tmp/job.in" "$tmp/job.out" "$tmp/hold.in" "$tmp/hold.out"
+FF3FS_METAD_LEASE=60s start_cluster 1
+export FF3FS_METAD_LEASE=60s # longer than all of it: nothing here ends by time
+mkdir "$tmp/a" "$tmp/b"
+mkfifo "$tmp/none" "$tmp/job.in" "$tmp/job.out" "$tmp/hold.in" "$tmp/hold.out"
 exec 5<>"$tmp/job.in" 6<>"$tmp/job.out" 7<>"$tmp/hold.in" 8<>"$tmp/hold.out"
-/usr/bin/python3 "$srcdir/tests/hold_frames.py" "$metad_addr" $EXTEND <&7 >&8 &
+/usr/bin/python3 "$srcdir/tests/hold_frames.py" "$metad_addr" <&7 >&8 &
 pids+=($!)
 read -r -t 30 -u 8 between || die 'nobody is between'
 # Not by start_on, whose jobs read nothing.
-FF3FS_CLIENT_METAD=$between FF3FS_CLIENT_TRANSPORTS=tcp LD_PRELOAD=${sanitizer_runtime:+$sanitizer_runtime:}$shim \
+XDG_RUNTIME_DIR=$tmp/a FF3FS_CLIENT_METAD=$between FF3FS_CLIENT_TRANSPORTS=tcp LD_PRELOAD=${sanitizer_runtime:+$sanitizer_runtime:}$shim \
 	/usr/bin/python3 "$tmp/job.py" "$prefix/" <&5 >&6 2>"$tmp/job.err" &
 pids+=($!)
 ask() { echo "$*" >&5; }
@@ -45,7 +51,7 @@ answers() { # answers WHAT [SECONDS]
 for ((i = 0; i < 10; i++)); do
 	ask write "$i"
 	answers written || die "no file: $(cat "$tmp/job.err")"
-	echo hold >&7
+	echo "hold $EXTEND" >&7
 	kill_daemon "$metad_pid"
 	start_metad
 	ask look "$i"
@@ -61,3 +67,24 @@ answers synced || die "no fsync: $(cat "$tmp/job.err")"
 kill_daemon "$metad_pid"
 start_metad
 equal 'what was synced is there' 4096 "$(on stat -c %s "$prefix/$i")"
+
+ask lock "$i"
+answers locked || die "no lock: $(cat "$tmp/job.err")"
+echo "hold $LOCK" >&7
+kill_daemon "$metad_pid"
+start_metad
+ask look "$i"
+read -r -t 60 -u 8 line
+equal 'metad is told a lock again' held "$line"
+# Another "host": a directory of lock files of its own.
+XDG_RUNTIME_DIR=$tmp/b start_on flock -n -E 9 "$prefix/$i" true
+other=$started_on
+asked() { curl -sf "http://$metad_admin/metrics" | grep -q '^ff3fs_metad_request_duration_seconds_count{.*op="lock".*} [1-9]'; }
+for ((j = 0; j < 300; j++)); do
+	asked && break
+	read -r -t 0.1 <>"$tmp/none"
+done
+asked || die 'nobody asked for the lock'
+echo go >&7
+wait "$other"
+equal 'nobody else has got it meanwhile' 9 $?

@@ -72,10 +72,11 @@ primary() {
 
 # until WHAT COMMAND…: again and again, for a minute at most.
 until_true() {
-	local what=$1 end=$((SECONDS + ${UNTIL:-60}))
+	local what=$1 limit end
+	limit=$(slower "${UNTIL:-60}") end=$((SECONDS + limit))
 	shift
 	until "$@"; do
-		[ $SECONDS -lt $end ] || die "$what: not within ${UNTIL:-60} s: $*"
+		[ $SECONDS -lt $end ] || die "$what: not within $limit s: $*"
 		sleep 0.05
 	done
 	say "ok: $what"

@@ -1,8 +1,8 @@
 """Between clients and metad: passes everything, but holds requests of one operation back.
 
-  hold_frames.py ADDRESS OPERATION   prints where it listens
-  hold                               on standard input: the next ones are held back; prints "held" for each
-  go                                 they are passed
+  hold_frames.py ADDRESS   prints where it listens
+  hold OPERATION           on standard input: the next ones are held back; prints "held" for each
+  go                       they are passed
 """
 import select
 import socket
@@ -16,19 +16,19 @@ class Side:
     def __init__(self, sock, to, is_client):
         self.sock, self.to, self.is_client, self.buf = sock, to, is_client, b""
 
-    def receive(self, op, holding):
+    def receive(self, held):
         """Whether it is still there; passes whole frames that may pass."""
         try:
             got = self.sock.recv(1 << 16)
         except OSError:
             got = b""
         self.buf += got
-        return bool(got) and self.pass_on(op, holding)
+        return bool(got) and self.pass_on(held)
 
-    def pass_on(self, op, holding):
+    def pass_on(self, held):
         while len(self.buf) >= HEADER.size:
             h = HEADER.unpack_from(self.buf)
-            if self.is_client and holding and h[2] == op:
+            if self.is_client and h[2] == held:
                 return True
             size = HEADER.size + h[6] + h[7]
             if len(self.buf) < size:
@@ -40,13 +40,13 @@ class Side:
             self.buf = self.buf[size:]
         return True
 
-    def holds(self, op):
-        return self.is_client and len(self.buf) >= HEADER.size and HEADER.unpack_from(self.buf)[2] == op
+    def holds(self, held):
+        return self.is_client and len(self.buf) >= HEADER.size and HEADER.unpack_from(self.buf)[2] == held
 
 
 def main():
     host, port = sys.argv[1].rsplit(":", 1)
-    op, holding, told = int(sys.argv[2]), False, set()
+    held, told = None, set()
     listener = socket.create_server(("127.0.0.1", 0))
     print("127.0.0.1:%d" % listener.getsockname()[1], flush=True)
     sides = {}
@@ -56,11 +56,12 @@ def main():
                 line = sys.stdin.readline()
                 if not line:
                     return
-                holding = line == "hold\n"
+                words = line.split()
+                held = int(words[1]) if words[0] == "hold" else None
                 told.clear()
-                if not holding:
+                if held is None:
                     for side in list(sides.values()):
-                        side.pass_on(op, False)
+                        side.pass_on(None)
             elif s is listener:
                 client = listener.accept()[0]
                 try:
@@ -71,12 +72,12 @@ def main():
                 sides[client], sides[server] = Side(client, server, True), Side(server, client, False)
             elif s in sides:
                 side = sides[s]
-                if not side.receive(op, holding):
+                if not side.receive(held):
                     sides.pop(side.to, None)
                     sides.pop(s)
                     s.close()
                     side.to.close()
-                elif holding and side.holds(op) and s not in told:
+                elif held is not None and side.holds(held) and s not in told:
                     told.add(s)
                     print("held", flush=True)
 
