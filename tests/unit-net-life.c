@@ -1,6 +1,10 @@
 /* common/net: fork, moving between loops, restart; and the loop by itself. */
 #include <arpa/inet.h>
+#include <poll.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -255,6 +259,111 @@ START_TEST(loop_alone)
 }
 END_TEST
 
+/* --- What completes together ---------------------------------------------------------------- */
+
+#define TOGETHER 10u
+#define TOGETHER_ROUNDS 50u
+
+static struct {
+	struct ff3_loop *loop;
+	int fd;
+	sem_t armed;
+	struct ff3_io polls[TOGETHER];
+	unsigned n_came;      /* of this round */
+	unsigned n_rounds;    /* that are over */
+	unsigned n_turns;     /* in which some came */
+	bool came_now;
+} together;
+
+static void on_together(struct ff3_io *io, int res)
+{
+	ck_assert_int_eq(res, POLLIN);
+	together.n_came++;
+	together.came_now = true;
+}
+
+static void together_arm(void)
+{
+	together.n_came = 0;
+	for (unsigned i = 0; i < TOGETHER; i++) {
+		together.polls[i].fn = on_together;
+		ff3_loop_poll(together.loop, together.fd, &together.polls[i]);
+	}
+	sem_post(&together.armed);
+}
+
+static void together_turn(void *arg)
+{
+	uint64_t value;
+
+	together.n_turns += together.came_now;
+	together.came_now = false;
+	if (together.n_came < TOGETHER)
+		return;
+	ck_assert_int_eq(read(together.fd, &value, sizeof value), sizeof value);
+	if (++together.n_rounds == TOGETHER_ROUNDS)
+		ff3_loop_stop(together.loop);
+	else
+		together_arm();
+}
+
+static void until_asleep(pid_t tid)
+{
+	char path[64], state = 0;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+	while (state != 'S') {
+		FILE *f = fopen(path, "re");
+
+		ck_assert_ptr_nonnull(f);
+		ck_assert_int_eq(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+		fclose(f);
+		sched_yield();
+	}
+}
+
+static void *together_write(void *arg)
+{
+	static const uint64_t one = 1;
+
+	for (unsigned i = 0; i < TOGETHER_ROUNDS; i++) {
+		sem_wait(&together.armed);
+		until_asleep(*(pid_t *)arg);
+		ck_assert_int_eq(write(together.fd, &one, sizeof one), sizeof one);
+	}
+	return NULL;
+}
+
+/* On one core with who makes them complete, a sleeping loop finds all of them when it is awake. */
+START_TEST(completions_together)
+{
+	pid_t tid = gettid();
+	pthread_t thread;
+	cpu_set_t old, here;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof old, &old), 0);
+	CPU_ZERO(&here);
+	CPU_SET((unsigned)sched_getcpu(), &here);
+	ck_assert_int_eq(sched_setaffinity(0, sizeof here, &here), 0);
+	together.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ck_assert_int_ge(together.fd, 0);
+	ck_assert_int_eq(sem_init(&together.armed, 0, 0), 0);
+	ck_assert_int_eq(ff3_loop_new(0, &together.loop), 0);
+	ff3_loop_set_idle(together.loop, together_turn, NULL);
+	together_arm();
+	ck_assert_int_eq(pthread_create(&thread, NULL, together_write, &tid), 0);
+	ck_assert_int_eq(ff3_loop_run(together.loop), 0);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(together.n_rounds, TOGETHER_ROUNDS);
+	/* The first one alone, and then the others: twice as many. */
+	ck_assert_uint_le(together.n_turns, TOGETHER_ROUNDS + TOGETHER_ROUNDS / 5);
+	ff3_loop_free(together.loop);
+	sem_destroy(&together.armed);
+	close(together.fd);
+	sched_setaffinity(0, sizeof old, &old);
+}
+END_TEST
+
 /* Nobody is awake when nothing happens, however lively it was before. */
 START_TEST(idle)
 {
@@ -294,6 +403,7 @@ TCase *net_life_case(void)
 	tcase_add_test(t, restart_and_idle);
 	tcase_add_test(t, one_way);
 	tcase_add_test(t, loop_alone);
+	tcase_add_test(t, completions_together);
 	tcase_add_test(t, idle);
 	return t;
 }

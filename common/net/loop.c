@@ -416,6 +416,12 @@ static void run_completions(struct ff3_loop *loop)
 	io_uring_cq_advance(&loop->ring, n);
 }
 
+/* The kernel has to do the last step of some operations, by this thread. */
+static bool has_task_work(const struct ff3_loop *loop)
+{
+	return IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN;
+}
+
 static int submit(struct ff3_loop *loop, bool wait)
 {
 	struct io_uring_cqe *cqe;
@@ -430,6 +436,9 @@ static int submit(struct ff3_loop *loop, bool wait)
 		r = io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1, NULL, NULL);
 	else
 		r = io_uring_submit_and_get_events(&loop->ring);
+	/* Who is woken gets one completion, of all that came together; what the others cause belongs to the same turn. */
+	if (wait && has_task_work(loop))
+		(void)io_uring_get_events(&loop->ring);
 	loop->bells &= io_uring_sq_ready(&loop->ring) > 0;
 	loop->now_ns = ff3_boottime_ns();
 	/* EBUSY, EAGAIN: the kernel is short of memory or the completion queue overflowed; what
@@ -480,16 +489,14 @@ struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop)
 
 bool ff3_loop_has_completions(const struct ff3_loop *loop)
 {
-	return io_uring_cq_ready(&loop->ring) > 0 ||
-	       (IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN) ||
+	return io_uring_cq_ready(&loop->ring) > 0 || has_task_work(loop) ||
 	       atomic_load_explicit(&loop->posted, memory_order_relaxed) ||
 	       atomic_load_explicit(&loop->stop, memory_order_relaxed);
 }
 
 static bool needs_kernel(const struct ff3_loop *loop)
 {
-	return io_uring_sq_ready(&loop->ring) > 0 || loop->n_backlog > 0 ||
-	       (IO_URING_READ_ONCE(*loop->ring.sq.kflags) & IORING_SQ_TASKRUN);
+	return io_uring_sq_ready(&loop->ring) > 0 || loop->n_backlog > 0 || has_task_work(loop);
 }
 
 void ff3_loop_near(struct ff3_loop *loop, int fd)

@@ -7,6 +7,8 @@
 /* The kernel's limit for one registered buffer. */
 #define PIECE_SHIFT 30
 #define IO_MAX 0x7ffff000u
+/* Of reads: so many reach the disk together, and it is at work on them while the next ones are prepared. */
+#define SUBMIT_AT 8u
 
 int ff3_loop_register_memory(struct ff3_loop *loop, void *base, size_t size)
 {
@@ -128,6 +130,8 @@ void ff3_loop_read(struct ff3_loop *loop, int fd, void *buf, size_t len, uint64_
 		io_uring_prep_read(sqe, fd, buf, n, offset);
 	use_slot(ff3_loop_files(loop), sqe, fd);
 	ff3_loop_sqe_done(sqe, io);
+	if (io_uring_sq_ready(ff3_loop_ring(loop)) >= SUBMIT_AT)
+		ff3_loop_submit(loop);
 }
 
 void ff3_loop_write(struct ff3_loop *loop, int fd, const void *buf, size_t len, uint64_t offset,
