@@ -14,6 +14,7 @@ say "$crashes crashes, seed $SEED"
 python=/usr/bin/python3
 load=$srcdir/tests/crash_load.py
 
+export FF3FS_CLIENT_TIMEOUT=$(slower 30)s # daemons may take their time to be back
 start_cluster 2
 
 mkfifo "$tmp/progress"

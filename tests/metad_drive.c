@@ -243,11 +243,12 @@ static void check_layouts(void)
 static int call_until_answered(struct mc *c, uint16_t op, size_t body_len)
 {
 	const struct timespec pause = { 0, 2 * 1000 * 1000 };
-	uint64_t until = ff3_boottime_ns() + 60 * FF3_NSEC_PER_SEC;
+	const char *slower = getenv("FF3FS_TEST_SLOWER");
+	uint64_t until = ff3_boottime_ns() + 60 * FF3_NSEC_PER_SEC * (slower ? strtoul(slower, NULL, 10) : 1);
 	int r;
 
-	while ((r = mc_call(c, op, body_len)) < 0 && ff3_err_class(r) == FF3_CLASS_RETRY_SAME &&
-	       ff3_boottime_ns() < until)
+	while ((r = mc_call(c, op, body_len)) < 0 &&
+	       (ff3_err_class(r) == FF3_CLASS_RETRY_SAME || r == FF3_E_NOT_PRIMARY) && ff3_boottime_ns() < until)
 		nanosleep(&pause, NULL);
 	return r;
 }

@@ -493,7 +493,7 @@ static void spawned(void)
 	posix_spawn_file_actions_t actions;
 	char *const none[] = { "none", NULL };
 	char *const cat[] = { "cat", NULL };
-	char line[64] = "";
+	char line[sizeof file + 8] = "";
 	pid_t pid;
 	FILE *p;
 	int fds[2];
@@ -509,7 +509,7 @@ static void spawned(void)
 	posix_spawn_file_actions_destroy(&actions);
 	CHECK(read(fds[0], line, sizeof line) == 7 && memcmp(line, "content", 7) == 0);
 	CHECK(WEXITSTATUS(system("exit 2")) == 2);
-	snprintf(line, sizeof line, "cat %.50s", file);
+	snprintf(line, sizeof line, "cat %s", file);
 	p = popen(line, "r");
 	CHECK(p && fgets(line, sizeof line, p) && strcmp(line, "content") == 0 && pclose(p) == 0);
 	CHECK(served() == 0);
