@@ -53,14 +53,15 @@ static void work(struct ff3fs *fs)
 	for (size_t i = 0; i < n; i++) {
 		struct ff3_inode *inode = inodes[i];
 
-		/* The times are read without their locks: being wrong costs a tick. */
+		/* The times are read without their locks: being wrong costs a tick. They may be later than now, also
+		 * by what is sent here. */
 		if (ff3_gathering(inode) &&
-		    (now - atomic_load(&inode->gather.since_ns) >= GATHER_AGE_NS ||
+		    (atomic_load(&inode->gather.since_ns) + GATHER_AGE_NS <= now ||
 		     ff3_board_is_asked(atomic_load(&inode->gather.token))))
 			ff3_gather_flush_ino(fs, inode->ino);
 		tell_asked(inode);
 		if (atomic_load(&inode->hold.n_unsynced) > 0 &&
-		    (pressed || now - atomic_load(&inode->hold.since_ns) >= HOLD_AGE_NS))
+		    (pressed || atomic_load(&inode->hold.since_ns) + HOLD_AGE_NS <= now))
 			ff3_sync_background(inode);
 		ff3_inode_unref(inode);
 	}

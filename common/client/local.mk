@@ -24,7 +24,7 @@ CLEANFILES += %D%/ff3fs.pc
 
 # The inside, without daemons; then the calls of ff3fs.h against real ones.
 check_PROGRAMS += tests/unit-client tests/e2e-client
-TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/e2e-leases.sh tests/e2e-leases-leave.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh tests/crash-sizes.sh
+TESTS += tests/unit-client tests/e2e-client.sh tests/e2e-coherence.sh tests/e2e-gather.sh tests/e2e-leases.sh tests/e2e-leases-leave.sh tests/fault-client.sh tests/crash-fsync.sh tests/crash-holders.sh tests/crash-holders-busy.sh tests/crash-sizes.sh
 tests_unit_client_SOURCES = tests/unit-client.c
 tests_unit_client_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_client_LDADD = libff3client.la $(CHECK_LIBS) -lpthread
