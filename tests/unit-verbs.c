@@ -17,6 +17,7 @@
 
 #define PORT "7471"
 #define LIMIT_NS (20 * FF3_NSEC_PER_SEC)
+#define OWN 8192u
 
 extern const struct ff3_verbs_api ff3_verbs_api;
 static const struct ff3_verbs_api *const v = &ff3_verbs_api;
@@ -24,7 +25,7 @@ static const char *address;
 
 /* What a client asks for: as its message says. */
 struct order {
-	enum { ECHO, WRITE_TO, READ_FROM, HANG_UP, VANISH, EXPOSE, REVOKE } what;
+	enum { ECHO, WRITE_TO, READ_FROM, HANG_UP, VANISH, EXPOSE, REVOKE, SHOW_OWN } what;
 	uint32_t fill; /* WRITE_TO: the bytes; the answer to READ_FROM is their CRC */
 	struct ff3_verbs_piece piece;
 };
@@ -43,7 +44,8 @@ static struct {
 	pthread_t thread;
 	struct ff3_verbs_listener *listener;
 	struct ff3_verbs_queue *queue;
-	struct ff3_verbs_memory arena;
+	struct ff3_verbs_device *device;
+	struct ff3_verbs_memory arena, own;
 	uint8_t *block; /* of the arena */
 	int stop_fd;
 	_Atomic int n_links, n_accepted, n_dead;
@@ -96,6 +98,13 @@ static void obey(struct ff3_verbs_link *link, const void *data, uint32_t len)
 	case REVOKE:
 		SURE(v->unbind(link, d.window, 79) == 0);
 		break;
+	case SHOW_OWN:
+		if (!d.own.region)
+			SURE(v->own_get(v->link_device(link), OWN, &d.own) == 0);
+		memset(d.own.p, (int)o.fill, OWN);
+		send_to(link, &(struct ff3_verbs_piece){ (uintptr_t)d.own.p, d.own.rkey, OWN },
+			sizeof(struct ff3_verbs_piece));
+		break;
 	}
 }
 
@@ -142,8 +151,9 @@ static void daemon_requests(void)
 		if (!d.queue) {
 			d.block = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-			SURE(v->queue_new(v->link_device(link), 64, &d.queue) == 0);
-			SURE(v->region_new(v->link_device(link), d.block, 1 << 20, &d.arena) == 0);
+			d.device = v->link_device(link);
+			SURE(v->queue_new(d.device, 64, &d.queue) == 0);
+			SURE(v->region_new(d.device, d.block, 1 << 20, &d.arena) == 0);
 		}
 		r = v->accept(link, d.queue);
 		SURE(r == 0);
@@ -202,6 +212,8 @@ static void daemon_stop(void)
 		v->close(d.vanished);
 	v->window_free(d.window);
 	v->region_free(&d.arena);
+	if (d.queue)
+		v->release(d.device, &d.own);
 	v->queue_free(d.queue);
 	v->unlisten(d.listener);
 	close(d.stop_fd);
@@ -428,7 +440,7 @@ START_TEST(registrations)
 }
 END_TEST
 
-static struct ff3_verbs_piece expect_exposed(struct ff3_verbs_link *link)
+static struct ff3_verbs_piece expect_piece(struct ff3_verbs_link *link)
 {
 	struct ff3_verbs_event e = next_event(link);
 	struct ff3_verbs_piece piece;
@@ -440,15 +452,13 @@ static struct ff3_verbs_piece expect_exposed(struct ff3_verbs_link *link)
 	return piece;
 }
 
-/* Reads by itself; the status. */
-static int read_window(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, void *p,
-		       struct ff3_verbs_piece piece, uint32_t len)
+/* Waits for the end of a transfer of the client's own; its status. */
+static int transferred(struct ff3_verbs_link *link)
 {
 	struct ff3_verbs_queue *q = v->link_queue(link);
 	struct ff3_verbs_event e[2];
 	int n = 0;
 
-	ck_assert_int_eq(v->read(link, m, p, &piece, len, 9), 0);
 	for (int i = 0; i < 4000 && n == 0; i++) {
 		n = v->poll(q, e, 2);
 		if (n == 0)
@@ -464,6 +474,54 @@ static int read_window(struct ff3_verbs_link *link, const struct ff3_verbs_memor
 	return e[0].status;
 }
 
+/* Reads by itself; the status. */
+static int read_window(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, void *p,
+		       struct ff3_verbs_piece piece, uint32_t len)
+{
+	ck_assert_int_eq(v->read(link, m, p, &piece, len, 9), 0);
+	return transferred(link);
+}
+
+/* Nobody gets at the daemon's memory, also who knows its key; nor at what the same process has registered as
+ * somebody's client. */
+START_TEST(keys_of_others)
+{
+	struct ff3_verbs_memory m, client = { 0 };
+
+	daemon_start();
+	for (int i = 0; i < 6; i++) {
+		struct ff3_verbs_link *link = connect_to(PORT);
+		struct ff3_verbs_device *device = v->link_device(link);
+		struct ff3_verbs_piece piece;
+
+		if (!client.region)
+			ck_assert_int_eq(v->pool_get(device, OWN, &client), 0);
+		memset(client.p, 0x21, OWN);
+		ck_assert_int_eq(v->pool_get(device, OWN, &m), 0);
+		memset(m.p, 0x43, OWN);
+		ask(link, SHOW_OWN, 0x21, NULL, 0, 0);
+		piece = expect_piece(link);
+		if (i / 2 == 1)
+			piece = (struct ff3_verbs_piece){ (uintptr_t)client.p, client.rkey, OWN };
+		if (i / 2 == 2)
+			piece = (struct ff3_verbs_piece){ (uintptr_t)d.block, d.arena.rkey, OWN };
+		ck_assert_int_eq(i % 2 ? v->read(link, &m, m.p, &piece, 100, 9) :
+					 v->write(link, &m, m.p, &piece, 100, 9), 0);
+		ck_assert_int_lt(transferred(link), 0);
+		ck_assert(all_bytes(m.p, 0x43, OWN));
+		ck_assert(all_bytes(client.p, 0x21, OWN) && all_bytes(d.own.p, 0x21, OWN));
+		ck_assert(all_bytes(d.block, 0, OWN));
+		v->release(device, &m);
+		if (i == 5)
+			v->release(device, &client);
+		v->close(link);
+	}
+	for (int i = 0; i < 2000 && d.n_links > 0; i++)
+		poll(NULL, 0, 5);
+	daemon_stop();
+}
+END_TEST
+
 START_TEST(windows)
 {
 	struct ff3_verbs_link *link, *other;
@@ -475,7 +533,7 @@ START_TEST(windows)
 	link = connect_to(PORT);
 	ck_assert_int_eq(v->hold(v->link_device(link), p, 65536, &m), 0);
 	ask(link, EXPOSE, 0x21, NULL, 0, 0);
-	piece = expect_exposed(link);
+	piece = expect_piece(link);
 	ck_assert_int_eq(read_window(link, &m, p, piece, 8192), 0);
 	ck_assert(all_bytes(p, 0x21, 8192) && p[8192] == 0);
 	/* Taken back, and given again with another key. */
@@ -483,7 +541,7 @@ START_TEST(windows)
 	expect(link, "revoked", 7);
 	ask(link, EXPOSE, 0x22, NULL, 0, 0);
 	old = piece;
-	piece = expect_exposed(link);
+	piece = expect_piece(link);
 	ck_assert_uint_ne(old.rkey, piece.rkey);
 	ck_assert_int_eq(read_window(link, &m, p, piece, 8192), 0);
 	ck_assert(all_bytes(p, 0x22, 8192));
@@ -670,6 +728,7 @@ int main(void)
 	tcase_add_test(tcase, messages);
 	tcase_add_test(tcase, transfers);
 	tcase_add_test(tcase, registrations);
+	tcase_add_test(tcase, keys_of_others);
 	tcase_add_test(tcase, forks);
 	tcase_add_test(tcase, ends);
 	tcase_add_test(tcase, description);

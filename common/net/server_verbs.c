@@ -273,7 +273,7 @@ static struct ff3_verbs_port *port_get(struct ff3_server *server, const struct f
 	for (unsigned i = 0; i < server->n_memory && r == 0; i++, port->n_memory++)
 		r = v->region_new(device, server->memory[i].base, server->memory[i].size,
 				  &port->memory[i]);
-	if (r == 0 && v->pool_get(device, FF3_VERBS_WORD, &port->zeros) == 0)
+	if (r == 0 && v->own_get(device, FF3_VERBS_WORD, &port->zeros) == 0)
 		memset(port->zeros.p, 0, FF3_VERBS_WORD);
 	if (r < 0)
 		ff3_log_errno(r, "memory for RDMA cannot be registered%s",

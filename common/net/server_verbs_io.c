@@ -40,7 +40,7 @@ static int memory_for(struct ff3_verbs_carried *c, const void *p, size_t len,
 		}
 	}
 	*ret_bounce = true;
-	return port->v->pool_get(port->device, len, ret);
+	return port->v->own_get(port->device, len, ret);
 }
 
 /* Posts the transfer of f's payload. -EAGAIN: later. */

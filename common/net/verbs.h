@@ -19,7 +19,7 @@
 
 #include "../base/base.h"
 
-#define FF3_VERBS_ABI 1u
+#define FF3_VERBS_ABI 2u
 #define FF3_VERBS_SLOT 2048u
 /* What connecting sides tell each other in the connection request. */
 #define FF3_VERBS_TERMS_MAX 48u
@@ -140,8 +140,12 @@ struct ff3_verbs_api {
 
 	/* --- Memory ----------------------------------------------------------------------------- */
 
-	/* A buffer of at least len bytes (up to 4 MiB) from the device's pool. */
+	/* A buffer of at least len bytes (up to 4 MiB) from the device's pool, for the other side of links that
+	 * were connected to read and write. */
 	int (*pool_get)(struct ff3_verbs_device *device, size_t len, struct ff3_verbs_memory *ret);
+	/* The same for transfers by this side of links that were accepted, whose other sides reach neither
+	 * this nor anything else but windows. */
+	int (*own_get)(struct ff3_verbs_device *device, size_t len, struct ff3_verbs_memory *ret);
 	/* Memory of somebody else's for the other side to read and write: from the cache of
 	 * registrations, or into it. -EAGAIN: small, and not seen before: not worth it. -EFAULT and
 	 * others: it cannot be registered. */
@@ -153,7 +157,7 @@ struct ff3_verbs_api {
 	 * turned out to be other memory than it was. On all devices. Waits for nothing and frees nothing:
 	 * may be called amid an allocator, and from a handler. */
 	void (*memory_gone)(const void *p, size_t len);
-	/* Memory of the caller's that stays: the arena. */
+	/* Memory of the caller's that stays: the arena. For links that were accepted. */
 	int (*region_new)(struct ff3_verbs_device *device, void *p, size_t len,
 			  struct ff3_verbs_memory *ret);
 	void (*region_free)(struct ff3_verbs_memory *m);

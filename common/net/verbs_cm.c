@@ -41,6 +41,7 @@ int ff3_verbs_move_to(struct ff3_verbs_link *link, enum ibv_qp_state state)
 
 	if (rdma_init_qp_attr(link->cm, &attr, &mask) < 0)
 		return -errno;
+	/* On both sides: a probe is a write of nothing. Of a daemon's memory nothing is registered for that. */
 	if (state == IBV_QPS_INIT)
 		attr.qp_access_flags |= IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE |
 					IBV_ACCESS_MW_BIND;

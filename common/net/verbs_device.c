@@ -81,6 +81,8 @@ static void device_free(struct ff3_verbs_device *d)
 	ff3_verbs_memory_done(d);
 	if (d->pd)
 		ibv_dealloc_pd(d->pd);
+	if (d->own_pd)
+		ibv_dealloc_pd(d->own_pd);
 	if (d->anchor)
 		rdma_destroy_id(d->anchor);
 	if (d->context)
@@ -106,7 +108,8 @@ static int device_open(struct rdma_cm_id *id, struct ff3_verbs_device **ret)
 	d->cache = calloc(CACHE_REGIONS, sizeof *d->cache);
 	d->context = d->cache ? ibv_open_device(id->verbs->device) : NULL;
 	d->pd = d->context ? ibv_alloc_pd(d->context) : NULL;
-	if (!d->pd || ibv_query_device(d->context, &d->attr) != 0) {
+	d->own_pd = d->pd ? ibv_alloc_pd(d->context) : NULL;
+	if (!d->own_pd || ibv_query_device(d->context, &d->attr) != 0) {
 		r = errno ? -errno : -ENODEV;
 		device_free(d);
 		return r;

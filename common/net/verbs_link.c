@@ -23,11 +23,11 @@ int ff3_verbs_qp_new(struct ff3_verbs_link *link, struct ff3_verbs_queue *q)
 			 .max_inline_data = INLINE_WANTED },
 	};
 
-	link->qp = ibv_create_qp(q->device->pd, &attr);
+	link->qp = ibv_create_qp(q->mr->pd, &attr);
 	if (!link->qp) {
 		/* Not every device sends that much inline. */
 		attr.cap.max_inline_data = 0;
-		link->qp = ibv_create_qp(q->device->pd, &attr);
+		link->qp = ibv_create_qp(q->mr->pd, &attr);
 	}
 	if (!link->qp)
 		return errno ? -errno : -EIO;
@@ -168,7 +168,7 @@ int ff3_verbs_window_new(struct ff3_verbs_device *d, struct ff3_verbs_window **r
 	w = calloc(1, sizeof *w);
 	if (!w)
 		return -ENOMEM;
-	w->mw = ibv_alloc_mw(d->pd, IBV_MW_TYPE_2);
+	w->mw = ibv_alloc_mw(d->own_pd, IBV_MW_TYPE_2);
 	if (!w->mw) {
 		free(w);
 		return errno ? -errno : -EIO;

@@ -265,6 +265,7 @@ EXPORT const struct ff3_verbs_api ff3_verbs_api = {
 	.give_back = ff3_verbs_give_back,
 	.arm = ff3_verbs_arm,
 	.pool_get = ff3_verbs_pool_get,
+	.own_get = ff3_verbs_own_get,
 	.hold = ff3_verbs_hold,
 	.release = ff3_verbs_release,
 	.memory_gone = ff3_verbs_memory_gone,

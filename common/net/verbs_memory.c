@@ -46,14 +46,14 @@ static void fill(struct ff3_verbs_memory *ret, struct ff3_verbs_region *g, void 
 	ret->rkey = g->mr->rkey;
 }
 
-static int region_make(struct ff3_verbs_device *d, void *p, size_t len, int access,
+static int region_make(struct ibv_pd *pd, void *p, size_t len, int access,
 		       struct ff3_verbs_region **ret)
 {
 	struct ff3_verbs_region *g = calloc(1, sizeof *g);
 
 	if (!g)
 		return -ENOMEM;
-	g->mr = ibv_reg_mr(d->pd, p, len, access);
+	g->mr = ibv_reg_mr(pd, p, len, access);
 	if (!g->mr) {
 		int r = errno ? -errno : -EIO;
 
@@ -81,7 +81,7 @@ int ff3_verbs_region_new(struct ff3_verbs_device *d, void *p, size_t len,
 
 	if (d->attr.device_cap_flags & IBV_DEVICE_MEM_WINDOW_TYPE_2B)
 		access |= IBV_ACCESS_MW_BIND;
-	r = region_make(d, p, len, access, &g);
+	r = region_make(d->own_pd, p, len, access, &g);
 	if (r == 0)
 		fill(ret, g, p);
 	return r;
@@ -104,8 +104,10 @@ static void pool_drop(struct ff3_verbs_region *g)
 	munmap(p, size);
 }
 
-int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret)
+static int pool_get(struct ff3_verbs_device *d, struct ff3_verbs_region **pool, size_t len,
+		    struct ff3_verbs_memory *ret)
 {
+	bool own = pool == d->own_pool;
 	struct ff3_verbs_region *g;
 	unsigned size_class = 0;
 	size_t size;
@@ -118,9 +120,9 @@ int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_
 		return -E2BIG;
 	size = (size_t)1 << (POOL_SHIFT + size_class);
 	pthread_mutex_lock(&d->lock);
-	g = d->pool[size_class];
+	g = pool[size_class];
 	if (g) {
-		d->pool[size_class] = g->next;
+		pool[size_class] = g->next;
 		d->pool_bytes -= size;
 	}
 	pthread_mutex_unlock(&d->lock);
@@ -128,27 +130,40 @@ int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_
 		p = ff3_verbs_pages(size);
 		if (!p)
 			return -ENOMEM;
-		r = region_make(d, p, size, ACCESS_OTHERS, &g);
+		r = own ? region_make(d->own_pd, p, size, IBV_ACCESS_LOCAL_WRITE, &g) :
+			  region_make(d->pd, p, size, ACCESS_OTHERS, &g);
 		if (r < 0) {
 			munmap(p, size);
 			return r;
 		}
 		g->pooled = true;
+		g->own = own;
 		g->size_class = (uint8_t)size_class;
 	}
 	fill(ret, g, (void *)g->from);
 	return 0;
 }
 
+int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret)
+{
+	return pool_get(d, d->pool, len, ret);
+}
+
+int ff3_verbs_own_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret)
+{
+	return pool_get(d, d->own_pool, len, ret);
+}
+
 /* The device's lock is held. False: there is enough of it. */
 static bool pool_put(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
 {
+	struct ff3_verbs_region **pool = g->own ? d->own_pool : d->pool;
 	size_t size = g->to - g->from;
 
 	if (d->pool_bytes + size > POOL_KEEP)
 		return false;
-	g->next = d->pool[g->size_class];
-	d->pool[g->size_class] = g;
+	g->next = pool[g->size_class];
+	pool[g->size_class] = g;
 	d->pool_bytes += size;
 	return true;
 }
@@ -332,7 +347,7 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 	if (old)
 		region_drop(old);
 	if (r == 0)
-		r = region_make(d, (void *)from, to - from,
+		r = region_make(d->pd, (void *)from, to - from,
 				ACCESS_OTHERS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0), &g);
 	if (r < 0)
 		return r;
@@ -364,16 +379,24 @@ void ff3_verbs_release(struct ff3_verbs_device *d, struct ff3_verbs_memory *m)
 		region_drop(drop);
 }
 
+static void pool_empty(struct ff3_verbs_region **pool)
+{
+	struct ff3_verbs_region *g;
+
+	for (unsigned i = 0; i < POOL_CLASSES; i++)
+		while ((g = pool[i])) {
+			pool[i] = g->next;
+			pool_drop(g);
+		}
+}
+
 void ff3_verbs_memory_done(struct ff3_verbs_device *d)
 {
 	struct ff3_verbs_region *g;
 
 	drop_dead(TAKE_PTR(d->dead));
-	for (unsigned i = 0; i < POOL_CLASSES; i++)
-		while ((g = d->pool[i])) {
-			d->pool[i] = g->next;
-			pool_drop(g);
-		}
+	pool_empty(d->pool);
+	pool_empty(d->own_pool);
 	while (d->n_cached > 0) {
 		g = cache_take(d, d->n_cached - 1);
 		if (g)

@@ -38,6 +38,7 @@ struct ff3_verbs_region {
 	uint64_t used; /* when, in uses of the cache */
 	uint8_t size_class; /* of a pool buffer */
 	bool pooled;
+	bool own; /* of the daemons' pool */
 	struct ff3_verbs_region *next; /* in the pool, or among the dead */
 };
 
@@ -51,7 +52,8 @@ struct ff3_verbs_device {
 	struct ff3_verbs_device *next;
 	char name[64];
 	struct ibv_context *context;
-	struct ibv_pd *pd;
+	struct ibv_pd *pd;	 /* of clients' links: what is registered there, the other side reaches */
+	struct ibv_pd *own_pd; /* of daemons': nothing but windows is */
 	struct ibv_device_attr attr;
 	bool odp;       /* what is registered need not be pinned */
 	bool user_ok;   /* memory of the application's may be registered: forks are no danger */
@@ -65,7 +67,7 @@ struct ff3_verbs_device {
 	size_t cached_bytes;
 	uint64_t uses;
 	uintptr_t seen[SEEN]; /* pages of small buffers */
-	struct ff3_verbs_region *pool[POOL_CLASSES];
+	struct ff3_verbs_region *pool[POOL_CLASSES], *own_pool[POOL_CLASSES];
 	size_t pool_bytes; /* that lie unused */
 	struct ff3_verbs_region *dead; /* out of the table, to be dropped when that may allocate */
 	_Atomic bool all_gone; /* nothing in the table is known to be right */
@@ -161,6 +163,7 @@ void ff3_verbs_memory_done(struct ff3_verbs_device *d);
 /* Pages that a forked child does not have; NULL: no memory. */
 void *ff3_verbs_pages(size_t size);
 int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret);
+int ff3_verbs_own_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret);
 int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 		   struct ff3_verbs_memory *ret);
 void ff3_verbs_release(struct ff3_verbs_device *d, struct ff3_verbs_memory *m);

@@ -56,7 +56,7 @@ int ff3_verbs_fill_slots(struct ff3_verbs_link *link)
 	return r;
 }
 
-static int make_memory(struct ff3_verbs_queue *q)
+static int make_memory(struct ff3_verbs_queue *q, struct ibv_pd *pd)
 {
 	size_t slots = (size_t)q->n_slots * FF3_VERBS_SLOT;
 
@@ -68,7 +68,7 @@ static int make_memory(struct ff3_verbs_queue *q)
 	q->send_slots = q->memory + slots;
 	for (unsigned i = 0; i < q->n_send_slots; i++)
 		q->send_free[i / 64] |= 1ull << i % 64;
-	q->mr = ibv_reg_mr(q->device->pd, q->memory, q->memory_size, IBV_ACCESS_LOCAL_WRITE);
+	q->mr = ibv_reg_mr(pd, q->memory, q->memory_size, IBV_ACCESS_LOCAL_WRITE);
 	return q->mr ? 0 : errno ? -errno : -EIO;
 }
 
@@ -92,7 +92,7 @@ static int make_shared_slots(struct ff3_verbs_queue *q)
 	struct ibv_srq_init_attr attr = { .attr = { .max_wr = q->n_slots, .max_sge = 1 } };
 	int r = 0;
 
-	q->srq = ibv_create_srq(q->device->pd, &attr);
+	q->srq = ibv_create_srq(q->mr->pd, &attr);
 	if (!q->srq)
 		return errno ? -errno : -EIO;
 	for (unsigned i = 0; i < q->n_slots && r == 0; i++)
@@ -111,7 +111,7 @@ int ff3_verbs_queue_make(struct ff3_verbs_device *d, unsigned n_slots, bool shar
 	q->device = d;
 	q->n_slots = n_slots;
 	q->n_send_slots = shared ? DAEMON_SEND_SLOTS : CLIENT_SEND_SLOTS;
-	r = make_memory(q);
+	r = make_memory(q, shared ? d->own_pd : d->pd);
 	if (r == 0)
 		r = make_queue(q);
 	if (r == 0 && shared)
