@@ -43,7 +43,8 @@ static int memory_for(struct ff3_verbs_carried *c, const void *p, size_t len,
 	return port->v->own_get(port->device, len, ret);
 }
 
-/* Posts the transfer of f's payload. -EAGAIN: later. */
+/* Posts the transfer of f's payload. -EAGAIN: later, and nothing is posted. After another error, as after those of
+ * push, f keeps its buffer until the queue pair is gone. */
 static int begin_read(struct ff3_verbs_carried *c, struct ff3_frame *f)
 {
 	const struct ff3_verbs_api *v = c->port->v;
@@ -280,7 +281,7 @@ void ff3_verbs_receive(struct ff3_conn *conn)
 
 /* --- Replies --------------------------------------------------------------------------------- */
 
-/* Writes the payload of f. -EAGAIN: later. */
+/* Writes the payload of f; there is room for all of its pieces. */
 static int push(struct ff3_verbs_carried *c, struct ff3_frame *f)
 {
 	const struct ff3_verbs_api *v = c->port->v;

@@ -104,7 +104,7 @@ struct ff3_verbs_api {
 	/* Sends the n pieces of iov as one message of at most FF3_VERBS_SLOT bytes; they are copied.
 	 * id 0: no SENT event. -EAGAIN: no room now, SENT events make some. Other errors break. */
 	int (*send)(struct ff3_verbs_link *link, const struct iovec *iov, int n, uint64_t id);
-	/* Moves len bytes between local memory at p and the other side's piece. */
+	/* Moves len bytes between local memory at p and the other side's piece. -EAGAIN: link_room is 0. */
 	int (*write)(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, const void *p,
 		     const struct ff3_verbs_piece *to, uint32_t len, uint64_t id);
 	int (*read)(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, void *p,

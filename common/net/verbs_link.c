@@ -60,7 +60,8 @@ static int post(struct ff3_verbs_link *link, struct ibv_send_wr *wr, uint64_t id
 		atomic_store_explicit(&link->posted, seq, memory_order_relaxed);
 	else if (wr->send_flags & IBV_SEND_SIGNALED)
 		link->unsignalled = 0;
-	return r == -ENOMEM ? -EAGAIN : r;
+	/* There was room by our own count: so this is no want of room, and it is the link's end. */
+	return r == -ENOMEM ? -EIO : r;
 }
 
 static int check(struct ff3_verbs_link *link)
