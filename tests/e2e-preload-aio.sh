@@ -4,15 +4,12 @@
 # threads, the end of contexts; fio checks its data.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad ff3fs-chunkd
-calls=$(find_built preload-aio) || die 'preload-aio is not built'
+. "$srcdir/tests/away.sh"
 export UNALIGNED=1
 
 start_cluster 3
 # For later; nothing else is in the cluster yet.
-on mkdir "$prefix/away" || die mkdir
-check 'files on three daemons' on "$calls" fill "$prefix/away" 60
-n_away=$(curl -sf "http://${chunkd_admin[3]}/v1/targets" | sed -n 's/.*"chunks": \([0-9]*\).*/\1/p')
-[ "$n_away" -gt 0 ] && [ "$n_away" -lt 60 ] || die "$n_away of 60 files are on daemon 3"
+make_away 60
 
 # To ThreadSanitizer (of gcc 12) threads of the parent live on in a forked child, and one that gets the address of
 # such a one ends it ("dup thread").
@@ -53,39 +50,6 @@ case ${SANITIZE_FLAGS:-} in
 *) posix_aio ;;
 esac
 
-# A daemon that is away keeps its own files' requests, and nobody else's.
-away() { # away WHAT GO COME: the daemon goes by the command GO and comes back by COME
-	local what=$1 go=$2 come=$3 line pid
-	shift 3
-	mkfifo "$tmp/in" "$tmp/out"
-	on env "$@" "$calls" away "$prefix/away" 60 "$n_away" <"$tmp/in" >"$tmp/out" 2>"$tmp/away.err" &
-	pid=$!
-	exec 7>"$tmp/in" 8<"$tmp/out"
-	read -r -t 60 line <&8
-	equal "$what: before" ready "$line"
-	$go
-	echo >&7
-	read -r -t 60 line <&8 || cat "$tmp/away.err"
-	equal "$what: other daemons' requests" others "$line"
-	$come
-	echo >&7
-	read -r -t 60 line <&8 || cat "$tmp/away.err"
-	equal "$what: its own, when it is back" all "$line"
-	exec 7>&- 8<&-
-	wait "$pid"
-	rm "$tmp/in" "$tmp/out"
-}
-# Mappings of other clusters on this machine are none of ours.
-mkdir "$tmp/maps"
-export FF3FS_MMAP_DIR=$tmp/maps
-# One thread takes the signal and stops the others as soon as it runs.
-up() { grep -L '^State:.T' $(grep -L '^Name:.iou-' /proc/"$1"/task/*/status); }
-stop() {
-	kill -STOP "${chunkd_pid[3]}"
-	while [ -n "$(up "${chunkd_pid[3]}")" ]; do :; done
-}
-go_on() { kill -CONT "${chunkd_pid[3]}"; }
-end() { kill_daemon "${chunkd_pid[3]}" KILL; }
 away 'a stopped daemon' stop go_on
 away 'a stopped daemon, not connected' stop go_on UNCONNECTED=1
 away 'writes to a stopped daemon' stop go_on WRITES=1

@@ -1,5 +1,7 @@
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "../common/base/crc32c.h"
 #include "net_daemon.h"
@@ -276,12 +278,17 @@ static const struct ff3_links *offered(const struct daemon *d)
 	return net_over_verbs() ? &verbs : d->no_shm ? &local : &shm;
 }
 
-void daemon_listen(struct daemon *d, const char *address)
+static void default_links(struct daemon *d)
 {
 	if (d->links.n == 0) {
 		ck_assert_int_eq(ff3_links_parse(getenv("FF3FS_CLIENT_TRANSPORTS"), &d->links), 0);
 		d->abstract = true;
 	}
+}
+
+void daemon_listen(struct daemon *d, const char *address)
+{
+	default_links(d);
 	ck_assert_int_eq(ff3_loop_new(0, &d->loop), 0);
 	ck_assert_int_eq(ff3_server_new(d->loop, &ops, d, &d->server), 0);
 	ck_assert_int_eq(ff3_server_listen(d->server, address, &d->port), 0);
@@ -334,6 +341,35 @@ struct ff3_rpc_peer *peer_for(const struct daemon *d, unsigned connections)
 
 	ck_assert_int_eq(ff3_rpc_peer_new(d->address, &id, &o, &peer), 0);
 	return peer;
+}
+
+pid_t daemon_apart(struct daemon *d, struct ff3_rpc_peer **peer)
+{
+	int ready[2];
+	pid_t pid;
+
+	default_links(d);
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		daemon_start(d);
+		if (write(ready[1], d->address, sizeof d->address) != sizeof d->address)
+			_exit(1);
+		pause();
+	}
+	ck_assert_int_eq(read(ready[0], d->address, sizeof d->address), sizeof d->address);
+	close(ready[0]);
+	close(ready[1]);
+	*peer = peer_for(d, 1);
+	ck_assert_int_eq(ping(*peer, 0), 0);
+	return pid;
+}
+
+void daemon_end_apart(pid_t pid, struct ff3_rpc_peer *peer)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	ff3_rpc_peer_free(peer);
 }
 
 uint64_t in_ms(uint64_t ms)

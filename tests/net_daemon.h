@@ -65,6 +65,9 @@ void *run_loop(void *loop);
 void daemon_listen(struct daemon *d, const char *address);
 void daemon_start(struct daemon *d);
 void daemon_stop(struct daemon *d);
+/* The same in a process of its own, and a peer that has one connection to it. */
+pid_t daemon_apart(struct daemon *d, struct ff3_rpc_peer **peer);
+void daemon_end_apart(pid_t pid, struct ff3_rpc_peer *peer);
 struct ff3_rpc_peer *peer_for(const struct daemon *d, unsigned connections);
 uint64_t in_ms(uint64_t ms);
 void ping_init(struct op *op, uint64_t cookie);
@@ -91,3 +94,4 @@ TCase *net_life_case(void);
 TCase *net_group_case(void);
 TCase *net_links_case(void);
 TCase *net_shm_case(void);
+TCase *net_stuck_case(void);

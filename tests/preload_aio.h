@@ -93,7 +93,9 @@ static inline long pgetevents(aio_context_t ctx, long min, long max, struct io_e
 
 /* --- Requests ------------------------------------------------------------------------------ */
 
+#ifndef N
 #define N 64
+#endif
 static struct iocb iocbs[N], *list[N];
 static struct io_event events[N];
 

@@ -1,12 +1,13 @@
 /* preload-aio away DIR FILES AWAY: so many of the files DIR/0, DIR/1, … lie on a daemon that goes away
  * when "ready" was said, until "others" was said; a line of input answers each. WRITES=1: the requests
  * are writes. preload-aio fill DIR FILES makes them. */
+#define N 256
 #include "preload_aio.h"
 
 #include <time.h>
 
 #define SIZE 65536
-#define LIMIT_S 10 /* far from the client's time-out */
+#define LIMIT_S 20 /* far from the client's time-out */
 
 static int fds[N], n_files, n_away;
 static char bufs[N][SIZE];

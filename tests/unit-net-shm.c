@@ -1,6 +1,5 @@
 /* common/net over shared memory: clients that write nonsense into it, the end of either side, more
- * than fits, and that nobody is awake when nothing happens. This file is long because all of it needs the raw end
- * of a connection. */
+ * than fits, and that nobody is awake when nothing happens. */
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -328,44 +327,13 @@ START_TEST(killed_client)
 }
 END_TEST
 
-/* A daemon in a process of its own. */
-static pid_t start_apart(struct daemon *d, struct ff3_rpc_peer **peer)
-{
-	int ready[2];
-	pid_t pid;
-
-	d->abstract = true;
-	d->links = only_shm;
-	ck_assert_int_eq(pipe(ready), 0);
-	pid = fork();
-	if (pid == 0) {
-		daemon_start(d);
-		if (write(ready[1], d->address, sizeof d->address) != sizeof d->address)
-			_exit(1);
-		pause();
-	}
-	ck_assert_int_eq(read(ready[0], d->address, sizeof d->address), sizeof d->address);
-	close(ready[0]);
-	close(ready[1]);
-	*peer = peer_for(d, 1);
-	ck_assert_int_eq(ping(*peer, 0), 0);
-	return pid;
-}
-
-static void end_apart(pid_t pid, struct ff3_rpc_peer *peer)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	ff3_rpc_peer_free(peer);
-}
-
 START_TEST(killed_daemon)
 {
-	struct daemon d = { .hold = true };
+	struct daemon d = { .hold = true, .links = only_shm, .abstract = true };
 	struct ff3_rpc_peer *peer;
 	struct op op;
 	struct ff3_rpc_call *call = &op.call;
-	pid_t pid = start_apart(&d, &peer);
+	pid_t pid = daemon_apart(&d, &peer);
 
 	ping_init(&op, 3);
 	ck_assert_int_eq(ff3_rpc_start(peer, call), 0);
@@ -381,11 +349,11 @@ END_TEST
 /* Who does not wait, but looks now and then. */
 START_TEST(killed_and_looked_at)
 {
-	struct daemon d = { .hold = true };
+	struct daemon d = { .hold = true, .links = only_shm, .abstract = true };
 	struct ff3_rpc_peer *peer;
 	struct op op;
 	struct ff3_rpc_call *call = &op.call;
-	pid_t pid = start_apart(&d, &peer);
+	pid_t pid = daemon_apart(&d, &peer);
 	struct pollfd p = { .fd = peer->conns[0].fd, .events = POLLIN };
 
 	ping_init(&op, 3);
@@ -402,89 +370,6 @@ START_TEST(killed_and_looked_at)
 	ck_assert(ff3_rpc_is_done(call));
 	ck_assert_int_eq(call->status, -ECONNRESET);
 	ff3_rpc_peer_free(peer);
-}
-END_TEST
-
-/* Starts calls that do not wait until one is refused. Returns how many were taken. */
-static unsigned fill_ring(struct ff3_rpc_peer *peer, struct op *ops, struct ff3_rpc_call **calls,
-			  unsigned max, const void *data, size_t len)
-{
-	unsigned n = 0;
-	int r = 0;
-
-	while (n < max && r == 0) {
-		if (len > 0)
-			write_init(&ops[n], data, len);
-		else
-			ping_init(&ops[n], n);
-		ops[n].call.no_wait = true;
-		calls[n] = &ops[n].call;
-		r = ff3_rpc_start(peer, calls[n]);
-		n += r == 0;
-	}
-	ck_assert_int_eq(r, -EAGAIN);
-	return n;
-}
-
-static void *start_patiently(void *arg)
-{
-	struct ff3_rpc_peer *peer = arg;
-
-	ck_assert_int_eq(ping(peer, 77), 0);
-	return NULL;
-}
-
-/* A stopped daemon's ring is full: who does not wait learns it at once, alone, with many, and while another
- * one waits for room; what was sent is answered when it goes on. */
-START_TEST(stopped_daemon)
-{
-	enum { N = 20000 };
-	static const size_t sizes[] = { 0, 3000, 100000, 1 << 20 };
-	struct daemon d = { 0 };
-	struct ff3_rpc_peer *peer;
-	pid_t pid = start_apart(&d, &peer);
-	struct op *ops = calloc(N + FF3_RPC_MANY, sizeof *ops);
-	struct ff3_rpc_call **calls = calloc(N + FF3_RPC_MANY, sizeof *calls);
-	uint8_t *data = malloc(1 << 20);
-	pthread_t patient;
-	int status;
-
-	fill(data, 1 << 20, 4, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		unsigned n;
-
-		kill(pid, SIGSTOP);
-		/* All its threads have stopped. */
-		ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
-		n = fill_ring(peer, ops, calls, N, data, sizes[i]);
-		ck_assert_uint_gt(n, 20);
-		for (unsigned k = 0; k < FF3_RPC_MANY; k++) {
-			ping_init(&ops[n + k], k);
-			calls[n + k] = &ops[n + k].call;
-		}
-		if (sizes[i] == 0) {
-			ck_assert_int_eq(ff3_rpc_start_many(peer, calls + n, FF3_RPC_MANY), -EAGAIN);
-			for (unsigned k = 0; k < FF3_RPC_MANY; k++)
-				ck_assert_int_eq(ops[n + k].call.status, -EAGAIN);
-		}
-		ck_assert_int_eq(pthread_create(&patient, NULL, start_patiently, peer), 0);
-		for (int k = 0; k < 50 && sizes[i] == 0; k++) {
-			ck_assert_int_eq(ff3_rpc_start_many(peer, calls + n, FF3_RPC_MANY), -EAGAIN);
-			poll(NULL, 0, 1);
-		}
-		kill(pid, SIGCONT);
-		ck_assert_int_eq(ff3_rpc_wait(calls, n, in_ms(20000)), 0);
-		for (unsigned k = 0; k < n; k++)
-			if (sizes[i] > 0)
-				write_check(&ops[k]);
-			else
-				ck_assert_int_eq(ping_result(&ops[k], k), 0);
-		pthread_join(patient, NULL);
-	}
-	free(data);
-	free(calls);
-	free(ops);
-	end_apart(pid, peer);
 }
 END_TEST
 
@@ -595,7 +480,6 @@ TCase *net_shm_case(void)
 	tcase_add_test(t, killed_client);
 	tcase_add_test(t, killed_daemon);
 	tcase_add_test(t, killed_and_looked_at);
-	tcase_add_test(t, stopped_daemon);
 	tcase_add_test(t, thousands);
 	tcase_add_test(t, abandoned_place);
 	tcase_add_test(t, slots);

@@ -11,16 +11,17 @@ static int run_over(const char *link)
 	SRunner *sr = srunner_create(s);
 	int failed;
 
+	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);
 	suite_add_tcase(s, net_calls_case());
 	suite_add_tcase(s, net_faults_case());
 	suite_add_tcase(s, net_life_case());
+	suite_add_tcase(s, net_stuck_case());
 	/* Those speak of other links. */
 	if (!net_over_verbs()) {
 		suite_add_tcase(s, net_group_case());
 		suite_add_tcase(s, net_links_case());
 		suite_add_tcase(s, net_shm_case());
 	}
-	setenv("FF3FS_CLIENT_TRANSPORTS", link, 1);
 	printf("over %s:\n", link);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

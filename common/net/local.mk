@@ -20,7 +20,8 @@ check_PROGRAMS += tests/unit-net
 TESTS += tests/unit-net tests/e2e-sockets.sh tests/e2e-users.sh
 tests_unit_net_SOURCES = \
 	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h tests/sure.h \
-	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-group.c tests/unit-net-life.c tests/unit-net-links.c tests/unit-net-shm.c
+	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-group.c tests/unit-net-life.c tests/unit-net-links.c tests/unit-net-shm.c \
+	tests/unit-net-stuck.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 

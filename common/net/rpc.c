@@ -8,9 +8,6 @@
 #include "addr.h"
 #include "rpc_priv.h"
 
-/* Calls of batches that share a connection although there are others. */
-#define TOGETHER 64u
-
 /* --- Peers --------------------------------------------------------------------------------- */
 
 static void init_locks(struct ff3_rpc_peer *peer)
@@ -331,19 +328,19 @@ static void wait_for_slot(struct ff3_rpc_peer *peer)
 /* For calls that are many together: one connection, while it has not too many, so that few have to be
  * looked at for the replies. */
 static struct ff3_rpc_conn *common_one(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
-				       const struct choice *c)
+				       const struct choice *c, size_t n)
 {
 	for (unsigned i = 0; i < peer->options.max_connections; i++) {
 		struct ff3_rpc_conn *conn = &peer->conns[i];
 
-		if (conn->state == FF3_CONN_UP && conn->user == user && conn->n_calls < TOGETHER)
+		if (conn->state == FF3_CONN_UP && conn->user == user && ff3_rpc_takes_more(conn, n))
 			return conn;
 	}
 	return c->idle ? c->idle : c->loaded;
 }
 
-/* A connection that was up a moment ago, with n_calls raised. */
-static int choose(struct ff3_rpc_peer *peer, const struct ff3_rpc_call *call,
+/* A connection for n calls like this one, that was up a moment ago, with n_calls raised for one of them. */
+static int choose(struct ff3_rpc_peer *peer, const struct ff3_rpc_call *call, size_t n,
 		  struct ff3_rpc_conn **ret)
 {
 	const struct ff3_rpc_user *user = ff3_rpc_as ? ff3_rpc_as : atomic_load(&peer->user);
@@ -354,7 +351,7 @@ static int choose(struct ff3_rpc_peer *peer, const struct ff3_rpc_call *call,
 	while (!conn && r == 0) {
 		struct choice c = look(peer, user);
 
-		conn = call->no_wait ? common_one(peer, user, &c) : c.idle;
+		conn = call->no_wait ? common_one(peer, user, &c, n) : c.idle;
 		if (call->no_wait) {
 			r = conn ? 0 : -ENOTCONN;
 		} else if (!conn && c.empty) {
@@ -537,7 +534,7 @@ int ff3_rpc_start_many(struct ff3_rpc_peer *peer, struct ff3_rpc_call **calls, s
 		prepare_call(calls[i]);
 	}
 	do {
-		r = choose(peer, calls[0], &conn);
+		r = choose(peer, calls[0], n, &conn);
 		if (r == 0)
 			r = start_many_on(conn, calls, n);
 	} while (r == 1);
@@ -555,7 +552,7 @@ int ff3_rpc_start(struct ff3_rpc_peer *peer, struct ff3_rpc_call *call)
 
 	prepare_call(call);
 	do {
-		r = choose(peer, call, &conn);
+		r = choose(peer, call, 1, &conn);
 		if (r == 0)
 			r = start_on(conn, call);
 	} while (r == 1);

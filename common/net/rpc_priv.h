@@ -83,6 +83,8 @@ struct ff3_link_ops {
 	const char *name;
 	enum ff3_link_kind kind;
 	bool local; /* fd is a local socket: descriptors may come */
+	/* So many calls may be under way on a connection; 0: there is no such limit. */
+	unsigned max_calls;
 	/* Blocks, at most as ff3_rpc_connect_until says; greets (ff3_rpc_greet). Fills up: fd is
 	 * pollable, readable or hung up when receive() may have something. */
 	int (*connect)(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
@@ -234,6 +236,8 @@ static inline int ff3_rpc_send_error(int error)
 }
 
 /* rpc_send.c */
+/* peer->lock held, conn is up. Whether n calls of a batch go by conn, and not rather by one that has less to do. */
+bool ff3_rpc_takes_more(const struct ff3_rpc_conn *conn, size_t n);
 /* Who sends, and has to wait because the peer takes no more at present. Zero-initialise. */
 struct ff3_rpc_stuck {
 	struct ff3_rpc_waiter *w;

@@ -8,8 +8,17 @@
  * as soon as it waits. Fork/signal: see rpc_priv.h. */
 #include "rpc_priv.h"
 
+/* Calls of batches that share a connection although there are others, where it would take more. */
+#define TOGETHER 64u
 /* Another sender mostly is done sooner. */
 #define LOCK_SLICE_NS FF3_NSEC_PER_MSEC
+
+bool ff3_rpc_takes_more(const struct ff3_rpc_conn *conn, size_t n)
+{
+	unsigned max = conn->link->max_calls;
+
+	return max ? conn->n_calls + n <= max : conn->n_calls < TOGETHER;
+}
 
 bool ff3_rpc_lock_to_send(struct ff3_rpc_conn *conn, bool no_wait)
 {

@@ -273,7 +273,9 @@ static void forget(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call)
 const struct ff3_link_ops ff3_link_verbs = {
 	.name = "verbs",
 	.kind = FF3_LINK_VERBS,
+	.max_calls = FF3_VERBS_CALLS,
 	.connect = connect_verbs,
+	.set_aside = ff3_rpc_verbs_set_aside,
 	.send = ff3_rpc_verbs_send,
 	.receive = ff3_rpc_verbs_receive,
 	.about_to_sleep = ff3_rpc_verbs_about_to_sleep,

@@ -22,6 +22,7 @@ struct ff3_verbs_slot {
 	unsigned n_memory;
 	uint8_t *bounce; /* the reply's payload lands here; NULL: in the caller's memory */
 	unsigned n_replies; /* messages that the reply may have */
+	uint32_t body_len;
 };
 
 /* Windows of one connection. */
@@ -34,6 +35,7 @@ struct ff3_verbs_state {
 	struct ff3_verbs_device *device;
 	struct ff3_verbs_slot slots[FF3_VERBS_CALLS];
 	unsigned n_slots, n_replies; /* in use; conn->lock */
+	size_t bodies;		     /* theirs; the same */
 	struct ff3_verbs_memory words; /* which the daemon may write; p is NULL: none yet */
 	uint64_t words_used[FF3_VERBS_WORDS / 64];
 	/* The reader's. */
@@ -46,6 +48,7 @@ struct ff3_verbs_state {
 };
 
 /* rpc_verbs_send.c */
+int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);
 int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
 void ff3_verbs_slot_free(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot);
 /* A buffer of the pool for what comes. */

@@ -19,6 +19,7 @@ void ff3_verbs_slot_free(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot)
 		s->v->release(s->device, &slot->memory[i]);
 	s->n_slots--;
 	s->n_replies -= slot->n_replies;
+	s->bodies -= slot->body_len;
 	*slot = (struct ff3_verbs_slot){ 0 };
 }
 
@@ -40,21 +41,74 @@ static unsigned reply_messages(const struct ff3_rpc_call *call)
 	return (unsigned)MIN((len + FF3_VERBS_SLOT - 1) / FF3_VERBS_SLOT, (size_t)4);
 }
 
+/* What calls take of a connection. */
+struct share {
+	unsigned n_slots, n_replies;
+	size_t bodies;
+};
+
+static void add_share(struct share *a, const struct ff3_rpc_call *call)
+{
+	a->n_slots++;
+	a->n_replies += call->one_way || call->window ? 0 : reply_messages(call);
+	a->bodies += call->body_len;
+}
+
+static bool has_room(const struct ff3_verbs_state *s, const struct share *a)
+{
+	return s->n_slots + a->n_slots <= FF3_VERBS_CALLS &&
+	       s->n_replies + a->n_replies <= FF3_VERBS_REPLY_SLOTS &&
+	       s->bodies + a->bodies <= FF3_VERBS_BODIES;
+}
+
 /* conn->lock held. NULL: too much is under way. */
 static struct ff3_verbs_slot *slot_get(struct ff3_verbs_state *s, struct ff3_rpc_call *call)
 {
-	unsigned n = call->one_way || call->window ? 0 : reply_messages(call), i = 0;
+	struct share a = { 0 };
+	unsigned i = 0;
 
-	if (s->n_slots == FF3_VERBS_CALLS || s->n_replies + n > FF3_VERBS_REPLY_SLOTS)
+	add_share(&a, call);
+	if (!has_room(s, &a))
 		return NULL;
 	while (s->slots[i].request_id)
 		i++;
 	s->n_slots++;
-	s->n_replies += n;
+	s->n_replies += a.n_replies;
+	s->bodies += a.bodies;
 	s->slots[i].request_id = call->request_id;
 	s->slots[i].call = call;
-	s->slots[i].n_replies = n;
+	s->slots[i].n_replies = a.n_replies;
+	s->slots[i].body_len = (uint32_t)a.bodies;
 	return &s->slots[i];
+}
+
+/* Of the request's messages; what may be less is taken for the most. */
+static size_t request_len(const struct ff3_rpc_call *call)
+{
+	size_t pieces = (size_t)MAX(call->n_into, call->asks ? 1 : 0) + (size_t)call->n_payload;
+
+	return FF3_VERBS_PREFIX + 16 * MIN(pieces, 2 * (size_t)FF3_VERBS_PIECES) + FF3_HEADER_SIZE +
+	       call->body_len;
+}
+
+int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
+{
+	struct ff3_verbs_state *s = conn->link_state;
+	size_t n_messages = 0, longest = 0;
+	struct share a = { 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		size_t payload = iov_total(calls[i]->payload, calls[i]->n_payload);
+		size_t len = request_len(calls[i]);
+
+		/* It travels in the message, which the device does not copy then. */
+		if (payload > 0 && payload <= FF3_VERBS_INLINE_PAYLOAD)
+			len = MAX(len + payload, (size_t)FF3_VERBS_SLOT);
+		add_share(&a, calls[i]);
+		n_messages += (len + FF3_VERBS_SLOT - 1) / FF3_VERBS_SLOT;
+		longest = MAX(longest, len);
+	}
+	return has_room(s, &a) && n_messages <= s->v->send_room(s->link, longest) ? 0 : -EAGAIN;
 }
 
 /* Names the caller's own memory. False: some of it cannot be. */

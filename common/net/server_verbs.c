@@ -22,8 +22,9 @@
 #define SLOTS 512u
 #define EVENTS 64
 #define LOOK_NS (1 * FF3_NSEC_PER_SEC)
-/* As TCP's user timeout, and its keep-alive. */
-#define STALL_NS (15 * FF3_NSEC_PER_SEC)
+/* As TCP's user timeout, and its keep-alive. The first is counted in looks: this process may have stood still
+ * itself. */
+#define STALL_LOOKS 15u
 #define IDLE_NS (30 * FF3_NSEC_PER_SEC)
 
 #define PROBE_ID 2u
@@ -33,8 +34,10 @@
 static void on_sent(struct ff3_conn *conn, const struct ff3_verbs_event *e)
 {
 	ff3_verbs_carried(conn)->heard_ns = ff3_loop_now_ns(conn->loop);
-	if (e->id == PROBE_ID)
+	if (e->id == PROBE_ID) {
+		ff3_verbs_carried(conn)->probing = false;
 		return;
+	}
 	conn->n_pinned++;
 	if (e->id & FF3_VERBS_WINDOW_MARK)
 		ff3_verbs_window_done((struct ff3_window *)(uintptr_t)(e->id & ~(uint64_t)FF3_VERBS_WINDOW_MARK));
@@ -81,11 +84,15 @@ static void feed(struct ff3_verbs_port *port)
 static void bury(struct ff3_verbs_port *port)
 {
 	struct ff3_verbs_carried *c;
+	bool any = port->dead;
 
 	while ((c = port->dead)) {
 		port->dead = c->next_dead;
 		ff3_conn_unpin(c->conn);
 	}
+	/* What they held is free, and no completion may say so. */
+	if (any && port->starved)
+		feed(port);
 }
 
 static void on_bury(struct ff3_work *w)
@@ -222,6 +229,28 @@ static void unlink_port(struct ff3_verbs_port *port)
 		}
 }
 
+/* The peer's device has taken nothing of what was sent for too long. */
+static bool stands_still(struct ff3_verbs_carried *c)
+{
+	uint32_t posted, done = c->port->v->progress(c->link, &posted);
+
+	c->n_still = done == posted || done != c->seen_done ? 0 : c->n_still + 1;
+	c->seen_done = done;
+	return c->n_still > STALL_LOOKS;
+}
+
+/* Whether it is there shows by what it is sent: by this, if nothing else would say. */
+static int probe(struct ff3_verbs_carried *c, uint64_t now)
+{
+	int r;
+
+	if (c->probing || (c->n_still == 0 && now <= c->heard_ns + IDLE_NS))
+		return 0;
+	r = c->port->v->probe(c->link, PROBE_ID);
+	c->probing = r == 0;
+	return r == -EAGAIN ? 0 : r;
+}
+
 /* Somebody may be gone without a word, or take no answers; or the device. */
 static void on_look(struct ff3_timer *t)
 {
@@ -232,14 +261,8 @@ static void on_look(struct ff3_timer *t)
 	for (struct ff3_verbs_carried *c = port->carried; c; c = c->next) {
 		if (c->conn->dead)
 			continue;
-		if ((c->stalled_ns && now > c->stalled_ns + STALL_NS) ||
-		    ff3_verbs_windows_stuck(c, now)) {
+		if (stands_still(c) || ff3_verbs_windows_stuck(c, now) || probe(c, now) < 0)
 			ff3_conn_kill(c->conn);
-		} else if (now > c->heard_ns + IDLE_NS) {
-			c->heard_ns = now;
-			if (port->v->probe(c->link, PROBE_ID) < 0)
-				ff3_conn_kill(c->conn);
-		}
 	}
 	port->busy = false;
 	bury(port);

@@ -39,13 +39,15 @@ struct ff3_verbs_carried {
 	struct ff3_verbs_prefix prefix; /* of the frame that comes */
 	struct ff3_verbs_assembly in;
 	struct ff3_verbs_message *backlog, **backlog_last;
-	unsigned n_backlog;
+	size_t backlog_bytes;
 	struct ff3_frame *reads, **reads_last; /* requests whose payload is transferred, */
 	struct ff3_frame *read_next;	       /* from here on not posted */
 	struct ff3_frame *under_way, **under_way_last; /* replies that are not known to be there */
 	struct ff3_window *windows;
 	unsigned n_waiting_windows; /* for room in the send queue */
-	uint64_t stalled_ns; /* since when the first of them is the first; 0: none */
+	uint32_t seen_done; /* of what was posted, at the last look, */
+	unsigned n_still;   /* and at so many before, while more was not known to be done */
+	bool probing;
 	uint64_t heard_ns;
 };
 

@@ -9,9 +9,6 @@
 #include "../base/crc32c.h"
 #include "server_verbs.h"
 
-/* Messages of a connection that have to wait. */
-#define BACKLOG_MAX 256u
-
 /* --- Requests -------------------------------------------------------------------------------- */
 
 static void deliver(struct ff3_conn *conn, struct ff3_frame *f)
@@ -236,8 +233,8 @@ static void keep(struct ff3_conn *conn, const uint8_t *data, size_t len)
 	struct ff3_verbs_carried *c = ff3_verbs_carried(conn);
 	struct ff3_verbs_message *m = NULL;
 
-	/* A client of ours does not ask for more than it has room for the answers. */
-	if (c->n_backlog < BACKLOG_MAX)
+	/* A client of ours does not go beyond that. */
+	if (c->backlog_bytes + sizeof *m + len <= FF3_VERBS_BACKLOG)
 		m = malloc(sizeof *m + len);
 	if (!m) {
 		ff3_conn_kill(conn);
@@ -248,7 +245,7 @@ static void keep(struct ff3_conn *conn, const uint8_t *data, size_t len)
 	memcpy(m->data, data, len);
 	*c->backlog_last = m;
 	c->backlog_last = &m->next;
-	c->n_backlog++;
+	c->backlog_bytes += sizeof *m + len;
 }
 
 void ff3_verbs_on_message(struct ff3_conn *conn, const uint8_t *data, size_t len)
@@ -274,7 +271,7 @@ void ff3_verbs_receive(struct ff3_conn *conn)
 		c->backlog = m->next;
 		if (!c->backlog)
 			c->backlog_last = &c->backlog;
-		c->n_backlog--;
+		c->backlog_bytes -= sizeof *m + m->len;
 		free(m);
 	}
 }
@@ -370,8 +367,6 @@ static int send_frame(struct ff3_conn *conn, struct ff3_frame *f)
 		f->next = NULL;
 		*c->under_way_last = f;
 		c->under_way_last = &f->next;
-		if (!c->stalled_ns)
-			c->stalled_ns = ff3_loop_now_ns(conn->loop);
 	} else {
 		conn->out_bytes -= f->head_len;
 		ff3_frame_free(conn, f);
@@ -400,7 +395,6 @@ void ff3_verbs_sent(struct ff3_conn *conn, struct ff3_frame *f)
 	c->under_way = f->next;
 	if (!c->under_way)
 		c->under_way_last = &c->under_way;
-	c->stalled_ns = c->under_way ? ff3_loop_now_ns(conn->loop) : 0;
 	ff3_verbs_release_bounce(c, f);
 	conn->out_bytes -= (size_t)f->head_len + f->payload_len;
 	ff3_frame_free(conn, f);

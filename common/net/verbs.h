@@ -100,6 +100,11 @@ struct ff3_verbs_api {
 	void (*link_set_user)(struct ff3_verbs_link *link, void *user);
 	/* So many may be posted now (messages or transfers). */
 	unsigned (*link_room)(struct ff3_verbs_link *link);
+	/* So many messages of up to len bytes may be sent now. */
+	unsigned (*send_room)(struct ff3_verbs_link *link, size_t len);
+	/* So many were posted, and so many are known to be done, modulo 2^32. The last ones without an id
+	 * are known to be when something with an id, a probe, is done after them. By the polling thread. */
+	uint32_t (*progress)(const struct ff3_verbs_link *link, uint32_t *ret_posted);
 
 	/* Sends the n pieces of iov as one message of at most FF3_VERBS_SLOT bytes; they are copied.
 	 * id 0: no SENT event. -EAGAIN: no room now, SENT events make some. Other errors break. */

@@ -305,7 +305,7 @@ void ff3_verbs_quiet(struct ff3_verbs_link *link)
 	ff3_verbs_unlock();
 	ibv_destroy_qp(qp);
 	for (unsigned i = 0; q && i < SEND_DEPTH; i++) {
-		ff3_verbs_send_slot_put(q, link->sq[i].send_slot);
+		ff3_verbs_send_slot_put(link, link->sq[i].send_slot);
 		link->sq[i].send_slot = NO_SLOT;
 	}
 }

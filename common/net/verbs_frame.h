@@ -26,6 +26,10 @@
 /* A payload up to this length travels in the message. */
 #define FF3_VERBS_INLINE_PAYLOAD 1024u
 #define FF3_VERBS_FRAME_MAX (FF3_HEADER_SIZE + FF3_BODY_MAX + FF3_VERBS_INLINE_PAYLOAD)
+/* Requests that a client has under way on a connection have bodies of so many bytes at most. Messages of requests
+ * that it does not wait for come on top: a daemon that has to keep messages keeps twice as much. */
+#define FF3_VERBS_BODIES (8u * FF3_BODY_MAX)
+#define FF3_VERBS_BACKLOG (2u * FF3_VERBS_BODIES)
 /* What a client says in the connection request. */
 #define FF3_VERBS_TERMS_MAGIC 0x33766646u
 #define FF3_VERBS_TERMS_SIZE 16u

@@ -44,6 +44,19 @@ unsigned ff3_verbs_room(struct ff3_verbs_link *link)
 	return used + 1 < SEND_DEPTH ? SEND_DEPTH - 1 - used : 0;
 }
 
+unsigned ff3_verbs_send_room(struct ff3_verbs_link *link, size_t len)
+{
+	unsigned room = ff3_verbs_room(link);
+
+	return len <= link->max_inline ? room : MIN(room, ff3_verbs_send_slots(link));
+}
+
+uint32_t ff3_verbs_progress(const struct ff3_verbs_link *link, uint32_t *ret_posted)
+{
+	*ret_posted = atomic_load_explicit(&link->posted, memory_order_relaxed);
+	return atomic_load_explicit(&link->completed, memory_order_relaxed);
+}
+
 static int post(struct ff3_verbs_link *link, struct ibv_send_wr *wr, uint64_t id, uint32_t slot)
 {
 	uint32_t seq = atomic_load_explicit(&link->posted, memory_order_relaxed);
@@ -103,7 +116,7 @@ int ff3_verbs_send(struct ff3_verbs_link *link, const struct iovec *iov, int n, 
 	COUNT(sends, 1);
 	if (len <= link->max_inline && n <= 2)
 		return send_inline(link, iov, n, id);
-	slot = ff3_verbs_send_slot_get(q);
+	slot = ff3_verbs_send_slot_get(link);
 	if (slot == NO_SLOT)
 		return -EAGAIN;
 	p = q->send_slots + (size_t)slot * FF3_VERBS_SLOT;
@@ -119,7 +132,7 @@ int ff3_verbs_send(struct ff3_verbs_link *link, const struct iovec *iov, int n, 
 		r = post(link, &wr, id, slot);
 	}
 	if (r < 0)
-		ff3_verbs_send_slot_put(q, slot);
+		ff3_verbs_send_slot_put(link, slot);
 	return r;
 }
 

@@ -24,8 +24,12 @@
 #define SIGNAL_EVERY 32u
 /* A client's link; a daemon's says in queue_new. */
 #define CLIENT_SLOTS 64u
-#define CLIENT_SEND_SLOTS 16u
+#define CLIENT_SEND_SLOTS 32u
 #define DAEMON_SEND_SLOTS 512u
+/* Of which one link may have so many, and when more than half of them are in use: a peer that takes nothing
+ * holds what it has. */
+#define SEND_SHARE 32u
+#define SEND_SHARE_SHORT 4u
 #define INLINE_WANTED 256u
 #define NO_SLOT UINT32_MAX
 
@@ -88,6 +92,7 @@ struct ff3_verbs_queue {
 	uint8_t *slots, *send_slots;
 	unsigned n_slots, n_send_slots;
 	_Atomic uint64_t send_free[DAEMON_SEND_SLOTS / 64]; /* a bit for each free one */
+	_Atomic uint32_t send_used;
 	unsigned unacked; /* events of the channel */
 	bool counted; /* holds a reference to the device */
 };
@@ -113,6 +118,7 @@ struct ff3_verbs_link {
 	struct ff3_verbs_link *hash_next;
 	void *user;
 	_Atomic uint32_t posted, completed;
+	_Atomic uint32_t send_used; /* send slots */
 	uint32_t unsignalled;
 	struct posted sq[SEND_DEPTH];
 };
@@ -184,8 +190,10 @@ int ff3_verbs_arm(struct ff3_verbs_queue *q);
 int ff3_verbs_fill_slots(struct ff3_verbs_link *link);
 int ff3_verbs_link_add(struct ff3_verbs_queue *q, struct ff3_verbs_link *link);
 void ff3_verbs_link_remove(struct ff3_verbs_queue *q, struct ff3_verbs_link *link);
-uint32_t ff3_verbs_send_slot_get(struct ff3_verbs_queue *q);
-void ff3_verbs_send_slot_put(struct ff3_verbs_queue *q, uint32_t slot);
+/* So many send slots may link take now. */
+unsigned ff3_verbs_send_slots(const struct ff3_verbs_link *link);
+uint32_t ff3_verbs_send_slot_get(struct ff3_verbs_link *link);
+void ff3_verbs_send_slot_put(struct ff3_verbs_link *link, uint32_t slot);
 /* Ids of work requests. */
 uint64_t ff3_verbs_wr_posted(uint32_t sequence);
 uint64_t ff3_verbs_wr_marker(void);
@@ -194,6 +202,8 @@ uint64_t ff3_verbs_wr_marker(void);
 /* A queue pair on q; not connected. */
 int ff3_verbs_qp_new(struct ff3_verbs_link *link, struct ff3_verbs_queue *q);
 unsigned ff3_verbs_room(struct ff3_verbs_link *link);
+unsigned ff3_verbs_send_room(struct ff3_verbs_link *link, size_t len);
+uint32_t ff3_verbs_progress(const struct ff3_verbs_link *link, uint32_t *ret_posted);
 int ff3_verbs_send(struct ff3_verbs_link *link, const struct iovec *iov, int n, uint64_t id);
 int ff3_verbs_write(struct ff3_verbs_link *link, const struct ff3_verbs_memory *m, const void *p,
 		    const struct ff3_verbs_piece *to, uint32_t len, uint64_t id);

@@ -216,25 +216,49 @@ static struct ff3_verbs_link *find_link(struct ff3_verbs_queue *q, uint32_t numb
 
 /* --- Send slots --------------------------------------------------------------------------------------- */
 
-uint32_t ff3_verbs_send_slot_get(struct ff3_verbs_queue *q)
+unsigned ff3_verbs_send_slots(const struct ff3_verbs_link *link)
 {
+	const struct ff3_verbs_queue *q = link->queue;
+	uint32_t used = atomic_load_explicit(&q->send_used, memory_order_relaxed);
+	uint32_t mine = atomic_load_explicit(&link->send_used, memory_order_relaxed);
+	uint32_t share = used < q->n_send_slots / 2 ? SEND_SHARE : SEND_SHARE_SHORT;
+
+	if (!q->srq)
+		return q->n_send_slots - used;
+	return mine < share ? MIN(share - mine, q->n_send_slots - used) : 0;
+}
+
+uint32_t ff3_verbs_send_slot_get(struct ff3_verbs_link *link)
+{
+	struct ff3_verbs_queue *q = link->queue;
+
+	if (ff3_verbs_send_slots(link) == 0)
+		return NO_SLOT;
 	for (unsigned i = 0; i * 64 < q->n_send_slots; i++) {
 		uint64_t free = atomic_load(&q->send_free[i]);
 
 		while (free) {
 			uint64_t bit = free & -free;
 
-			if (atomic_compare_exchange_weak(&q->send_free[i], &free, free & ~bit))
-				return i * 64 + (uint32_t)__builtin_ctzll(bit);
+			if (!atomic_compare_exchange_weak(&q->send_free[i], &free, free & ~bit))
+				continue;
+			atomic_fetch_add_explicit(&q->send_used, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&link->send_used, 1, memory_order_relaxed);
+			return i * 64 + (uint32_t)__builtin_ctzll(bit);
 		}
 	}
 	return NO_SLOT;
 }
 
-void ff3_verbs_send_slot_put(struct ff3_verbs_queue *q, uint32_t slot)
+void ff3_verbs_send_slot_put(struct ff3_verbs_link *link, uint32_t slot)
 {
-	if (slot != NO_SLOT)
-		atomic_fetch_or(&q->send_free[slot / 64], 1ull << slot % 64);
+	struct ff3_verbs_queue *q = link->queue;
+
+	if (slot == NO_SLOT)
+		return;
+	atomic_fetch_sub_explicit(&q->send_used, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&link->send_used, 1, memory_order_relaxed);
+	atomic_fetch_or(&q->send_free[slot / 64], 1ull << slot % 64);
 }
 
 /* --- Completions ---------------------------------------------------------------------------------------- */
@@ -267,7 +291,7 @@ static uint64_t posted_done(struct ff3_verbs_link *link, uint32_t seq)
 	/* Flushed ones may come for what a later success has said already; never, but cheap. */
 	if ((int32_t)(seq + 1 - at) <= 0)
 		return 0;
-	ff3_verbs_send_slot_put(link->queue, p->send_slot);
+	ff3_verbs_send_slot_put(link, p->send_slot);
 	p->send_slot = NO_SLOT;
 	at = seq + 1;
 	atomic_store_explicit(&link->completed, at, memory_order_release);
