@@ -358,7 +358,7 @@ static bool is_meant(const struct place *p, const struct ff3_lease_which *which,
 	return atomic_load(&p->salt) == which->salt &&
 	       (which->slot == UINT32_MAX || atomic_load(&p->slot) == which->slot) &&
 	       (which->pid == 0 || (owner == (uint64_t)which->pid) != which->others) &&
-	       now - atomic_load(&p->since_ns) >= which->age_ns;
+	       atomic_load(&p->since_ns) + which->age_ns <= now;
 }
 
 void ff3_lease_place_each(struct ff3_lease_shared *s, const struct ff3_lease_which *which,
