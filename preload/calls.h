@@ -226,10 +226,12 @@
 	C(mmap, EMULATED, "See \"Mappings\".")                                                      \
 	C(munmap, SERVED, "")                                                                      \
 	C(mprotect, SERVED, "")                                                                    \
+	C(pkey_mprotect, SERVED, "")                                                               \
 	C(msync, SERVED, "")                                                                       \
 	C(mremap, SERVED, "")                                                                      \
 	C(madvise, EMULATED, "MADV_REMOVE: EOPNOTSUPP.")                                            \
 	C(remap_file_pages, REFUSED, "EINVAL")                                                     \
+	C(realloc, SERVED, "By the program's allocator.")                                          \
 	C(dlopen, EMULATED, "From a copy in memory.")                                               \
 	T("Copying between descriptors")                                                           \
 	C(sendfile, EMULATED, "Through a buffer.")                                                  \

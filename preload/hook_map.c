@@ -227,13 +227,30 @@ static int protect_ours(uintptr_t addr, size_t len, int prot)
 	return 0;
 }
 
+/* Before pages lose a right: a device would go past the page table. */
+static void rights_gone(void *addr, size_t len, int prot)
+{
+	if (!(prot & PROT_READ))
+		memory_forget();
+	if (!(prot & PROT_WRITE))
+		memory_gone(addr, len);
+}
+
+int hook_pkey_mprotect(void *addr, size_t len, int prot, int pkey)
+{
+	if (pkey == -1)
+		return hook_mprotect(addr, len, prot);
+	/* What the key allows may change without a call. */
+	rights_gone(addr, len, PROT_NONE);
+	return REAL(pkey_mprotect)(addr, len, prot, pkey);
+}
+
 int hook_mprotect(void *addr, size_t len, int prot)
 {
 	uintptr_t a = (uintptr_t)addr;
 	int r;
 
-	if (!(prot & PROT_READ))
-		memory_forget();
+	rights_gone(addr, len, prot);
 	if (LIKELY(!map_n_regions) || a % MAP_PAGE || len == 0 ||
 	    !map_region_meets(a, ROUND_UP(len, MAP_PAGE)) || !map_enter())
 		return REAL(mprotect)(addr, len, prot);
@@ -361,6 +378,17 @@ void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
 	}
 	memory_forget();
 	return m;
+}
+
+/* What is large is a mapping of its own, whose pages libc moves to another address when it grows. A read into
+ * what is mapped at the old one would then change them there. It is not longer than it becomes. */
+#define MAY_MOVE 2048u
+
+void *hook_realloc(void *p, size_t size)
+{
+	if (p && size >= MAY_MOVE)
+		memory_gone(p, size);
+	return REAL(realloc)(p, size);
 }
 
 /* Would leave faults in the moved pages to nobody. */

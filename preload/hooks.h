@@ -346,11 +346,13 @@ struct __kernel_timespec;
 	A(mmap64, mmap)                                                                            \
 	H(E, int, munmap, (void *addr, size_t len))                                                \
 	H(E, int, mprotect, (void *addr, size_t len, int prot))                                    \
+	H(L, int, pkey_mprotect, (void *addr, size_t len, int prot, int pkey))                     \
 	H(L, int, msync, (void *addr, size_t len, int flags))                                      \
 	H(E, void *, mremap, (void *addr, size_t old_len, size_t len, int flags, ...))             \
 	H(E, int, madvise, (void *addr, size_t len, int advice))                                   \
 	H(L, int, remap_file_pages,                                                                \
-	  (void *addr, size_t size, int prot, size_t page, int flags))
+	  (void *addr, size_t size, int prot, size_t page, int flags))                             \
+	H(E, void *, realloc, (void *p, size_t size))
 
 #define HOOKS_dlopen(H, A) H(L, void *, dlopen, (const char *path, int mode))
 

@@ -99,6 +99,7 @@ long openat2_ours(int dirfd, const char *path, const void *how, size_t size);
 	S(munmap, ALWAYS, hook_munmap(PTR(0), SIZE(1)))                                            \
 	S(mremap, ALWAYS, (long)hook_mremap(PTR(0), SIZE(1), SIZE(2), INT(3), PTR(4)))             \
 	S(mprotect, ALWAYS, hook_mprotect(PTR(0), SIZE(1), INT(2)))                                \
+	S(pkey_mprotect, ALWAYS, hook_pkey_mprotect(PTR(0), SIZE(1), INT(2), INT(3)))              \
 	S(madvise, ALWAYS, hook_madvise(PTR(0), SIZE(1), INT(2)))                                  \
 	S(remap_file_pages, ALWAYS,                                                                \
 	  hook_remap_file_pages(PTR(0), SIZE(1), INT(2), SIZE(3), INT(4)))                         \

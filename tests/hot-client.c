@@ -13,6 +13,7 @@ struct ff3fs *new_client(void)
 	struct ff3fs *c;
 
 	OK(ff3fs_new(NULL, &c));
+	ff3fs_memory_watched();
 	return c;
 }
 

@@ -323,10 +323,19 @@ static void mappings(void)
 	int fd = open(at("big"), O_RDONLY), status;
 	char *m, buf[64];
 
+	m = calloc(1, 200000);
+	SHOW(read(fd, m, 100000));
+	m = realloc(m, 900000);
+	SHOW(m[99999]);
+	SHOW(m[199999]);
+	free(m);
 	m = mmap(NULL, 588890, PROT_READ, MAP_SHARED, fd, 0);
 	SHOW(memcmp(m, "0\n1\n2\n", 6));
 	SHOW(memcmp(m + 588890 - 6, "99999\n", 6));
 	SHOW(mprotect(m, 4096, PROT_READ | PROT_WRITE));
+	SHOW(pkey_mprotect(m, 4096, PROT_READ, -1));
+	SHOW(pkey_mprotect(m, 4096, PROT_READ | PROT_WRITE, -1));
+	SHOW(pkey_mprotect(m, 4096, PROT_READ, 77));
 	SHOW(msync(m, 588890, MS_SYNC));
 	/* given to a system call, and read by a child */
 	if (write(open("/dev/null", O_WRONLY), m, 588890) != 588890)

@@ -155,6 +155,7 @@ static void mapping(void)
 	p = (char *)CALL(mmap, 0, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
 	printf("%s\n", p == MAP_FAILED ? "no mapping" : p);
 	SHOW(CALL(mprotect, p, 4096, PROT_READ | PROT_WRITE));
+	SHOW(CALL(pkey_mprotect, p, 4096, PROT_READ | PROT_WRITE, -1));
 	SHOW(CALL(munmap, p, 4096));
 	p = (char *)CALL(mmap, 0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p != MAP_FAILED)

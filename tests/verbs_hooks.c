@@ -2,6 +2,9 @@
  * moved, emptied or mapped over. Each time the registration is gone before the call does anything; so no
  * read ever meets pages that are not the buffer's, and none has to be repeated.
  *
+ * And what must not happen: that a read changes memory that is not its buffer any more, or was made
+ * read-only.
+ *
  *   verbs_hooks FILE COPY LIBRARY
  *
  * FILE is under the prefix, COPY the same bytes, LIBRARY libff3fs.so as the shim has loaded it, whose
@@ -12,8 +15,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <unistd.h>
 
 #include "../common/client/ff3fs.h"
@@ -99,6 +104,104 @@ static const struct {
 	{ "MADV_DONTNEED", emptied }, { "munmap of a part", in_part },
 };
 
+/* --- Memory that is somebody else's ------------------------------------------------------------------ */
+
+static void all_are(const unsigned char *p, unsigned char byte)
+{
+	for (size_t i = 0; i < SIZE; i++)
+		CHECK(p[i] == byte);
+}
+
+/* Pages at an address that is free now, without a word to the shim. */
+static void *map_where(void *at, size_t len)
+{
+	void *p = mmap(at, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(p == at);
+	return p;
+}
+
+/* A segment that others have, too: what is read where it was attached is none of their business. */
+static void detached(void)
+{
+	int id = shmget(IPC_PRIVATE, SIZE, 0600);
+	void *p = shmat(id, NULL, 0);
+	unsigned char *other = shmat(id, NULL, 0);
+
+	CHECK(id >= 0 && p != (void *)-1 && other != (void *)-1 && shmctl(id, IPC_RMID, NULL) == 0);
+	read_into(p);
+	read_into(p);
+	CHECK(memcmp(other, want, SIZE) == 0);
+	memset(other, 0x55, SIZE);
+	CHECK(shmdt(p) == 0);
+	map_where(p, SIZE);
+	read_into(p);
+	all_are(other, 0x55);
+	shmdt(other);
+	munmap(p, SIZE);
+}
+
+/* The pages of a large buffer move when it grows, inside libc. */
+static void grown(void)
+{
+	char *p = malloc(SIZE), *q;
+	uintptr_t page = (uintptr_t)p & ~(uintptr_t)4095;
+
+	CHECK(p);
+	read_into(p);
+	read_into(p);
+	q = realloc(p, 64 * SIZE);
+	CHECK(q && (uintptr_t)q != page + ((uintptr_t)p & 4095));
+	memset(q, 0x55, SIZE);
+	map_where((void *)page, SIZE + 4096);
+	read_into((void *)(page + 16));
+	all_are((unsigned char *)q, 0x55);
+	free(q);
+	munmap((void *)page, SIZE + 4096);
+}
+
+static void read_only(int (*protect)(void *, size_t, int), int prot)
+{
+	unsigned char *p = map_at(NULL, SIZE);
+
+	read_into(p);
+	read_into(p);
+	memset(p, 0xee, SIZE);
+	CHECK(protect(p, SIZE, prot) == 0);
+	errno = 0;
+	CHECK(pread(fd, p, SIZE, 0) == -1 && errno == EFAULT);
+	CHECK(mprotect(p, SIZE, PROT_READ | PROT_WRITE) == 0);
+	all_are(p, 0xee);
+	read_into(p);
+	munmap(p, SIZE);
+}
+
+static int with_key(void *p, size_t len, int prot)
+{
+	return pkey_mprotect(p, len, prot, -1);
+}
+
+static void others(void)
+{
+	static const struct {
+		const char *name;
+		int (*protect)(void *, size_t, int);
+		int prot;
+	} protections[] = { { "mprotect PROT_READ", mprotect, PROT_READ },
+			    { "mprotect PROT_NONE", mprotect, PROT_NONE },
+			    { "pkey_mprotect PROT_READ", with_key, PROT_READ } };
+
+	CHECK(mallopt(M_MMAP_THRESHOLD, 65536) == 1);
+	detached();
+	printf("shmdt: the segment is unharmed\n");
+	grown();
+	printf("realloc: the grown buffer is unharmed\n");
+	for (unsigned i = 0; i < sizeof protections / sizeof protections[0]; i++) {
+		read_only(protections[i].protect, protections[i].prot);
+		printf("%s: EFAULT\n", protections[i].name);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	void *library;
@@ -130,5 +233,6 @@ int main(int argc, char **argv)
 		printf("%s: dropped %d\n", changes[i].name, (int)(after.dropped - before.dropped));
 		munmap(p, SIZE);
 	}
+	others();
 	return 0;
 }

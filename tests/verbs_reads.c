@@ -9,6 +9,8 @@
  * FILE is in the file system (its path, without the prefix), COPY the same bytes on this machine. Prints
  * one line of counters for each kind of buffer:
  *
+ *   silent   before anything was promised: no buffer is registered, so that one whose pages move away
+ *            unseen keeps its bytes, and one that is read-only gives EFAULT
  *   one      the same buffer all the time: no copy once it is registered, one send and one
  *            receive slot for each read
  *   moved    pages that are mapped anew at the same address before each read, without a word to the
@@ -115,6 +117,31 @@ static void all_of_it(void)
 	munmap(p, 1 << 20);
 }
 
+static void silent(void)
+{
+	const size_t len = 100000, room = 1 << 17;
+	uint8_t *p = pages(NULL, room), *q = pages(NULL, room);
+	struct ff3_verbs_counters before = now();
+
+	check_read(p, len, 0);
+	check_read(p, len, 0);
+	if (mremap(p, room, room, MREMAP_MAYMOVE | MREMAP_FIXED, q) != q || pages(p, room) != p)
+		fail("mremap", errno, 0);
+	memset(q, 0x55, room);
+	check_read(p, len, 0);
+	for (size_t i = 0; i < room; i++)
+		if (q[i] != 0x55)
+			fail("memory was changed that is no buffer, at", (long)i, q[i]);
+	mprotect(p, room, PROT_READ);
+	if (ff3fs_pread(file, p, len, 4096) != -EFAULT || memcmp(p, copy, len) != 0)
+		fail("read-only memory was read into", 0, 0);
+	report("silent", 4, &before);
+	if (now().registrations - before.registrations > now().bounces - before.bounces)
+		fail("a buffer was registered", 0, 0);
+	munmap(p, room);
+	munmap(q, room);
+}
+
 static void on_enough(int sig)
 {
 	enough = 1;
@@ -202,6 +229,9 @@ static void bad(void)
 	uint8_t *p = pages(NULL, 1 << 20);
 	struct ff3_verbs_counters before = now();
 
+	check_read(p, 100000, 0);
+	check_read(p, 100000, 0);
+	ff3fs_memory_gone(p, 1 << 18);
 	mprotect(p, 1 << 18, PROT_READ);
 	for (int i = 0; i < 4; i++) {
 		size_t len = i % 2 ? 100000 : 100;
@@ -211,7 +241,7 @@ static void bad(void)
 			fail("a bad buffer gives", (long)r, i);
 		check_read(p + (1 << 19), len, 0);
 	}
-	report("bad", 8, &before);
+	report("bad", 10, &before);
 	munmap(p, 1 << 20);
 }
 
@@ -264,6 +294,8 @@ int main(int argc, char **argv)
 	if (r < 0)
 		fail("ff3fs_open", r, 0);
 	check_read(malloc(4096), 4096, 0);
+	silent();
+	ff3fs_memory_watched();
 	all_of_it();
 	one();
 	if (argc > 5)

@@ -62,6 +62,7 @@ int main(int argc, char **argv)
 		return 2;
 	mallopt(M_MMAP_THRESHOLD, 1 << 16); /* each buffer is a mapping */
 	r = ff3fs_new(NULL, &fs);
+	ff3fs_memory_watched();
 	if (r < 0)
 		fail("ff3fs_new", r, 0);
 	r = ff3fs_open(fs, FF3FS_ROOT, argv[1], O_RDWR | O_CREAT, 0600, &file);

@@ -27,6 +27,8 @@ struct ff3fs *cli_connect(void)
 	if (r >= 0) {
 		const char *prefix = ff3fs_prefix(fs);
 
+		/* No buffer of a tool's moves, or is made read-only. */
+		ff3fs_memory_watched();
 		snprintf(shown_prefix, sizeof shown_prefix, "%.*s", (int)strcspn(prefix, ":"),
 			 prefix);
 		return fs;

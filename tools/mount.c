@@ -260,6 +260,7 @@ static int find_source(const char *source)
 
 	mount_state.fs = cli_connect();
 	mount_state.conf = cli.conf;
+	ff3fs_memory_watched(); /* no buffer is moved, or made read-only */
 	mount_state.uid = geteuid();
 	mount_state.gid = getegid();
 	mount_state.ready = on_ready;

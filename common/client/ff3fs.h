@@ -356,9 +356,13 @@ struct ff3fs_rdma_stats {
 	uint64_t dropped;	 /* forgotten, as they were unmapped */
 };
 int ff3fs_rdma_stats(struct ff3fs_rdma_stats *ret);
-/* [p, p + len) is about to be unmapped, moved or emptied: it may be a buffer that a device knows. Of use
- * while *ff3fs_memory_watched() is not 0; without it such a buffer costs one read twice. Async-signal-safe. */
+/* [p, p + len) is about to be unmapped, moved, emptied or made read-only: it may be a buffer that a device
+ * knows. Of use while *ff3fs_memory_watched() is not 0. Async-signal-safe. */
 void ff3fs_memory_gone(const void *p, size_t len);
+/* Who calls this promises to call the above for each buffer whose pages move to another address (mremap, also inside
+ * realloc) or are made read-only: otherwise a later read would write into them there. For those that are only
+ * unmapped (free) it is courtesy: one read is made twice. Without the promise no buffer is made known to
+ * a device, and transfers over RDMA go through a copy. */
 const volatile int *ff3fs_memory_watched(void);
 
 /* --- Directories --------------------------------------------------------------------------- */

@@ -74,6 +74,7 @@ EXPORT void ff3fs_memory_gone(const void *p, size_t len)
 
 EXPORT const volatile int *ff3fs_memory_watched(void)
 {
+	atomic_store(&ff3_rpc_memory_promised, true);
 	return (const volatile int *)&ff3_rpc_memory_watched;
 }
 

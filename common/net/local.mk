@@ -44,8 +44,8 @@ EXTRA_DIST += %D%/verbs_priv.h
 if VERBS
 noinst_LTLIBRARIES += libff3verbs.la
 libff3verbs_la_SOURCES = %D%/verbs.h %D%/verbs_priv.h \
-	%D%/verbs_device.c %D%/verbs_memory.c %D%/verbs_queue.c %D%/verbs_link.c \
-	%D%/verbs_cm.c %D%/verbs_listen.c common/base/fd_high.c
+	%D%/verbs_device.c %D%/verbs_memory.c %D%/verbs_pin.c %D%/verbs_queue.c %D%/verbs_link.c \
+	%D%/verbs_cm.c %D%/verbs_listen.c common/base/fd_high.c common/base/probe.c
 libff3verbs_la_CFLAGS = $(AM_CFLAGS) $(VERBS_CFLAGS)
 libff3verbs_la_LIBADD = $(VERBS_LIBS) -lpthread
 pkglib_LTLIBRARIES += libff3fs_verbs.la

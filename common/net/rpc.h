@@ -109,10 +109,13 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 void ff3_rpc_before_fork(void);
 void ff3_rpc_fork_parent(void);
 void ff3_rpc_fork_child(bool prepared);
-/* [p, p + len) is about to be, or is, other memory than it was: unmapped, or moved. Async-signal-safe. */
+/* [p, p + len) is about to be, or is, other memory than it was: unmapped, moved, or not to be written any
+ * more. Async-signal-safe. */
 void ff3_rpc_memory_gone(const void *p, size_t len);
 /* Not 0 once memory of callers may be known to a device, so that the above is of use. */
 extern _Atomic int ff3_rpc_memory_watched;
+/* Callers have promised to call the above. Otherwise no memory of theirs is made known to a device. */
+extern _Atomic bool ff3_rpc_memory_promised;
 /* The RDMA devices of this machine, a line for each port; how many are usable, or -errno. */
 int ff3_rpc_verbs_describe(char *text, size_t size);
 struct ff3_verbs_counters;

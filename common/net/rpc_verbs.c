@@ -13,6 +13,7 @@
 
 static const struct ff3_verbs_api *_Atomic loaded;
 _Atomic int ff3_rpc_memory_watched;
+_Atomic bool ff3_rpc_memory_promised;
 
 /* --- Whether and where ----------------------------------------------------------------------- */
 

@@ -51,6 +51,8 @@ struct ff3_verbs_state {
 int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);
 int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);
 void ff3_verbs_slot_free(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot);
+/* As v->hold, if the caller's memory may be registered at all. */
+int ff3_verbs_hold_own(struct ff3_verbs_state *s, const void *p, size_t len, struct ff3_verbs_memory *ret);
 /* A buffer of the pool for what comes. */
 int ff3_verbs_bounce(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, size_t len);
 /* conn->send_lock held. Waits until replies or completions have made room; reads them itself if nobody

@@ -111,6 +111,13 @@ int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **cal
 	return has_room(s, &a) && n_messages <= s->v->send_room(s->link, longest) ? 0 : -EAGAIN;
 }
 
+int ff3_verbs_hold_own(struct ff3_verbs_state *s, const void *p, size_t len, struct ff3_verbs_memory *ret)
+{
+	if (!atomic_load_explicit(&ff3_rpc_memory_promised, memory_order_relaxed))
+		return -EOPNOTSUPP;
+	return s->v->hold(s->device, p, len, ret);
+}
+
 /* Names the caller's own memory. False: some of it cannot be. */
 static bool name_own(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, const struct iovec *iov,
 		     int n, struct ff3_verbs_piece *pieces, uint8_t *ret_n)
@@ -122,7 +129,7 @@ static bool name_own(struct ff3_verbs_state *s, struct ff3_verbs_slot *slot, con
 	for (int i = 0; i < n; i++) {
 		struct ff3_verbs_memory *m = &slot->memory[slot->n_memory];
 
-		if (s->v->hold(s->device, iov[i].iov_base, iov[i].iov_len, m) < 0) {
+		if (ff3_verbs_hold_own(s, iov[i].iov_base, iov[i].iov_len, m) < 0) {
 			while (slot->n_memory > before)
 				s->v->release(s->device, &slot->memory[--slot->n_memory]);
 			return false;

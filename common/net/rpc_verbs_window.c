@@ -102,7 +102,7 @@ int ff3_verbs_read_window(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call,
 		return -ESTALE;
 	slot->n_memory = 1;
 	if (call->careful || !call->own ||
-	    s->v->hold(s->device, call->own, call->window_len, &slot->memory[0]) < 0) {
+	    ff3_verbs_hold_own(s, call->own, call->window_len, &slot->memory[0]) < 0) {
 		slot->n_memory = 0;
 		r = ff3_verbs_bounce(s, slot, call->window_len);
 	}

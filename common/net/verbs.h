@@ -152,15 +152,15 @@ struct ff3_verbs_api {
 	 * this nor anything else but windows. */
 	int (*own_get)(struct ff3_verbs_device *device, size_t len, struct ff3_verbs_memory *ret);
 	/* Memory of somebody else's for the other side to read and write: from the cache of
-	 * registrations, or into it. -EAGAIN: small, and not seen before: not worth it. -EFAULT and
-	 * others: it cannot be registered. */
+	 * registrations, or into it. -EAGAIN: small, and not seen before: not worth it. -EOPNOTSUPP: it
+	 * is shared with others. -EFAULT and others: it cannot be registered. */
 	int (*hold)(struct ff3_verbs_device *device, const void *p, size_t len,
 		    struct ff3_verbs_memory *ret);
 	/* For both. */
 	void (*release)(struct ff3_verbs_device *device, struct ff3_verbs_memory *m);
-	/* Registrations that touch [p, p + len) are not used any more: it is about to be unmapped, or
-	 * turned out to be other memory than it was. On all devices. Waits for nothing and frees nothing:
-	 * may be called amid an allocator, and from a handler. */
+	/* Registrations that touch [p, p + len) are not used any more: it is about to be unmapped, moved
+	 * or made read-only, or turned out to be other memory than it was. On all devices. Waits for
+	 * nothing and frees nothing: may be called amid an allocator, and from a handler. */
 	void (*memory_gone)(const void *p, size_t len);
 	/* Memory of the caller's that stays: the arena. For links that were accepted. */
 	int (*region_new)(struct ff3_verbs_device *device, void *p, size_t len,

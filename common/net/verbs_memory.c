@@ -3,9 +3,13 @@
  *
  * A cached registration says "these pages were at this address". The owner may unmap them and map
  * others. Where that is seen (the shim sees it, but not what libc does inside free), ff3_verbs_memory_gone
- * is called before. Where it is not, the device still moves the old pages, which stay pinned. Nobody is
- * harmed and nothing is right, and it shows by the checksums that every transfer has: whoever sees a
+ * is called before. Where it is not, the device still moves the old pages, which stay pinned. Nothing is
+ * right then, and it shows by the checksums that every transfer has: whoever sees a
  * mismatch calls ff3_verbs_memory_gone and goes through the pool.
+ *
+ * That harms nobody only if the old pages are nobody's any more. So shared ones are never registered
+ * (verbs_pin.c); and pages that move to another address (mremap, realloc), or lose their owner's leave to
+ * write, must be told of: nobody's memory is registered who has not promised that (rpc.h).
  *
  * A small buffer is registered when its pages come the second time: copying 4 KiB costs less than
  * pinning a page.
@@ -15,9 +19,10 @@
  * kernels that do not do that, only the pool is used. Signals: none. */
 #include <sys/mman.h>
 
+#include "../base/probe.h"
 #include "verbs_priv.h"
 
-#define PAGE ((uintptr_t)4096)
+#define PAGE VERBS_PAGE
 #define POOL_SHIFT 12u
 /* From this size on a buffer is registered at once. */
 #define EAGER 16384u
@@ -305,14 +310,54 @@ static void drop_dead(struct ff3_verbs_region *dead)
 	}
 }
 
-/* Whether the buffer comes the first time. */
-static bool is_new(struct ff3_verbs_device *d, uintptr_t from)
+static uintptr_t *seen_at(struct ff3_verbs_device *d, uintptr_t from)
 {
-	uintptr_t *seen = &d->seen[(from / PAGE * 2654435761u) % SEEN];
-	bool new = *seen != from;
+	return &d->seen[(from / PAGE * 2654435761u) % SEEN];
+}
 
-	*seen = from;
-	return new;
+/* -EAGAIN: it is small, and comes the first time. -EOPNOTSUPP: it was shared memory lately. */
+static int is_worth_it(struct ff3_verbs_device *d, uintptr_t from, size_t len)
+{
+	uintptr_t *seen = seen_at(d, from);
+
+	if (ROUND_DOWN(*seen, PAGE) != from) {
+		if (len >= EAGER)
+			return 0;
+		*seen = from;
+		return -EAGAIN;
+	}
+	if (*seen == from)
+		return 0;
+	--*seen;
+	return -EOPNOTSUPP;
+}
+
+static void note_shared(struct ff3_verbs_device *d, uintptr_t from)
+{
+	pthread_mutex_lock(&d->lock);
+	*seen_at(d, from) = from + PAGE - 1;
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* Registers the application's pages, if it has them for itself. */
+static int region_make_own(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to,
+			   struct ff3_verbs_region **ret)
+{
+	/* On demand it is always the memory that is there, whosever. */
+	enum ff3_verbs_owner owner = d->odp ? FF3_VERBS_OURS : ff3_verbs_owner_of(from, to);
+	int r = owner == FF3_VERBS_SHARED ? -EOPNOTSUPP : 0;
+
+	if (r == 0)
+		r = region_make(d->pd, (void *)from, to - from,
+				ACCESS_OTHERS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0), ret);
+	/* Now they are there. */
+	if (r == 0 && owner == FF3_VERBS_UNKNOWN && ff3_verbs_owner_of(from, to) != FF3_VERBS_OURS) {
+		region_drop(*ret);
+		r = -EOPNOTSUPP;
+	}
+	if (r == -EOPNOTSUPP)
+		note_shared(d, from);
+	return r;
 }
 
 int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
@@ -326,6 +371,9 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 
 	if (!d->user_ok || to < from || to - from > CACHE_BYTES / 4)
 		return -EOPNOTSUPP;
+	/* Nothing is pinned, and so nothing checked by the kernel before the device meets the pages. */
+	if (d->odp && ff3_user_writable((void *)p, len) < 0)
+		return -EFAULT;
 	pthread_mutex_lock(&d->lock);
 	dead = take_dead(d);
 	g = cache_find(d, from, to);
@@ -338,7 +386,7 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 		fill(ret, g, NULL);
 		return 0;
 	}
-	r = len < EAGER && is_new(d, from) ? -EAGAIN : 0;
+	r = is_worth_it(d, from, len);
 	full = d->n_cached >= CACHE_REGIONS || d->cached_bytes + (to - from) > CACHE_BYTES;
 	if (r == 0 && full && !cache_evict(d, &old))
 		r = -ENOMEM;
@@ -347,8 +395,7 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 	if (old)
 		region_drop(old);
 	if (r == 0)
-		r = region_make(d->pd, (void *)from, to - from,
-				ACCESS_OTHERS | (d->odp ? IBV_ACCESS_ON_DEMAND : 0), &g);
+		r = region_make_own(d, from, to, &g);
 	if (r < 0)
 		return r;
 	g->refs = 1;

@@ -1,5 +1,5 @@
 /* The inside of libff3fs_verbs.so, shared by verbs_device.c (devices, fork), verbs_memory.c (pool and
- * registrations), verbs_queue.c (completions), verbs_link.c (posting), verbs_cm.c and verbs_listen.c
+ * registrations), verbs_pin.c (pages), verbs_queue.c (completions), verbs_link.c (posting), verbs_cm.c and verbs_listen.c
  * (connections). What it gives to others
  * is in verbs.h.
  *
@@ -70,7 +70,8 @@ struct ff3_verbs_device {
 	unsigned n_cached;
 	size_t cached_bytes;
 	uint64_t uses;
-	uintptr_t seen[SEEN]; /* pages of small buffers */
+	uintptr_t seen[SEEN]; /* pages of small buffers; and of shared memory, with how often that need
+			       * not be asked */
 	struct ff3_verbs_region *pool[POOL_CLASSES], *own_pool[POOL_CLASSES];
 	size_t pool_bytes; /* that lie unused */
 	struct ff3_verbs_region *dead; /* out of the table, to be dropped when that may allocate */
@@ -177,6 +178,16 @@ void ff3_verbs_memory_gone(const void *p, size_t len);
 int ff3_verbs_region_new(struct ff3_verbs_device *d, void *p, size_t len,
 			 struct ff3_verbs_memory *ret);
 void ff3_verbs_region_free(struct ff3_verbs_memory *m);
+
+/* verbs_pin.c */
+#define VERBS_PAGE ((uintptr_t)4096)
+enum ff3_verbs_owner {
+	FF3_VERBS_OURS,	   /* anonymous memory of this process */
+	FF3_VERBS_UNKNOWN, /* not all of the pages are there yet */
+	FF3_VERBS_SHARED,  /* others may have some of the pages as well, or nobody can say */
+};
+/* Of the pages of [from, to). */
+enum ff3_verbs_owner ff3_verbs_owner_of(uintptr_t from, uintptr_t to);
 
 /* verbs_queue.c */
 int ff3_verbs_queue_make(struct ff3_verbs_device *d, unsigned n_slots, bool shared,
