@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "../common/net/verbs.h"
@@ -440,6 +442,90 @@ START_TEST(registrations)
 }
 END_TEST
 
+/* Bytes that this process has pinned. */
+static size_t pinned(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	unsigned long kib = 0;
+	char line[256];
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof line, f))
+		sscanf(line, "VmPin: %lu", &kib);
+	fclose(f);
+	return kib * 1024;
+}
+
+static int hold_and_release(struct ff3_verbs_device *device, const uint8_t *p, size_t len)
+{
+	struct ff3_verbs_memory m;
+	int r = v->hold(device, p, len, &m);
+
+	if (r == -EAGAIN)
+		r = v->hold(device, p, len, &m);
+	if (r == 0)
+		v->release(device, &m);
+	return r;
+}
+
+/* Of one who may not lock all memory: what stays registered, and what can be at the same time. */
+START_TEST(limits)
+{
+	const size_t limit = 16 << 20, mib = 1 << 20;
+	const struct rlimit l = { limit, limit };
+	struct ff3_verbs_memory m[32], pool;
+	struct ff3_verbs_device *device;
+	struct ff3_verbs_link *link;
+	uint8_t *p = pages(64 * mib);
+	size_t before, n = 0;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &l), 0);
+	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
+	ck_assert_int_eq(prctl(PR_SET_DUMPABLE, 1), 0); /* its /proc is its own again */
+	daemon_start();
+	link = connect_to(PORT);
+	device = v->link_device(link);
+	ask(link, ECHO, 0, NULL, 0, 0);
+	ck_assert_int_eq(next_event(link).kind, FF3_VERBS_RECV);
+	before = pinned();
+	ck_assert_uint_gt(before, 0);
+	/* Many small ones, and then large ones in their place. */
+	for (size_t i = 0; i < 1000; i++)
+		ck_assert_int_eq(hold_and_release(device, p + 3 * 4096 * i, 4096), 0);
+	ck_assert_uint_gt(pinned(), before + 2 * mib);
+	for (size_t i = 0; i < 40; i++) {
+		ck_assert_int_eq(hold_and_release(device, p + i * mib, mib), 0);
+		ck_assert_uint_le(pinned(), before + limit / 2);
+	}
+	ck_assert_uint_gt(pinned(), before + limit / 4);
+	/* At the same time; the pool lives on, as it has what the cache lets go. */
+	while (n < ARRAY_SIZE(m) && v->hold(device, p + n * mib, mib, &m[n]) == 0)
+		n++;
+	ck_assert_uint_ge(n, 6);
+	ck_assert_uint_lt(n, ARRAY_SIZE(m));
+	ck_assert_int_eq(v->pool_get(device, mib, &pool), 0);
+	v->release(device, &pool);
+	while (n > 0)
+		v->release(device, &m[--n]);
+	for (n = 0; n < ARRAY_SIZE(m) && v->pool_get(device, mib, &m[n]) == 0; n++)
+		;
+	ck_assert_uint_gt(n, 8); /* all that was cached has made room */
+	ck_assert_uint_lt(n, ARRAY_SIZE(m));
+	ck_assert_int_eq(v->hold(device, p, mib, &m[n]), -ENOMEM);
+	v->release(device, &m[0]);
+	ck_assert_int_eq(v->hold(device, p, mib, &m[0]), 0);
+	while (n > 0)
+		v->release(device, &m[--n]);
+	v->cut(link);
+	expect_dead(link);
+	v->close(link);
+	munmap(p, 64 * mib);
+	for (int i = 0; i < 2000 && d.n_dead == 0; i++)
+		poll(NULL, 0, 5);
+	daemon_stop();
+}
+END_TEST
+
 static struct ff3_verbs_piece expect_piece(struct ff3_verbs_link *link)
 {
 	struct ff3_verbs_event e = next_event(link);
@@ -728,6 +814,7 @@ int main(void)
 	tcase_add_test(tcase, messages);
 	tcase_add_test(tcase, transfers);
 	tcase_add_test(tcase, registrations);
+	tcase_add_test(tcase, limits);
 	tcase_add_test(tcase, keys_of_others);
 	tcase_add_test(tcase, forks);
 	tcase_add_test(tcase, ends);

@@ -1,6 +1,6 @@
 /* Reads of a file that must be what a local copy is, by a link that must be verbs, and what they cost.
  *
- *   verbs_reads FILE COPY READS [SEED [one]]
+ *   verbs_reads FILE COPY READS [SEED [one|large]]
  *
  * What is fetched are RDMA READs by windows, of chunks that are exposed.
  *
@@ -11,6 +11,7 @@
  *
  *   silent   before anything was promised: no buffer is registered, so that one whose pages move away
  *            unseen keeps its bytes, and one that is read-only gives EFAULT
+ *   large    (if asked for) all of the file at once, into one buffer and then others
  *   one      the same buffer all the time: no copy once it is registered, one send and one
  *            receive slot for each read
  *   moved    pages that are mapped anew at the same address before each read, without a word to the
@@ -140,6 +141,22 @@ static void silent(void)
 		fail("a buffer was registered", 0, 0);
 	munmap(p, room);
 	munmap(q, room);
+}
+
+static void large(void)
+{
+	uint8_t *p = pages(NULL, size), *q;
+	struct ff3_verbs_counters before = now();
+
+	for (int i = 0; i < 3; i++) {
+		memset(p, 0, size);
+		check_read(p, size, 0);
+		q = pages(NULL, size);
+		check_read(q, size, 0);
+		munmap(q, size);
+	}
+	report("large", 6, &before);
+	munmap(p, size);
 }
 
 static void on_enough(int sig)
@@ -297,6 +314,8 @@ int main(int argc, char **argv)
 	silent();
 	ff3fs_memory_watched();
 	all_of_it();
+	if (argc > 5 && strcmp(argv[5], "large") == 0)
+		large();
 	one();
 	if (argc > 5)
 		return 0;

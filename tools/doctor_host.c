@@ -71,12 +71,18 @@ static void look_at_limits(void)
 			   level ? ": each open file, connection and mapping takes a descriptor" : "");
 	}
 	if (getrlimit(RLIMIT_MEMLOCK, &l) == 0) {
-		bool low = has_rdma() && l.rlim_cur != RLIM_INFINITY && l.rlim_cur < FF3_MIB(64);
+		/* A connection takes 160 KiB, and a piece of a transfer up to 1 MiB. */
+		enum doctor_level level = !has_rdma() || l.rlim_cur == RLIM_INFINITY ? DOCTOR_OK :
+					  l.rlim_cur < FF3_MIB(4)		     ? DOCTOR_PROBLEM :
+					  l.rlim_cur < FF3_MIB(1024)		     ? DOCTOR_NOTE :
+										       DOCTOR_OK;
 
-		doctor_say(low ? DOCTOR_PROBLEM : DOCTOR_OK, "locked memory",
-			   low ? "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit" : NULL, "%s%s",
+		doctor_say(level, "locked memory",
+			   level ? "ulimit -l unlimited, or LimitMEMLOCK=infinity in the unit" : NULL, "%s%s",
 			   limit_text(soft, l.rlim_cur, true),
-			   low ? ": too little to register buffers for RDMA" : "");
+			   level == DOCTOR_PROBLEM ? ": too little to register buffers for RDMA" :
+			   level ? ": half of it for buffers that stay registered for RDMA; what finds no "
+				   "room comes by TCP" : "");
 	}
 	if (getrlimit(RLIMIT_AS, &l) == 0 && l.rlim_cur != RLIM_INFINITY)
 		doctor_say(l.rlim_cur < FF3_MIB(512) ? DOCTOR_PROBLEM : DOCTOR_NOTE, "address space",

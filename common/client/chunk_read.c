@@ -89,7 +89,11 @@ static int read_many(struct reader *rd)
 	int r = slots ? 0 : -ENOMEM;
 
 	while (r == 0 && (rd->offset < rd->end || head < tail)) {
-		if (rd->offset < rd->end && tail - head < WINDOW) {
+		/* After one that found no memory, those before it come first: they have it. */
+		bool room = tail - head < WINDOW &&
+			    (tail == head || slots[(tail - 1) % WINDOW].piece.start_error != -ENOMEM);
+
+		if (rd->offset < rd->end && room) {
 			r = start_next(rd, &slots[tail % WINDOW]);
 			if (r == 0)
 				tail++;

@@ -105,7 +105,11 @@ static int write_many(struct writer *w)
 	int r = pieces ? 0 : -ENOMEM;
 
 	while (r == 0 && (w->offset < w->end || head < tail)) {
-		if (w->offset < w->end && tail - head < WINDOW) {
+		/* As in chunk_read.c. */
+		bool room = tail - head < WINDOW &&
+			    (tail == head || pieces[(tail - 1) % WINDOW].start_error != -ENOMEM);
+
+		if (w->offset < w->end && room) {
 			r = start_next(w, &pieces[tail % WINDOW]);
 			if (r == 0)
 				tail++;

@@ -514,6 +514,7 @@ struct ff3_piece {
 	struct ff3_inode *inode;
 	uint16_t op;
 	uint8_t n_checksum; /* mismatches so far */
+	uint8_t n_memory;   /* times that it was not sent for want of memory */
 	bool once;          /* a lost connection is an error */
 	bool started;
 	uint32_t flags;

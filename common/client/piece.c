@@ -5,7 +5,8 @@
  *
  * Repeating: lost connections until the client's timeout, with the same tag so that a write
  * applies once; a wrong checksum once, into memory of ours, because several reads may share the
- * application's buffer; an old route after asking metad.
+ * application's buffer; an old route after asking metad; what found no memory that a device knows, when those before
+ * it have given back theirs, and then by another link.
  *
  * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
  * in the child. */
@@ -14,6 +15,8 @@
 #include <endian.h>
 
 #define SMALL 64u
+/* More than a peer usually has connections, each of which may have to be left for another link. */
+#define MEMORY_TRIES 16u
 
 size_t ff3_block_crcs(uint32_t offset, const void *data, size_t len, uint32_t *ret)
 {
@@ -191,6 +194,7 @@ int ff3_piece_prepare(struct ff3_piece *p)
 	p->call.op = p->op;
 	p->call.no_wait = p->no_wait;
 	p->call.careful = p->n_checksum > 0;
+	p->call.insists = p->n_memory > 0;
 	p->call.done = done;
 	p->call.user = p;
 	if (p->op == FF3_OP_chunk_read) {
@@ -319,6 +323,13 @@ int ff3_piece_again(struct ff3_piece *p, struct ff3_retry *retry, int cause)
 	    p->n_checksum++ == 0) {
 		for (int i = 0; i < p->n_iov; i++)
 			ff3_rpc_memory_gone(p->iov[i].iov_base, p->iov[i].iov_len);
+		ff3_piece_start(p);
+		return 0;
+	}
+	/* A device can be told of no more memory. What pieces before this one had is free by now; and if that does not
+	 * help, the next time is by another connection. */
+	if (cause == -ENOMEM && p->n_memory < MEMORY_TRIES) {
+		p->n_memory++;
 		ff3_piece_start(p);
 		return 0;
 	}

@@ -417,7 +417,7 @@ static bool retract(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, int r,
 		}
 	}
 	if (begun || !ours || (r != -EFAULT && r != -E2BIG && r != -ENOMEM && r != -ESTALE))
-		ff3_rpc_break(conn, r == -EFAULT ? -ECONNRESET : r, done);
+		ff3_rpc_break(conn, r == -EFAULT || r == -ENOMEM ? -ECONNRESET : r, done);
 	return ours;
 }
 
@@ -506,7 +506,7 @@ static int start_many_on(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls,
 	pthread_mutex_lock(&conn->lock);
 	/* They end with the connection, as those do that were sent before. */
 	if (r < 0)
-		ff3_rpc_break(conn, r, &done);
+		ff3_rpc_break(conn, r == -ENOMEM ? -ECONNRESET : r, &done);
 	ff3_rpc_leave_unlock(conn);
 	pthread_mutex_unlock(&conn->send_lock);
 	ff3_rpc_finish_calls(done);

@@ -184,6 +184,9 @@ struct ff3_rpc_call {
 	/* The memory it names went wrong before (a checksum): it is copied from or to a buffer of the
 	 * transport's own, where others would have the device reach it. */
 	bool careful;
+	/* -ENOMEM was the answer before, as too little memory can be registered: if it is again, the link is
+	 * left, and another one taken. */
+	bool insists;
 
 	/* The request is one for a window: filled but for the answer's part. It remains to be dropped, whatever
 	 * the answer. conn stays NULL where the connection is none that has windows. */

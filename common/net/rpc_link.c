@@ -29,20 +29,26 @@ void ff3_rpc_order_links(struct ff3_rpc_peer *peer)
 			peer->order[n++] = link_ops[links.kind[i]];
 }
 
+void ff3_rpc_note_link(struct ff3_rpc_peer *peer, enum ff3_link_kind kind, int r, const char *why)
+{
+	struct ff3_rpc_link *link = &peer->links[kind];
+
+	atomic_fetch_add(r < 0 ? &link->failures : &link->connects, 1);
+	atomic_store(&link->error, r);
+	atomic_store(&link->why, r < 0 ? why : NULL);
+	atomic_store(&link->retry_ns, r < 0 ? ff3_boottime_ns() + RETRY_NS : 0);
+}
+
 static int try_link(struct ff3_rpc_peer *peer, const struct ff3_link_ops *ops,
 		    const struct ff3_rpc_user *user, uint64_t deadline_ns, struct ff3_rpc_up *up)
 {
-	struct ff3_rpc_link *link = &peer->links[ops->kind];
 	int r;
 
 	*up = (struct ff3_rpc_up){ .fd = -1, .link = ops };
 	r = ops->connect(peer, user, deadline_ns, up);
 	if (r < 0 && up->fd >= 0)
 		close(TAKE_FD(up->fd));
-	atomic_fetch_add(r < 0 ? &link->failures : &link->connects, 1);
-	atomic_store(&link->error, r);
-	atomic_store(&link->why, r < 0 ? up->why : NULL);
-	atomic_store(&link->retry_ns, r < 0 ? ff3_boottime_ns() + RETRY_NS : 0);
+	ff3_rpc_note_link(peer, ops->kind, r, up->why);
 	return r;
 }
 

@@ -206,6 +206,9 @@ void ff3_rpc_order_links(struct ff3_rpc_peer *peer);
 /* Connects by the first link of the order that works, and greets. */
 int ff3_rpc_connect(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t deadline_ns,
 		    struct ff3_rpc_up *up);
+/* What became of an attempt; or of a link that was up and is of no use. If that is an error, the link is left
+ * alone for a while. why: a constant, for people. */
+void ff3_rpc_note_link(struct ff3_rpc_peer *peer, enum ff3_link_kind kind, int r, const char *why);
 /* rpc_local.c */
 /* link->connect of the daemon's local socket. */
 int ff3_rpc_connect_local(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,

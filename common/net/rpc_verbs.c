@@ -122,8 +122,7 @@ static const char *reason(const char *why, int r)
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if (strncmp(why, known[i], strlen(known[i])) == 0)
 			return known[i];
-	return r == -ENOMEM ? "memory cannot be registered (RLIMIT_MEMLOCK?)" :
-			      "the RDMA connection failed";
+	return r == -ENOMEM ? FF3_VERBS_NO_MEMORY : "the RDMA connection failed";
 }
 
 static int greet(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user, uint64_t until,

@@ -47,6 +47,9 @@ struct ff3_verbs_state {
 	uint32_t spin_ns;
 };
 
+/* Why there is no link, or none any more. */
+#define FF3_VERBS_NO_MEMORY "memory cannot be registered (RLIMIT_MEMLOCK?)"
+
 /* rpc_verbs_send.c */
 int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);
 int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, bool *ret_begun);

@@ -349,5 +349,9 @@ int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, boo
 			ff3_verbs_slot_free(s, slot);
 		pthread_mutex_unlock(&conn->lock);
 	}
+	if (r == -ENOMEM && call->insists) {
+		ff3_rpc_note_link(conn->peer, FF3_LINK_VERBS, r, FF3_VERBS_NO_MEMORY);
+		*ret_begun = true; /* breaks it */
+	}
 	return r;
 }

@@ -118,6 +118,8 @@ static int device_open(struct rdma_cm_id *id, struct ff3_verbs_device **ret)
 	context_fds_high(d->cm_context);
 	d->anchor = make_anchor(id);
 	d->odp = has_odp(d->context);
+	d->cached_max = MIN(CACHE_BYTES, ff3_verbs_pin_budget() / 2);
+	d->pool_max = MIN(POOL_KEEP, d->cached_max / 4);
 	d->user_ok = ibv_is_fork_initialized() == IBV_FORK_UNNEEDED;
 	*ret = d;
 	return 0;

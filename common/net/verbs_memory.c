@@ -58,7 +58,7 @@ static int region_make(struct ibv_pd *pd, void *p, size_t len, int access,
 
 	if (!g)
 		return -ENOMEM;
-	g->mr = ibv_reg_mr(pd, p, len, access);
+	g->mr = ff3_verbs_pin(pd, p, len, access);
 	if (!g->mr) {
 		int r = errno ? -errno : -EIO;
 
@@ -165,7 +165,7 @@ static bool pool_put(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
 	struct ff3_verbs_region **pool = g->own ? d->own_pool : d->pool;
 	size_t size = g->to - g->from;
 
-	if (d->pool_bytes + size > POOL_KEEP)
+	if (d->pool_bytes + size > d->pool_max)
 		return false;
 	g->next = pool[g->size_class];
 	pool[g->size_class] = g;
@@ -217,9 +217,15 @@ static struct ff3_verbs_region *cache_take(struct ff3_verbs_device *d, unsigned 
 	return g->refs == 0 ? g : NULL;
 }
 
-/* Makes room for one more. False: everything is in use. */
-static bool cache_evict(struct ff3_verbs_device *d, struct ff3_verbs_region **ret)
+static bool cache_is_full(const struct ff3_verbs_device *d, size_t len)
 {
+	return d->n_cached >= CACHE_REGIONS || d->cached_bytes + len > d->cached_max;
+}
+
+/* Puts the one that was used least lately into *dead. False: everything is in use. */
+static bool cache_evict(struct ff3_verbs_device *d, struct ff3_verbs_region **dead)
+{
+	struct ff3_verbs_region *g;
 	unsigned oldest = UINT32_MAX;
 
 	for (unsigned i = 0; i < d->n_cached; i++)
@@ -228,7 +234,9 @@ static bool cache_evict(struct ff3_verbs_device *d, struct ff3_verbs_region **re
 			oldest = i;
 	if (oldest == UINT32_MAX)
 		return false;
-	*ret = cache_take(d, oldest);
+	g = cache_take(d, oldest);
+	g->next = *dead;
+	*dead = g;
 	return true;
 }
 
@@ -300,14 +308,57 @@ static struct ff3_verbs_region *take_dead(struct ff3_verbs_device *d)
 	return TAKE_PTR(d->dead);
 }
 
+static void drop(struct ff3_verbs_region *g)
+{
+	if (g->pooled)
+		pool_drop(g);
+	else
+		region_drop(g);
+}
+
 static void drop_dead(struct ff3_verbs_region *dead)
 {
 	struct ff3_verbs_region *g;
 
 	while ((g = dead)) {
 		dead = g->next;
-		region_drop(g);
+		drop(g);
 	}
+}
+
+/* The device's lock is held. The largest unused buffer of the pool. */
+static bool pool_evict(struct ff3_verbs_device *d, struct ff3_verbs_region **dead)
+{
+	for (unsigned i = POOL_CLASSES; i-- > 0;) {
+		struct ff3_verbs_region **pool = d->pool[i] ? d->pool : d->own_pool, *g = pool[i];
+
+		if (!g)
+			continue;
+		pool[i] = g->next;
+		d->pool_bytes -= g->to - g->from;
+		g->next = *dead;
+		*dead = g;
+		return true;
+	}
+	return false;
+}
+
+/* All devices share the process's limit. */
+bool ff3_verbs_let_go(size_t len)
+{
+	struct ff3_verbs_region *dead = NULL;
+	size_t got = 0;
+
+	pthread_mutex_lock(&ff3_verbs_list);
+	for (struct ff3_verbs_device *d = ff3_verbs_devices; d && got < len; d = d->next) {
+		pthread_mutex_lock(&d->lock);
+		while (got < len && (cache_evict(d, &dead) || pool_evict(d, &dead)))
+			got += dead->to - dead->from;
+		pthread_mutex_unlock(&d->lock);
+	}
+	pthread_mutex_unlock(&ff3_verbs_list);
+	drop_dead(dead);
+	return got > 0;
 }
 
 static uintptr_t *seen_at(struct ff3_verbs_device *d, uintptr_t from)
@@ -365,11 +416,10 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 {
 	uintptr_t from = ROUND_DOWN((uintptr_t)p, PAGE);
 	uintptr_t to = ROUND_UP((uintptr_t)p + len, PAGE);
-	struct ff3_verbs_region *g, *old = NULL, *dead;
-	bool full;
+	struct ff3_verbs_region *g, *dead;
 	int r;
 
-	if (!d->user_ok || to < from || to - from > CACHE_BYTES / 4)
+	if (!d->user_ok || to < from || to - from > d->cached_max / 4)
 		return -EOPNOTSUPP;
 	/* Nothing is pinned, and so nothing checked by the kernel before the device meets the pages. */
 	if (d->odp && ff3_user_writable((void *)p, len) < 0)
@@ -387,13 +437,11 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 		return 0;
 	}
 	r = is_worth_it(d, from, len);
-	full = d->n_cached >= CACHE_REGIONS || d->cached_bytes + (to - from) > CACHE_BYTES;
-	if (r == 0 && full && !cache_evict(d, &old))
-		r = -ENOMEM;
+	while (r == 0 && cache_is_full(d, to - from))
+		if (!cache_evict(d, &dead))
+			r = -ENOMEM;
 	pthread_mutex_unlock(&d->lock);
 	drop_dead(dead);
-	if (old)
-		region_drop(old);
 	if (r == 0)
 		r = region_make_own(d, from, to, &g);
 	if (r < 0)
@@ -401,7 +449,7 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 	g->refs = 1;
 	pthread_mutex_lock(&d->lock);
 	g->used = ++d->uses;
-	if (d->n_cached < CACHE_REGIONS)
+	if (!cache_is_full(d, to - from)) /* by others, meanwhile */
 		cache_add(d, g);
 	pthread_mutex_unlock(&d->lock);
 	fill(ret, g, NULL);
@@ -410,20 +458,18 @@ int ff3_verbs_hold(struct ff3_verbs_device *d, const void *p, size_t len,
 
 void ff3_verbs_release(struct ff3_verbs_device *d, struct ff3_verbs_memory *m)
 {
-	struct ff3_verbs_region *g = TAKE_PTR(m->region), *drop = NULL;
+	struct ff3_verbs_region *g = TAKE_PTR(m->region), *unused = NULL;
 
 	if (!g)
 		return;
 	pthread_mutex_lock(&d->lock);
 	if (g->pooled)
-		drop = pool_put(d, g) ? NULL : g;
+		unused = pool_put(d, g) ? NULL : g;
 	else if (--g->refs == 0 && !g->cached)
-		drop = g;
+		unused = g;
 	pthread_mutex_unlock(&d->lock);
-	if (drop && drop->pooled)
-		pool_drop(drop);
-	else if (drop)
-		region_drop(drop);
+	if (unused)
+		drop(unused);
 }
 
 static void pool_empty(struct ff3_verbs_region **pool)

@@ -1,4 +1,8 @@
-/* Purpose: which pages may stay registered.
+/* Purpose: which pages may stay registered, and how many of them.
+ *
+ * What is registered is pinned, and counts against RLIMIT_MEMLOCK of the process (Debian's default is 8
+ * MiB), unless it may lock what it likes. So the cache takes at most half of that, and where the kernel refuses
+ * all the same (others pin as well), the cache and the pool give back what lies unused.
  *
  * A registration outlives the mapping that it was made through. Anonymous memory of this process is then
  * nobody's, so that a transfer into it harms nobody. Pages of a file or of shared memory are still
@@ -7,6 +11,9 @@
  *
  * Threads: any; no state. Fork: none. Signals: none. */
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "verbs_priv.h"
 
@@ -48,4 +55,33 @@ enum ff3_verbs_owner ff3_verbs_owner_of(uintptr_t from, uintptr_t to)
 		from += n * VERBS_PAGE;
 	}
 	return owner;
+}
+
+/* In a user namespace of its own it may say so and be wrong: then registering fails, and that is dealt with. */
+static bool may_lock_all(void)
+{
+	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct c[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	return syscall(SYS_capget, &h, c) == 0 && (c[0].effective & 1u << CAP_IPC_LOCK);
+}
+
+size_t ff3_verbs_pin_budget(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &l) < 0 || l.rlim_cur == RLIM_INFINITY || may_lock_all())
+		return SIZE_MAX;
+	return l.rlim_cur;
+}
+
+struct ibv_mr *ff3_verbs_pin(struct ibv_pd *pd, void *p, size_t len, int access)
+{
+	struct ibv_mr *mr = ibv_reg_mr(pd, p, len, access);
+
+	while (!mr && errno == ENOMEM && ff3_verbs_let_go(len)) {
+		errno = 0;
+		mr = ibv_reg_mr(pd, p, len, access);
+	}
+	return mr;
 }

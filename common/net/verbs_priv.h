@@ -68,12 +68,12 @@ struct ff3_verbs_device {
 	pthread_mutex_t lock; /* all that follows */
 	struct ff3_verbs_region **cache; /* by address; CACHE_REGIONS at most */
 	unsigned n_cached;
-	size_t cached_bytes;
+	size_t cached_bytes, cached_max;
 	uint64_t uses;
 	uintptr_t seen[SEEN]; /* pages of small buffers; and of shared memory, with how often that need
 			       * not be asked */
 	struct ff3_verbs_region *pool[POOL_CLASSES], *own_pool[POOL_CLASSES];
-	size_t pool_bytes; /* that lie unused */
+	size_t pool_bytes, pool_max; /* that lie unused */
 	struct ff3_verbs_region *dead; /* out of the table, to be dropped when that may allocate */
 	_Atomic bool all_gone; /* nothing in the table is known to be right */
 };
@@ -167,6 +167,8 @@ extern pthread_mutex_t ff3_verbs_list; /* nothing is called under it */
 
 /* verbs_memory.c */
 void ff3_verbs_memory_done(struct ff3_verbs_device *d);
+/* Lets go of len bytes that are registered and unused, or as many as there are. False: there are none. */
+bool ff3_verbs_let_go(size_t len);
 /* Pages that a forked child does not have; NULL: no memory. */
 void *ff3_verbs_pages(size_t size);
 int ff3_verbs_pool_get(struct ff3_verbs_device *d, size_t len, struct ff3_verbs_memory *ret);
@@ -188,6 +190,11 @@ enum ff3_verbs_owner {
 };
 /* Of the pages of [from, to). */
 enum ff3_verbs_owner ff3_verbs_owner_of(uintptr_t from, uintptr_t to);
+
+/* How much memory may be pinned; SIZE_MAX: any. */
+size_t ff3_verbs_pin_budget(void);
+/* ibv_reg_mr, for which unused memory is let go of if need be. */
+struct ibv_mr *ff3_verbs_pin(struct ibv_pd *pd, void *p, size_t len, int access);
 
 /* verbs_queue.c */
 int ff3_verbs_queue_make(struct ff3_verbs_device *d, unsigned n_slots, bool shared,

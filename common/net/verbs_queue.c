@@ -68,7 +68,7 @@ static int make_memory(struct ff3_verbs_queue *q, struct ibv_pd *pd)
 	q->send_slots = q->memory + slots;
 	for (unsigned i = 0; i < q->n_send_slots; i++)
 		q->send_free[i / 64] |= 1ull << i % 64;
-	q->mr = ibv_reg_mr(pd, q->memory, q->memory_size, IBV_ACCESS_LOCAL_WRITE);
+	q->mr = ff3_verbs_pin(pd, q->memory, q->memory_size, IBV_ACCESS_LOCAL_WRITE);
 	return q->mr ? 0 : errno ? -errno : -EIO;
 }
 

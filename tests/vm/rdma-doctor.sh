@@ -31,6 +31,8 @@ doctor 0
 says 'note +rxe1 port 1 .*not used'
 up 1 || die 'd1 is not up'
 
+(ulimit -l 8192 && doctor 0) || exit 1
+says 'note +locked memory +8.0 MiB: half of it for buffers'
 (ulimit -l 64 && ff3fs doctor) >"$tmp/out" 2>&1
 equal 'locked memory: exit' 1 $?
 says 'problem +locked memory +64.0 KiB: too little'
