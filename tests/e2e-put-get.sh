@@ -113,19 +113,33 @@ check 'rm' ff3fs rm /t/big
 check 'put' ff3fs-put -q "$tmp/mid" /t/mid
 
 # --- Interruption -------------------------------------------------------------------------------
-# interrupted PROGRAM ARGUMENT…: is under way (PROGRESS says so), gets a SIGINT, exits with 130.
-interrupted() {
-	# The shell lets what it starts in the background ignore SIGINT.
-	env --default-signal=INT "$@" >"$tmp/out" 2>"$tmp/err" &
-	local pid=$!
-	until ls -A "$tmp/into" 2>/dev/null | grep -q . || ff3fs ls -a /t | grep -q '^\.ff3fs-put'; do
-		kill -0 $pid 2>/dev/null || die 'it ended before it was interrupted'
+# under_way PROGRAM ARGUMENT…: is begun, and has something to show for it; sets $pid. One that ended before that was
+# seen is begun again.
+under_way() {
+	local i
+	for ((i = 0; i < 20; i++)); do
+		rm -rf "$tmp/into"
+		mkdir "$tmp/into"
+		ff3fs rm -f /t/big2 /t/big3
+		# The shell lets what it starts in the background ignore SIGINT.
+		env --default-signal=INT "$@" >"$tmp/out" 2>"$tmp/err" &
+		pid=$!
+		until ls -A "$tmp/into" | grep -q . || ff3fs ls -a /t | grep -q '^\.ff3fs-put'; do
+			kill -0 $pid 2>/dev/null || break
+		done
+		kill -0 $pid 2>/dev/null && return
+		wait $pid || { cat "$tmp/err"; die "$1 failed"; }
 	done
+	die "$1 always ended before it was seen"
+}
+# interrupted PROGRAM ARGUMENT…: is under way, gets a SIGINT, exits with 130.
+interrupted() {
+	local pid
+	under_way "$@"
 	kill -INT $pid
 	wait $pid
 	equal "$1 interrupted" 130 $?
 }
-mkdir "$tmp/into"
 interrupted ff3fs-put "$tmp/mid" /t/big2
 fails 'nothing of it is there' 4 ff3fs stat /t/big2
 [ -z "$(ff3fs ls -a /t | grep '^\.')" ] || die "left: $(ff3fs ls -a /t)"
@@ -137,11 +151,7 @@ interrupted ff3fs-get /t/mid "$tmp/into"
 survives() {
 	local which=$1 pid
 	shift
-	"$@" >"$tmp/out" 2>"$tmp/err" &
-	pid=$!
-	until ls -A "$tmp/into" 2>/dev/null | grep -q . || ff3fs ls -a /t | grep -q '^\.ff3fs-put'; do
-		kill -0 $pid 2>/dev/null || die 'it ended before the kill'
-	done
+	under_way "$@"
 	# shellcheck disable=SC2086
 	check "kill $which" ff3fs dev kill $which --dir "$dir"
 	check 'up' ff3fs dev up --dir "$dir"
@@ -149,11 +159,9 @@ survives() {
 	say "ok: $1 survives kill -9 of $which"
 }
 for which in 'chunkd 2' metad chunkd; do
-	ff3fs rm -f /t/big3
 	survives "$which" ff3fs-put "$tmp/mid" /t/big3
 	check 'it is equal' bash -c "ff3fs-get -q /t/big3 - | cmp - '$tmp/mid'"
 	[ -z "$(ff3fs ls -a /t | grep '^\.')" ] || die "left: $(ff3fs ls -a /t)"
 	survives "$which" ff3fs-get /t/mid "$tmp/into"
 	check 'it is equal' cmp "$tmp/into/mid" "$tmp/mid"
-	rm "$tmp/into/mid"
 done
