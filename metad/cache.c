@@ -191,8 +191,10 @@ static uint64_t ino_at(const struct cache_set *set, unsigned at)
 	return cache_set_size(set, at) == WIDE_CELLS ? e->wide.ino : e->narrow.ino;
 }
 
-static unsigned find_inode(const struct cache_set *set, uint16_t tag, uint64_t ino)
+static unsigned find_inode(const struct cache_set *set, uint16_t tag, uint64_t ino, unsigned home)
 {
+	if (LIKELY(set->tag[home] == tag && ino_at(set, home) == ino))
+		return home;
 	for (unsigned i = 0; i < CACHE_CELLS; i++)
 		if (set->tag[i] == tag && ino_at(set, i) == ino)
 			return i;
@@ -203,19 +205,19 @@ bool metad_cache_get_inode(struct metad_cache *c, uint64_t ino, struct metad_ino
 {
 	uint16_t tag;
 	const struct cache_set *set = inode_set(c, ino, &tag);
-	unsigned at, n_cells;
-	union entry e;
+	unsigned home = inode_home(c, ino), at, n_cells;
+	const union entry *e;
 
-	__builtin_prefetch(set->cell[inode_home(c, ino)]);
-	at = find_inode(set, tag, ino);
+	__builtin_prefetch(set->cell[home]);
+	at = find_inode(set, tag, ino, home);
 	if (at == CACHE_CELLS)
 		return false;
 	n_cells = cache_set_size(set, at);
-	memcpy(e.cells, set->cell[at], (size_t)n_cells * CACHE_CELL);
+	e = (const void *)set->cell[at];
 	if (n_cells == WIDE_CELLS)
-		*ret = e.wide;
+		*ret = e->wide;
 	else
-		unpack(&e.narrow, n_cells == TIMES_CELLS, ret);
+		unpack(&e->narrow, n_cells == TIMES_CELLS, ret);
 	return true;
 }
 
@@ -223,7 +225,7 @@ static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bo
 {
 	uint16_t tag;
 	struct cache_set *set = inode_set(c, inode->ino, &tag);
-	unsigned at = find_inode(set, tag, inode->ino), n_cells;
+	unsigned home = inode_home(c, inode->ino), at = find_inode(set, tag, inode->ino, home), n_cells;
 	union entry e = { 0 };
 
 	if (at < CACHE_CELLS && !may_evict)
@@ -234,7 +236,7 @@ static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bo
 		at = CACHE_CELLS;
 	}
 	if (at == CACHE_CELLS)
-		at = cache_set_find_room(set, n_cells, inode_home(c, inode->ino));
+		at = cache_set_find_room(set, n_cells, home);
 	if (at == CACHE_CELLS && !may_evict)
 		return false;
 	if (at == CACHE_CELLS)
@@ -257,7 +259,7 @@ void metad_cache_del_inode(struct metad_cache *c, uint64_t ino)
 {
 	uint16_t tag;
 	struct cache_set *set = inode_set(c, ino, &tag);
-	unsigned at = find_inode(set, tag, ino);
+	unsigned at = find_inode(set, tag, ino, inode_home(c, ino));
 
 	if (at < CACHE_CELLS)
 		cache_set_clear(set, at);
@@ -276,15 +278,22 @@ static unsigned name_home(uint64_t hash)
 	return (unsigned)(hash >> 16) % CACHE_CELLS;
 }
 
-static unsigned find_name(struct cache_set *set, uint16_t tag, uint64_t parent, struct ff3_str name)
+static bool is_name(const struct cache_set *set, unsigned at, uint16_t tag, uint64_t parent, struct ff3_str name)
 {
-	for (unsigned i = 0; i < CACHE_CELLS; i++) {
-		const struct name_entry *e = (const void *)set->cell[i];
+	const struct name_entry *e = (const void *)set->cell[at];
 
-		if (set->tag[i] == tag && e->parent == parent && e->len == name.len &&
-		    memcmp(e->name, name.p, name.len) == 0)
+	return set->tag[at] == tag && e->parent == parent && e->len == name.len &&
+	       memcmp(e->name, name.p, name.len) == 0;
+}
+
+static unsigned find_name(const struct cache_set *set, uint16_t tag, uint64_t parent, struct ff3_str name,
+			  unsigned home)
+{
+	if (LIKELY(is_name(set, home, tag, parent, name)))
+		return home;
+	for (unsigned i = 0; i < CACHE_CELLS; i++)
+		if (is_name(set, i, tag, parent, name))
 			return i;
-	}
 	return CACHE_CELLS;
 }
 
@@ -301,11 +310,11 @@ bool metad_cache_get_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 {
 	uint16_t tag;
 	struct cache_set *set = name_set(c, hash, &tag);
+	unsigned home = name_home(hash), at;
 	const struct name_entry *e;
-	unsigned at;
 
-	__builtin_prefetch(set->cell[name_home(hash)]);
-	at = find_name(set, tag, parent, name);
+	__builtin_prefetch(set->cell[home]);
+	at = find_name(set, tag, parent, name, home);
 	if (at == CACHE_CELLS)
 		return false;
 	e = (const void *)set->cell[at];
@@ -319,7 +328,7 @@ static bool add_name(struct metad_cache *c, uint64_t parent, uint64_t hash, stru
 {
 	uint16_t tag;
 	struct cache_set *set = name_set(c, hash, &tag);
-	unsigned at = find_name(set, tag, parent, name), n_cells;
+	unsigned at = find_name(set, tag, parent, name, name_home(hash)), n_cells;
 	union {
 		struct name_entry e;
 		uint8_t cells[NAME_CELLS_MAX * CACHE_CELL];
@@ -358,7 +367,7 @@ void metad_cache_del_name(struct metad_cache *c, uint64_t parent, uint64_t hash,
 {
 	uint16_t tag;
 	struct cache_set *set = name_set(c, hash, &tag);
-	unsigned at = find_name(set, tag, parent, name);
+	unsigned at = find_name(set, tag, parent, name, name_home(hash));
 
 	if (at < CACHE_CELLS)
 		cache_set_clear(set, at);

@@ -39,15 +39,6 @@ void cache_table_expect(struct cache_table *table)
 		(void)madvise(table->sets, size, MADV_HUGEPAGE);
 }
 
-unsigned cache_set_size(const struct cache_set *set, unsigned at)
-{
-	unsigned end = at + 1;
-
-	while (end < CACHE_CELLS && set->tag[end] == 1)
-		end++;
-	return end - at;
-}
-
 void cache_set_clear(struct cache_set *set, unsigned at)
 {
 	for (unsigned n = cache_set_size(set, at); n > 0; n--)

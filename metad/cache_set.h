@@ -41,7 +41,15 @@ static inline uint16_t cache_tag(uint64_t hash)
 }
 
 /* The cells of the entry there. */
-unsigned cache_set_size(const struct cache_set *set, unsigned at);
+static inline unsigned cache_set_size(const struct cache_set *set, unsigned at)
+{
+	unsigned end = at + 1;
+
+	while (end < CACHE_CELLS && set->tag[end] == 1)
+		end++;
+	return end - at;
+}
+
 /* Where there is room for so many: at home, if there is. CACHE_CELLS: nowhere. */
 unsigned cache_set_find_room(const struct cache_set *set, unsigned n_cells, unsigned home);
 /* Where others had to go for it. */

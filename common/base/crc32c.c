@@ -14,7 +14,21 @@ __attribute__((target("sse4.2"))) static uint32_t small_crc(uint32_t crc, const 
 		memcpy(&w, p, sizeof w);
 		v = __builtin_ia32_crc32di(v, w);
 	}
-	for (; len > 0; p++, len--)
+	if (len & 4) {
+		uint32_t half;
+
+		memcpy(&half, p, sizeof half);
+		v = __builtin_ia32_crc32si((uint32_t)v, half);
+		p += sizeof half;
+	}
+	if (len & 2) {
+		uint16_t quarter;
+
+		memcpy(&quarter, p, sizeof quarter);
+		v = __builtin_ia32_crc32hi((uint32_t)v, quarter);
+		p += sizeof quarter;
+	}
+	if (len & 1)
 		v = __builtin_ia32_crc32qi((uint32_t)v, *p);
 	return ~(uint32_t)v;
 }

@@ -20,24 +20,33 @@ static const struct row *find_code(int code)
 	return NULL;
 }
 
+/* What every call and every reply asks is a switch: most often about 0. */
+#define ERRNO_TO_WIRE(wire, name, class) case -name: return wire;
+#define DOMAIN_TO_WIRE(wire, name, eno, class, text) case FF3_E_##name: return wire;
 uint32_t ff3_err_to_wire(int r)
 {
-	const struct row *row;
-
 	if (r >= 0)
 		return 0;
-	row = find_code(r);
-	return row ? row->wire : EIO;
+	switch (r) {
+		FF3_ERRNOS(ERRNO_TO_WIRE)
+		FF3_DOMAIN_ERRORS(DOMAIN_TO_WIRE)
+	default:
+		return EIO;
+	}
 }
 
+#define ERRNO_FROM_WIRE(wire, name, class) case wire: return -name;
+#define DOMAIN_FROM_WIRE(wire, name, eno, class, text) case wire: return FF3_E_##name;
 int ff3_err_from_wire(uint32_t wire)
 {
 	if (wire == 0)
 		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].wire == wire)
-			return rows[i].code;
-	return -EIO;
+	switch (wire) {
+		FF3_ERRNOS(ERRNO_FROM_WIRE)
+		FF3_DOMAIN_ERRORS(DOMAIN_FROM_WIRE)
+	default:
+		return -EIO;
+	}
 }
 
 int ff3_err_errno(int r)
@@ -52,11 +61,18 @@ int ff3_err_errno(int r)
 	return r > -4096 ? -r : EIO;
 }
 
+#define ERRNO_CLASS(wire, name, class) case -name: return FF3_CLASS_##class;
+#define DOMAIN_CLASS(wire, name, eno, class, text) case FF3_E_##name: return FF3_CLASS_##class;
 enum ff3_err_class ff3_err_class(int r)
 {
-	const struct row *row = find_code(r);
-
-	return row ? row->class : FF3_CLASS_FINAL;
+	if (r >= 0)
+		return FF3_CLASS_FINAL;
+	switch (r) {
+		FF3_ERRNOS(ERRNO_CLASS)
+		FF3_DOMAIN_ERRORS(DOMAIN_CLASS)
+	default:
+		return FF3_CLASS_FINAL;
+	}
 }
 
 const char *ff3_strerror(int r)

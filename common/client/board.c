@@ -302,6 +302,8 @@ static bool settle(const struct ff3fs *fs, uint32_t i)
 	struct slot *s = &board->slots[i];
 	bool any = false;
 
+	if (LIKELY(atomic_load(&board->groups[i % N_GROUPS]) == 0))
+		return false;
 	for (uint32_t k = 0; k < N_PLACES; k++) {
 		words[k] = atomic_load(&s->words[k]);
 		if (LIKELY(!is_others(words[k])))

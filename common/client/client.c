@@ -125,6 +125,8 @@ struct ff3_retry ff3_retry_begin(const struct ff3fs *fs)
 
 bool ff3_retriable(int r)
 {
+	if (LIKELY(r >= 0))
+		return false;
 	switch (r) {
 	case -ECONNRESET:
 	case -ECONNREFUSED:
