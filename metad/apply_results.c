@@ -8,9 +8,9 @@
  * try (EAGAIN) are not stored.
  *
  * Threads: the owner of the database. */
-#include <uthash.h>
 #include <utlist.h>
 
+#include "../common/base/hash.h"
 #include "../common/base/log.h"
 #include "apply.h"
 

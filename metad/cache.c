@@ -4,12 +4,14 @@
  *
  * Format: two tables of sets (cache_set.h): five eighths are for inodes, by number, as numbers count up and
  * neighbours share pages; the rest for names, by their hash. An inode has two cells if it is like most, three if
- * its times are all its own, and else four. A name has as many as it needs.
+ * its times are all its own, and else four. A name has as many as it needs. The directories of the last walks are
+ * there once more, as they are.
  *
  * Threads: the owner of the database only. */
 #include "cache.h"
 
 #include <stddef.h>
+#include <sys/stat.h>
 
 #define LIMIT_48 (UINT64_C(1) << 48)
 
@@ -46,8 +48,12 @@ union entry {
 	uint8_t cells[WIDE_CELLS * CACHE_CELL];
 };
 
+/* Directories that walks came through lately, as they are asked for: the first steps of most paths are the same. */
+#define N_RECENT 16u
+
 struct metad_cache {
 	struct cache_table inodes, names;
+	struct metad_inode recent[N_RECENT]; /* by number; ino 0: none */
 };
 
 int metad_cache_new(uint64_t bytes, struct metad_cache **ret)
@@ -201,7 +207,21 @@ static unsigned find_inode(const struct cache_set *set, uint16_t tag, uint64_t i
 	return CACHE_CELLS;
 }
 
-bool metad_cache_get_inode(struct metad_cache *c, uint64_t ino, struct metad_inode *ret)
+static struct metad_inode *recent_of(struct metad_cache *c, uint64_t ino)
+{
+	return &c->recent[ino % N_RECENT];
+}
+
+/* It is going to be another one. */
+static void forget_recent(struct metad_cache *c, uint64_t ino)
+{
+	struct metad_inode *recent = recent_of(c, ino);
+
+	if (recent->ino == ino)
+		recent->ino = 0;
+}
+
+static bool find_and_unpack(struct metad_cache *c, uint64_t ino, struct metad_inode *ret)
 {
 	uint16_t tag;
 	const struct cache_set *set = inode_set(c, ino, &tag);
@@ -221,6 +241,21 @@ bool metad_cache_get_inode(struct metad_cache *c, uint64_t ino, struct metad_ino
 	return true;
 }
 
+bool metad_cache_get_inode(struct metad_cache *c, uint64_t ino, struct metad_inode *ret)
+{
+	struct metad_inode *recent = recent_of(c, ino);
+
+	if (recent->ino == ino && ino != 0) {
+		*ret = *recent;
+		return true;
+	}
+	if (!find_and_unpack(c, ino, ret))
+		return false;
+	if (S_ISDIR(ret->mode))
+		*recent = *ret;
+	return true;
+}
+
 static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bool may_evict)
 {
 	uint16_t tag;
@@ -230,6 +265,7 @@ static bool add_inode(struct metad_cache *c, const struct metad_inode *inode, bo
 
 	if (at < CACHE_CELLS && !may_evict)
 		return true;
+	forget_recent(c, inode->ino);
 	n_cells = encode(inode, &e);
 	if (at < CACHE_CELLS && cache_set_size(set, at) != n_cells) {
 		cache_set_clear(set, at);
@@ -261,6 +297,7 @@ void metad_cache_del_inode(struct metad_cache *c, uint64_t ino)
 	struct cache_set *set = inode_set(c, ino, &tag);
 	unsigned at = find_inode(set, tag, ino, inode_home(c, ino));
 
+	forget_recent(c, ino);
 	if (at < CACHE_CELLS)
 		cache_set_clear(set, at);
 }

@@ -3,7 +3,8 @@
 #include "chunk_calls.h"
 
 #include <stdio.h>
-#include <uthash.h>
+
+#include "../common/base/hash.h"
 
 struct peer {
 	char *key; /* "target@address" */

@@ -52,7 +52,7 @@ struct metad_file *metad_file_get(struct metad *m, uint64_t ino)
 
 	if (f)
 		return f;
-	f = calloc(1, sizeof *f);
+	f = ff3_zalloc(sizeof *f);
 	if (!f)
 		return NULL;
 	f->ino = ino;

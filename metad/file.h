@@ -1,8 +1,7 @@
 /* A file that something is held of in memory; file.c and file_wait.c only. */
 #pragma once
 
-#include <uthash.h>
-
+#include "../common/base/hash.h"
 #include "../common/base/locks.h"
 #include "metad.h"
 

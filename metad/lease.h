@@ -2,8 +2,7 @@
  * changes. */
 #pragma once
 
-#include <uthash.h>
-
+#include "../common/base/hash.h"
 #include "metad.h"
 
 #define METAD_LEASE_CHANGED 4096u

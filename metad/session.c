@@ -6,8 +6,7 @@
  * cleaner collects nothing before one lease has passed.
  *
  * Threads: the loop's. */
-#include <uthash.h>
-
+#include "../common/base/hash.h"
 #include "group.h"
 #include "metad.h"
 
@@ -235,7 +234,7 @@ int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, b
 		if (m->sessions->n_opens >= m->sessions->max_opens)
 			return -EMFILE;
 		f = metad_file_get(m, ino);
-		o = f ? calloc(1, sizeof *o) : NULL;
+		o = f ? ff3_zalloc(sizeof *o) : NULL;
 		if (!o) {
 			if (f)
 				metad_file_put(m, f);

@@ -35,7 +35,7 @@ static struct metad_inode random_inode(uint64_t ino)
 		.btime = born,
 		.parent = next_random() >> 30,
 		.name_hash = next_random(),
-		.mode = S_IFREG | (uint32_t)(next_random() & 07777),
+		.mode = (next_random() % 4 ? S_IFREG : S_IFDIR) | (uint32_t)(next_random() & 07777),
 		.uid = (uint32_t)next_random(),
 		.gid = (uint32_t)next_random(),
 		.nlink = 1,
@@ -86,13 +86,17 @@ static unsigned try_inodes(uint64_t bytes, uint64_t high)
 	for (unsigned i = 0; i < 200000; i++) {
 		uint64_t k = next_random() % N;
 
+		if (next_random() % 2 == 0) /* directories that were looked at are kept apart */
+			metad_cache_get_inode(c, high + k, &found);
 		if (next_random() % 8 == 0) {
 			metad_cache_del_inode(c, high + k);
 			model[k].ino = 0;
+			ck_assert(!metad_cache_get_inode(c, high + k, &found));
 		} else if (next_random() % 4 == 0) {
 			model[k] = random_inode(high + k);
 			metad_cache_put_inode(c, &model[k]);
 			ck_assert(metad_cache_get_inode(c, high + k, &found));
+			same_inode(&model[k], &found);
 		} else if (model[k].ino != 0 && next_random() % 2 == 0) {
 			metad_cache_offer_inode(c, &model[k]);
 		}

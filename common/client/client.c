@@ -19,14 +19,28 @@ static __thread char explanation[512];
 static __thread char conf_error[512];
 static __thread char redirect[FF3_PATH_MAX + 1];
 
-int ff3_enter(void)
+int ff3_enter_briefly(void)
 {
 	if (UNLIKELY(depth > 0))
 		return -EDEADLK;
 	depth = 1;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	explained = false;
 	return 0;
+}
+
+void ff3_leave_briefly(const int *entered)
+{
+	if (*entered == 0)
+		depth = 0;
+}
+
+int ff3_enter(void)
+{
+	int r = ff3_enter_briefly();
+
+	if (LIKELY(r == 0))
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	return r;
 }
 
 void ff3_leave(const int *entered)

@@ -254,7 +254,7 @@ static int fill_entry(struct ff3fs_dir *d)
 	return 0;
 }
 
-EXPORT int ff3fs_readdir(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
+static int next_entry(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
 {
 	FF3_ENTER();
 	int r = 0;
@@ -288,6 +288,25 @@ EXPORT int ff3fs_readdir(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
 		return ff3_public(r);
 	*ret = &d->entry;
 	return 1;
+}
+
+/* Of the page that is here; its attributes might have to be asked for again. */
+static int entry_at_hand(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
+{
+	FF3_ENTER_BRIEFLY();
+	int r = fill_entry(d);
+
+	if (r < 0)
+		return ff3_public(r);
+	*ret = &d->entry;
+	return 1;
+}
+
+EXPORT int ff3fs_readdir(struct ff3fs_dir *d, const struct ff3fs_dirent **ret)
+{
+	bool at_hand = d->position == AT_ENTRIES && d->have_page && !d->with_attr && ff3_dec_more(&d->entries);
+
+	return LIKELY(at_hand) ? entry_at_hand(d, ret) : next_entry(d, ret);
 }
 
 EXPORT void ff3fs_seekdir(struct ff3fs_dir *d, uint64_t cookie)

@@ -53,7 +53,7 @@ static uint32_t open_flags(int flags)
 /* Takes over the reference to inode. */
 static struct ff3fs_file *file_of(struct ff3_inode *inode, int flags)
 {
-	struct ff3fs_file *file = calloc(1, sizeof *file);
+	struct ff3fs_file *file = ff3_zalloc(sizeof *file);
 
 	if (!file)
 		return NULL;

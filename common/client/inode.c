@@ -55,7 +55,7 @@ static void inode_free(struct ff3_inode *inode)
 static int inode_new(struct ff3fs *fs, const struct ff3_attr *attr, const struct ff3_layout *layout,
 		     struct ff3_inode **ret)
 {
-	struct ff3_inode *inode = calloc(1, sizeof *inode);
+	struct ff3_inode *inode = ff3_zalloc(sizeof *inode);
 	int r;
 
 	if (!inode)

@@ -28,12 +28,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/uio.h>
-#include <uthash.h>
 
 #include "../base/probe.h"
 #include "recover.h"
 #include "../base/conf.h"
 #include "../base/crc32c.h"
+#include "../base/hash.h"
 #include "../base/locks.h"
 #include "../net/rpc_group.h"
 #include "ff3fs.h"
@@ -321,6 +321,15 @@ struct ff3fs {
 int ff3_enter(void);
 void ff3_leave(const int *entered);
 bool ff3_inside(void);
+/* The same for what has no cancellation point on its way: it takes a part of that. */
+int ff3_enter_briefly(void);
+void ff3_leave_briefly(const int *entered);
+
+#define FF3_ENTER_BRIEFLY()                                                                        \
+	_cleanup_(ff3_leave_briefly) const int _entered = ff3_enter_briefly();                     \
+	if (UNLIKELY(_entered < 0))                                                                \
+	return _entered
+
 #define FF3_ENTER()                                                                                \
 	_cleanup_(ff3_leave) const int _entered = ff3_enter();                                     \
 	if (UNLIKELY(_entered < 0))                                                                \

@@ -9,6 +9,7 @@
  * Threads: see loop.h. `posted` and `stop` are the only members that other threads touch; posted
  * is a lock-free stack, emptied whole and reversed, and the eventfd is written only by the thread
  * that found it empty.
+ * This file is long because everything in it works on the one struct that nobody else may see.
  * Fork/signal: not to be used in a forked child. ff3_loop_stop is async-signal-safe. */
 #include <poll.h>
 #include <stdatomic.h>
@@ -449,7 +450,7 @@ static int submit(struct ff3_loop *loop, bool wait)
 static void turn(struct ff3_loop *loop, bool idle)
 {
 	run_completions(loop);
-	if (loop->poller)
+	if (loop->poller && loop->poller->active)
 		(void)loop->poller->poll(loop->poller);
 	run_posted(loop);
 	run_timers(loop);
@@ -504,9 +505,15 @@ void ff3_loop_near(struct ff3_loop *loop, int fd)
 	loop->near_fd = fd;
 }
 
+/* NULL: there is nothing to look at. */
+static struct ff3_poller *active_poller(const struct ff3_loop *loop)
+{
+	return loop->poller && loop->poller->active ? loop->poller : NULL;
+}
+
 static bool is_ready(const struct ff3_loop *loop)
 {
-	return (loop->poller && loop->poller->ready(loop->poller)) || ff3_loop_has_completions(loop);
+	return (active_poller(loop) && loop->poller->ready(loop->poller)) || ff3_loop_has_completions(loop);
 }
 
 /* Whether something came. fd may have been closed. */
@@ -531,7 +538,7 @@ static bool spin_for(struct ff3_loop *loop, int fd)
  * the kernel, and nothing that it has to tell. */
 static int between_turns(struct ff3_loop *loop, int near_fd)
 {
-	struct ff3_poller *p = loop->poller;
+	struct ff3_poller *p = active_poller(loop);
 	bool awake = is_ready(loop), polls, near;
 	int r;
 
@@ -587,8 +594,8 @@ int ff3_loop_run(struct ff3_loop *loop)
 		turn(loop, true);
 		near_fd = loop->near_fd;
 		loop->near_fd = -1;
-		r = loop->poller || near_fd >= 0 ? between_turns(loop, near_fd) :
-						   submit(loop, may_sleep(loop));
+		r = active_poller(loop) || near_fd >= 0 ? between_turns(loop, near_fd) :
+							  submit(loop, may_sleep(loop));
 	}
 	loop->running = false;
 	atomic_store(&loop->stop, false);

@@ -49,6 +49,7 @@ struct ff3_poller {
 	bool (*arm)(struct ff3_poller *p);
 	/* With the loop. */
 	void (*free)(struct ff3_poller *p);
+	bool active; /* there is something to look at; else nothing of the above is called but free */
 };
 /* One for each loop, which owns it from then on. */
 void ff3_loop_set_poller(struct ff3_loop *loop, struct ff3_poller *p);

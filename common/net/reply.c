@@ -49,7 +49,8 @@ void ff3_frame_free(struct ff3_conn *conn, struct ff3_frame *f)
 		ff3_fds_close(f->fds);
 		free(f->fds);
 	}
-	free(f->kept_body);
+	if (f->kept_body != f->inline_body)
+		free(f->kept_body);
 	if (f->head != f->inline_head)
 		free(f->head);
 	if (conn->n_free_frames < FREE_FRAMES_MAX && conn->server) {
@@ -75,7 +76,7 @@ int ff3_request_keep_body(struct ff3_request *r)
 
 	if (f->kept_body || r->header.body_len == 0)
 		return 0;
-	f->kept_body = malloc(r->header.body_len);
+	f->kept_body = r->header.body_len <= sizeof f->inline_body ? f->inline_body : malloc(r->header.body_len);
 	if (!f->kept_body)
 		return -ENOMEM;
 	memcpy(f->kept_body, r->body, r->header.body_len);
@@ -147,7 +148,11 @@ void ff3_conn_send_stream(struct ff3_conn *conn)
 {
 	while (conn->out_first && !conn->sending && !conn->dead) {
 		size_t total = fill_msg(conn);
-		ssize_t n = sendmsg(conn->fd, &conn->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+		/* One piece costs the kernel less than a list of one. */
+		ssize_t n = conn->msg.msg_iovlen == 1 && conn->msg.msg_controllen == 0 ?
+				    send(conn->fd, conn->iov->iov_base, conn->iov->iov_len,
+					 MSG_DONTWAIT | MSG_NOSIGNAL) :
+				    sendmsg(conn->fd, &conn->msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -549,7 +549,9 @@ int ff3_rpc_receive_stream(struct ff3_rpc_conn *conn, bool wait, struct ff3_rpc_
 			ff3_fds_expect(&msg, &control);
 			flags |= MSG_CMSG_CLOEXEC;
 		}
-		n = recvmsg(conn->fd, &msg, flags);
+		/* One piece costs the kernel less than a list of one. */
+		n = plan.n == 1 && !conn->link->local ? recv(conn->fd, plan.iov->iov_base, plan.iov->iov_len, flags) :
+							recvmsg(conn->fd, &msg, flags);
 		if (n < 0)
 			r = -errno;
 		else if (n == 0)

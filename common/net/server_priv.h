@@ -31,12 +31,14 @@
 #define FF3_SEND_IOV 64
 /* Header and body of a reply that fit into the request's own memory. */
 #define FF3_REPLY_INLINE 320u
+/* And a request's body that is kept: most paths. */
+#define FF3_KEPT_INLINE 192u
 
 /* A request, and then its reply: the same memory. */
 struct ff3_frame {
 	struct ff3_request request;
 	struct ff3_frame *next; /* in the send queue or the free list */
-	void *kept_body;
+	void *kept_body; /* inline_body, or allocated; NULL: it was not kept */
 	uint8_t *head; /* reply's header and body: inline_head, or allocated */
 	uint32_t head_len;
 	uint32_t payload_len;
@@ -52,6 +54,7 @@ struct ff3_frame {
 	uint32_t place_offset;
 	uint8_t inline_head[FF3_REPLY_INLINE];
 	/* Not cleared. */
+	uint8_t inline_body[FF3_KEPT_INLINE];
 	struct ff3_verbs_piece pieces[FF3_VERBS_PIECES];
 	struct ff3_verbs_memory memory; /* while the payload is transferred */
 };

@@ -59,7 +59,7 @@ static void activate(struct shm_loop *l, struct ff3_conn_shm *s)
 	s->active_ns = ff3_loop_now_ns(l->loop);
 	if (s->active)
 		return;
-	s->active = true;
+	s->active = l->poller.active = true;
 	TAILQ_INSERT_TAIL(&l->active, s, link);
 }
 
@@ -69,6 +69,7 @@ static void deactivate(struct shm_loop *l, struct ff3_conn_shm *s)
 		return;
 	s->active = false;
 	TAILQ_REMOVE(&l->active, s, link);
+	l->poller.active = !TAILQ_EMPTY(&l->active);
 }
 
 static struct shm_loop *loop_of(const struct ff3_conn *conn)
@@ -320,8 +321,6 @@ static bool shm_worth(struct ff3_poller *p)
 	struct shm_loop *l = CONTAINER_OF(p, struct shm_loop, poller);
 	struct ff3_conn_shm *s;
 
-	if (TAILQ_EMPTY(&l->active))
-		return false;
 	TAILQ_FOREACH(s, &l->active, link)
 		if (atomic_load_explicit(&s->page->client_cpu, memory_order_relaxed) == l->cpu)
 			return false;
@@ -375,7 +374,7 @@ static int need_poller(struct ff3_loop *loop)
 	if (!l)
 		return -ENOMEM;
 	l->loop = loop;
-	l->poller = (struct ff3_poller){ shm_poll, shm_ready, shm_worth, shm_spin, shm_arm, shm_free_poller };
+	l->poller = (struct ff3_poller){ shm_poll, shm_ready, shm_worth, shm_spin, shm_arm, shm_free_poller, false };
 	TAILQ_INIT(&l->active);
 	ff3_loop_set_poller(loop, &l->poller);
 	return 0;
