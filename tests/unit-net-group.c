@@ -296,11 +296,13 @@ static void *ping_many(void *arg)
 	struct ff3_rpc_group *g = arg;
 
 	for (uint64_t i = 1; i <= 3000; i++) {
-		int r, tries = 0;
+		uint64_t begun = ff3_boottime_ns();
+		int r;
 
+		/* Who gives the role away may have to wait for a processor in between. */
 		while ((r = group_ping(g, i)) < 0) {
 			ck_assert(r == FF3_E_NOT_PRIMARY || is_broken(r));
-			ck_assert_int_le(++tries, 1000);
+			ck_assert_uint_le(ms_since(begun), 10000);
 			sched_yield();
 		}
 	}
