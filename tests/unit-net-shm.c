@@ -168,7 +168,7 @@ START_TEST(lies)
 	for (int i = 0; i < 2; i++) {
 		c = raw_attach(&d);
 		c.up.pos = i ? FF3_SHM_RING + 1 : UINT64_MAX;
-		raw_put(&c, NULL, 0);
+		raw_put(&c, frame, 0);
 		raw_refused(&c);
 	}
 	/* Places that do not exist, or are not said completely. */
