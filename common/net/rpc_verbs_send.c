@@ -41,44 +41,35 @@ static unsigned reply_messages(const struct ff3_rpc_call *call)
 	return (unsigned)MIN((len + FF3_VERBS_SLOT - 1) / FF3_VERBS_SLOT, (size_t)4);
 }
 
-/* What calls take of a connection. */
-struct share {
-	unsigned n_slots, n_replies;
-	size_t bodies;
-};
-
-static void add_share(struct share *a, const struct ff3_rpc_call *call)
+/* Messages that its reply is taken to have. */
+static unsigned expected(const struct ff3_rpc_call *call)
 {
-	a->n_slots++;
-	a->n_replies += call->one_way || call->window ? 0 : reply_messages(call);
-	a->bodies += call->body_len;
+	return call->one_way || call->window ? 0 : reply_messages(call);
 }
 
-static bool has_room(const struct ff3_verbs_state *s, const struct share *a)
+/* For n more calls, with so many messages for replies and bytes of bodies. */
+static bool has_room(const struct ff3_verbs_state *s, size_t n, size_t n_replies, size_t bodies)
 {
-	return s->n_slots + a->n_slots <= FF3_VERBS_CALLS &&
-	       s->n_replies + a->n_replies <= FF3_VERBS_REPLY_SLOTS &&
-	       s->bodies + a->bodies <= FF3_VERBS_BODIES;
+	return s->n_slots + n <= FF3_VERBS_CALLS && s->n_replies + n_replies <= FF3_VERBS_REPLY_SLOTS &&
+	       s->bodies + bodies <= FF3_VERBS_BODIES;
 }
 
 /* conn->lock held. NULL: too much is under way. */
 static struct ff3_verbs_slot *slot_get(struct ff3_verbs_state *s, struct ff3_rpc_call *call)
 {
-	struct share a = { 0 };
-	unsigned i = 0;
+	unsigned n = expected(call), i = 0;
 
-	add_share(&a, call);
-	if (!has_room(s, &a))
+	if (!has_room(s, 1, n, call->body_len))
 		return NULL;
 	while (s->slots[i].request_id)
 		i++;
 	s->n_slots++;
-	s->n_replies += a.n_replies;
-	s->bodies += a.bodies;
+	s->n_replies += n;
+	s->bodies += call->body_len;
 	s->slots[i].request_id = call->request_id;
 	s->slots[i].call = call;
-	s->slots[i].n_replies = a.n_replies;
-	s->slots[i].body_len = (uint32_t)a.bodies;
+	s->slots[i].n_replies = n;
+	s->slots[i].body_len = (uint32_t)call->body_len;
 	return &s->slots[i];
 }
 
@@ -94,8 +85,7 @@ static size_t request_len(const struct ff3_rpc_call *call)
 int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n)
 {
 	struct ff3_verbs_state *s = conn->link_state;
-	size_t n_messages = 0, longest = 0;
-	struct share a = { 0 };
+	size_t n_messages = 0, longest = 0, n_replies = 0, bodies = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t payload = iov_total(calls[i]->payload, calls[i]->n_payload);
@@ -104,11 +94,14 @@ int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **cal
 		/* It travels in the message, which the device does not copy then. */
 		if (payload > 0 && payload <= FF3_VERBS_INLINE_PAYLOAD)
 			len = MAX(len + payload, (size_t)FF3_VERBS_SLOT);
-		add_share(&a, calls[i]);
+		n_replies += expected(calls[i]);
+		bodies += calls[i]->body_len;
 		n_messages += (len + FF3_VERBS_SLOT - 1) / FF3_VERBS_SLOT;
 		longest = MAX(longest, len);
 	}
-	return has_room(s, &a) && n_messages <= s->v->send_room(s->link, longest) ? 0 : -EAGAIN;
+	if (!has_room(s, n, n_replies, bodies))
+		return -EAGAIN;
+	return n_messages <= s->v->send_room(s->link, longest) ? 0 : -EAGAIN;
 }
 
 int ff3_verbs_hold_own(struct ff3_verbs_state *s, const void *p, size_t len, struct ff3_verbs_memory *ret)
