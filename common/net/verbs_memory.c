@@ -247,14 +247,16 @@ static void cache_add(struct ff3_verbs_device *d, struct ff3_verbs_region *g)
 	memmove(&d->cache[i + 1], &d->cache[i], (d->n_cached++ - i) * sizeof d->cache[0]);
 	d->cache[i] = g;
 	d->cached_bytes += g->to - g->from;
+	d->longest = MAX(d->longest, g->to - g->from);
 	g->cached = true;
 }
 
 /* The device's lock is held. */
 static void take_all(struct ff3_verbs_device *d, uintptr_t from, uintptr_t to)
 {
-	for (unsigned i = d->n_cached; i-- > 0;)
-		if (d->cache[i]->from < to && d->cache[i]->to > from) {
+	/* Few: realloc asks for each block that is not small. */
+	for (unsigned i = cache_place(d, to); i-- > 0 && d->cache[i]->from + d->longest > from;)
+		if (d->cache[i]->to > from) {
 			struct ff3_verbs_region *g = cache_take(d, i);
 
 			COUNT(cache_drops, 1);

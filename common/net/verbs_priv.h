@@ -69,6 +69,7 @@ struct ff3_verbs_device {
 	struct ff3_verbs_region **cache; /* by address; CACHE_REGIONS at most */
 	unsigned n_cached;
 	size_t cached_bytes, cached_max;
+	size_t longest; /* no region in the cache is longer */
 	uint64_t uses;
 	uintptr_t seen[SEEN]; /* pages of small buffers; and of shared memory, with how often that need
 			       * not be asked */

@@ -8,7 +8,7 @@ requires ff3fs ff3fs-metad ff3fs-chunkd ff3fs-put setpriv
 
 rdma_cluster 2
 export FF3FS_CLIENT_TIMEOUT=20s
-head -c 24000000 /dev/urandom >"$tmp/data"
+head -c 12000000 /dev/urandom >"$tmp/data"
 check 'put' ff3fs-put -q "$tmp/data" "$prefix/data"
 rdma_program verbs_reads
 chmod 755 "$tmp" && chmod 644 "$tmp/data" && : >"$tmp/got" && chmod 666 "$tmp/got" || die 'chmod'
@@ -17,7 +17,7 @@ limited() { (ulimit -l "$1" && exec setpriv --reuid 65534 --regid 65534 --clear-
 fallbacks() { counter fallbacks_total 'link="verbs",instead="tcp",reason="resources"'; }
 
 export FF3FS_CLIENT_TRANSPORTS=verbs
-check '8 MiB, all kinds of buffers' limited 8192 "$tmp/verbs_reads" data "$tmp/data" 40 1
+check '8 MiB, all kinds of buffers' limited 8192 "$tmp/verbs_reads" data "$tmp/data" 20 1
 for hot in no yes; do
 	export FF3FS_CLIENT_HOT=$hot
 	[ $hot = no ] || check 'pin' ff3fs layout set --pin memory "$prefix/data"
@@ -25,8 +25,11 @@ for hot in no yes; do
 	cat "$tmp/check.out"
 	[ "$(sed -n 's/^one: .* copies \([0-9]*\) .*/\1/p' "$tmp/check.out")" = 0 ] || die 'a small buffer did not stay registered'
 done
-check 'read by a program' limited 8192 env LD_PRELOAD="$shim" dd if="$prefix/data" bs=16M of="$tmp/got" status=none
+check 'read by a program' limited 8192 env LD_PRELOAD="$shim" dd if="$prefix/data" bs=12M of="$tmp/got" status=none
 check 'the same bytes' cmp "$tmp/data" "$tmp/got"
+check 'a directory for all' on mkdir -m 1777 "$prefix/all"
+check 'written by a program' limited 8192 env LD_PRELOAD="$shim" dd if="$tmp/data" bs=12M of="$prefix/all/copy" conv=fsync status=none
+check 'the bytes that were written' on cmp "$prefix/all/copy" "$tmp/data"
 
 equal 'nobody came by TCP' 0 "$(fallbacks)"
 
