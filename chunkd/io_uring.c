@@ -113,7 +113,6 @@ static const struct chunkd_io_ops uring_ops = {
 int chunkd_io_uring_new(struct ff3_loop *loop, struct chunkd_io **ret)
 {
 	struct uring_io *u = calloc(1, sizeof *u);
-	sigset_t all, old;
 	int r;
 
 	if (!u)
@@ -123,13 +122,10 @@ int chunkd_io_uring_new(struct ff3_loop *loop, struct chunkd_io **ret)
 	u->last = &u->first;
 	pthread_mutex_init(&u->mutex, NULL);
 	pthread_cond_init(&u->wake, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&u->helper, NULL, helper_main, u);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&u->helper, helper_main, u);
 	if (r) {
 		free(u);
-		return -r;
+		return r;
 	}
 	*ret = &u->io;
 	return 0;

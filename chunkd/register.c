@@ -221,7 +221,6 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 	uint64_t cluster = 0;
 	const struct ff3_rpc_options options = { .max_connections = 1, .known = &d->known };
 	pthread_condattr_t attr;
-	sigset_t all, old;
 	int r;
 
 	if (!g)
@@ -250,16 +249,13 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 	pthread_cond_init(&g->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	d->registration = g;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&g->thread, NULL, register_main, g);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&g->thread, register_main, g);
 	if (r) {
 		d->registration = NULL;
 		ff3_rpc_group_free(g->metad);
 		free(g);
 	}
-	return -r;
+	return r;
 }
 
 void chunkd_register_stop(struct chunkd_daemon *d)

@@ -6,7 +6,6 @@
  * listening socket is main.c's; connections come over by move_to. Fork/signal: the thread blocks
  * every signal. */
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 
 #include "../common/base/log.h"
@@ -534,15 +533,11 @@ fail:
 
 int chunkd_target_start(struct chunkd_target *t)
 {
-	sigset_t all, old;
 	int r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&t->thread, NULL, target_main, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&t->thread, target_main, t);
 	t->running = r == 0;
-	return -r;
+	return r;
 }
 
 int chunkd_target_stop(struct chunkd_target *t)

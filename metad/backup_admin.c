@@ -7,7 +7,6 @@
  * lock is taken while it is held. */
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/resource.h>
 
 #include "../common/admin/backup_file.h"
@@ -154,7 +153,6 @@ static void commit_now(void *arg)
 
 static int begin(struct metad_backup *b)
 {
-	sigset_t all, old;
 	int r;
 
 	/* What was answered before it was asked for is in it. */
@@ -166,14 +164,11 @@ static int begin(struct metad_backup *b)
 	b->cancel = b->thread_exists = false;
 	b->done = b->total = 0;
 	b->state = RUNNING;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&b->thread, NULL, work, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&b->thread, work, b);
 	b->thread_exists = r == 0;
 	if (r != 0)
 		b->state = IDLE;
-	return -r;
+	return r;
 }
 
 static json_t *about_json(const struct ff3_backup *a)

@@ -333,7 +333,6 @@ static void *work(void *arg)
 
 int metad_fsck_begin(struct metad_fsck *f, bool repair)
 {
-	sigset_t all, old;
 	int r;
 
 	pthread_mutex_lock(&f->lock);
@@ -350,10 +349,7 @@ int metad_fsck_begin(struct metad_fsck *f, bool repair)
 	f->phase = "";
 	f->done = f->total = 0;
 	f->state = FSCK_RUNNING;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = -pthread_create(&f->thread, NULL, work, f);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&f->thread, work, f);
 	f->thread_exists = r == 0;
 	if (r < 0)
 		f->state = FSCK_IDLE;

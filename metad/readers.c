@@ -424,16 +424,12 @@ static uint32_t n_wanted(const struct metad *m)
 static int start(struct metad_readers *all, struct reader *t)
 {
 	const struct metad *m = all->m;
-	sigset_t blocked, old;
 	int r = metad_db_open_reader(metad_db_path(m->db), MAX(m->conf->metad.memory / 32, FF3_MIB(1)), &t->db);
 
 	if (r < 0)
 		return ff3_log_errno(r, "cannot open the database for another reader");
 	t->all = all;
-	sigfillset(&blocked);
-	pthread_sigmask(SIG_SETMASK, &blocked, &old);
-	r = -pthread_create(&t->thread, NULL, work, t);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&t->thread, work, t);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot make a thread");
 	pthread_setname_np(t->thread, "reader");

@@ -50,7 +50,6 @@ static void *work(void *arg)
 int metad_worker_new(struct ff3_loop *loop, const char *name, struct metad_worker **ret)
 {
 	struct metad_worker *worker = calloc(1, sizeof *worker);
-	sigset_t all, old;
 	int r;
 
 	if (!worker)
@@ -58,13 +57,10 @@ int metad_worker_new(struct ff3_loop *loop, const char *name, struct metad_worke
 	worker->loop = loop;
 	pthread_mutex_init(&worker->lock, NULL);
 	pthread_cond_init(&worker->more, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&worker->thread, NULL, work, worker);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	r = ff3_thread_new(&worker->thread, work, worker);
 	if (r != 0) {
 		free(worker);
-		return -r;
+		return r;
 	}
 	pthread_setname_np(worker->thread, name);
 	*ret = worker;

@@ -22,12 +22,21 @@ checkpoints=$(curl -sf "http://$metad_admin/metrics" | sed -n 's/^ff3fs_metad_ch
 [ "$checkpoints" -ge 1 ] || die 'no checkpoint: the test proves nothing'
 say "ok: $checkpoints checkpoints under load"
 
-# The database's file is mapped: a page of it that is not there ends metad in so many words.
-kill_daemon "$metad_pid" TERM
-start_metad
-truncate -s 8192 "$tmp/metad/metad.db"
-FF3FS_CLIENT_TIMEOUT=1s on stat "$prefix/f700" >/dev/null 2>&1 && die 'a name that cannot be there'
-wait "$metad_pid"
-equal 'its exit status' 1 $?
-grep -q 'a page of the database cannot be read' "$tmp/metad.log" || die 'no word why'
+# The database's file is mapped: a page of it that is not there ends metad in so many words, whichever of its
+# threads comes to it first. (Values of attributes are not kept in memory.)
+for ((i = 0; i < 4; i++)); do
+	if [ $i -eq 0 ]; then
+		kill_daemon "$metad_pid" TERM
+		cp "$tmp/metad/metad.db" "$tmp/whole"
+	else
+		cp "$tmp/whole" "$tmp/metad/metad.db"
+	fi
+	start_metad
+	truncate -s 8192 "$tmp/metad/metad.db"
+	FF3FS_CLIENT_TIMEOUT=1s on /usr/bin/python3 -c 'import os, sys; os.getxattr(sys.argv[1], "user.x")' "$prefix/f700" \
+		2>/dev/null && die 'a value that cannot be there'
+	wait "$metad_pid"
+	equal 'its exit status' 1 $?
+	equal 'it says why' $((i + 1)) "$(grep -c 'a page of the database cannot be read' "$tmp/metad.log")"
+done
 say 'ok: a file that lost its pages'

@@ -4,7 +4,6 @@
 #include "pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 struct pool {
 	void (*fn)(void *job);
@@ -46,18 +45,14 @@ static void *work(void *arg)
 
 static int start_threads(struct pool *p, unsigned n)
 {
-	sigset_t all, old;
 	int r = 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
 	while (p->n_threads < n && r == 0) {
-		r = pthread_create(&p->threads[p->n_threads], NULL, work, p);
+		r = ff3_thread_new(&p->threads[p->n_threads], work, p);
 		p->n_threads += r == 0;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	/* Fewer threads than wanted are slower, not wrong. */
-	return p->n_threads ? 0 : -r;
+	return p->n_threads ? 0 : r;
 }
 
 int pool_new(unsigned n_threads, unsigned room, void (*fn)(void *job), struct pool **ret)

@@ -164,7 +164,6 @@ void progress_start(struct progress *p, bool wanted)
 {
 	const char *term = getenv("TERM");
 	pthread_condattr_t attr;
-	sigset_t all, old;
 
 	if (!wanted || !isatty(STDERR_FILENO) || !term || strcmp(term, "dumb") == 0)
 		return;
@@ -173,13 +172,10 @@ void progress_start(struct progress *p, bool wanted)
 	pthread_cond_init(&bar.changed, &attr);
 	pthread_condattr_destroy(&attr);
 	bar.ending = false;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	if (pthread_create(&bar.thread, NULL, run, p) == 0) {
+	if (ff3_thread_new(&bar.thread, run, p) == 0) {
 		bar.shown = p;
 		cli_line_clear = CLEAR;
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void progress_stop(void)

@@ -1,5 +1,6 @@
 #include "base.h"
 
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/random.h>
 
@@ -26,4 +27,19 @@ int ff3_lock_file(int fd)
 		nanosleep(&pause, NULL);
 	}
 	return 0;
+}
+
+int ff3_thread_new(pthread_t *ret, void *(*fn)(void *arg), void *arg)
+{
+	static const int faults[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL };
+	sigset_t blocked, old;
+	int r;
+
+	sigfillset(&blocked);
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+		sigdelset(&blocked, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old);
+	r = pthread_create(ret, NULL, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
 }

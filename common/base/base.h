@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -103,6 +104,9 @@ static inline uint64_t ff3_realtime_ns(void)
 /* Moves *fd out of the way of the program's own numbers, where the limit allows it: programs expect
  * that low numbers stay theirs. */
 void ff3_fd_move_high(int *fd);
+/* pthread_create for threads of daemons and tools: signals for the process are for others. Those for a fault of its own are
+ * let through, as the kernel ends a process without a word if they are blocked. -errno. */
+int ff3_thread_new(pthread_t *ret, void *(*fn)(void *arg), void *arg);
 /* A random 64-bit number, never 0. Thread-safe. */
 uint64_t ff3_random_u64(void);
 
