@@ -60,6 +60,7 @@ unset FF3FS_CONF FF3FS_CLIENT_METAD FF3FS_METAD_DIR
 cleanup_fn 'ff3fs dev down --dir "$dir" >/dev/null 2>&1'
 check 'a group of three' ff3fs dev up --dir "$dir" --host "$test_host" --metad 3 --chunkd 1 --memory 64M
 eval "$(ff3fs dev env --dir "$dir")"
+export FF3FS_CLIENT_TIMEOUT=$(slower 30)s
 primary() {
 	ff3fs dev status --json --dir "$dir" 2>/dev/null | /usr/bin/python3 -c '
 import json, sys

@@ -22,8 +22,9 @@ done
 fails 'a list that is none' 1 env FF3FS_CLIENT_METAD="$right,nonsense" ff3fs stat /ff3fs/file
 grep -q 'expected host:port' "$tmp/err" || die "$(cat "$tmp/err")"
 
-# Nobody of the others is asked as long as one answers. (Over shared memory it depends on who waits how long.)
-if command -v strace >/dev/null; then
+# Nobody of the others is asked as long as one answers. (Over shared memory, and in an emulated machine, it depends on
+# who waits how long.)
+if command -v strace >/dev/null && [ "$(slower 1)" -eq 1 ]; then
 	calls() { # calls LIST: system calls of 500 stats
 		strace -f -o "$tmp/trace" -E LD_PRELOAD="$shim" -E FF3FS_CLIENT_METAD="$1" -E FF3FS_CLIENT_TRANSPORTS=tcp /usr/bin/python3 -c '
 import os
