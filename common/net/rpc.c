@@ -104,7 +104,7 @@ static void close_unused(struct ff3_rpc_conn *conn, uint64_t now, uint64_t idle_
 {
 	pthread_mutex_lock(&conn->lock);
 	if (conn->state == FF3_CONN_UP && conn->n_calls == 0 && conn->n_users == 0 &&
-	    conn->used_ns + idle_ns <= now) {
+	    now - conn->used_ns >= idle_ns) {
 		conn->state = FF3_CONN_EMPTY;
 		conn->epoch++;
 		ff3_rpc_drop(conn, false);
