@@ -114,15 +114,12 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	struct ff3_req_hello hello;
 	struct ff3_rep_hello reply = { 0 };
 	struct ff3_server *move_to = NULL;
-	uint8_t groups[FF3_CONN_GROUPS];
 	void *user = NULL;
 	/* Its checksum was right: so it is a hello of others. */
 	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello) < 0 ? FF3_E_VERSION : 0;
 
 	if (result == FF3_E_VERSION)
 		say_version(conn, FF3_PROTOCOL_VERSION);
-	if (result == 0)
-		result = ff3_conn_identify(conn, &hello, groups);
 	if (result == 0 && conn->carrier && conn->by != conn->server)
 		result = ask_bringer(conn, &hello);
 	if (result == 0)

@@ -218,11 +218,6 @@ void ff3_conn_arrived(struct ff3_conn *conn, size_t n);
 extern const struct ff3_conn_ops ff3_conn_stream;
 void ff3_conn_on_recv(struct ff3_io *io, int res);
 void ff3_conn_hello_late(struct ff3_timer *t);
-/* conn_user.c */
-enum { FF3_CONN_GROUPS = 4 * FF3_GROUPS_MAX };
-/* Over a local socket: makes the hello's user and groups (which then are in the buffer) those that the kernel knows,
- * unless the process may act for others. -EACCES: it claims to be a daemon, and may not. */
-int ff3_conn_identify(const struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS]);
 
 /* reply.c */
 void ff3_conn_send(struct ff3_conn *conn);
