@@ -1,5 +1,5 @@
 #!/bin/bash
-# limit: 560
+# limit: 900
 # RDMA against the kernel's own verbs, in a virtual machine (tests/vm): one boot for all of
 # tests/vm/rdma-*.sh.
 #
@@ -15,8 +15,8 @@ if [ "${1:-}" = suite ]; then
 	shift
 	export VM_MEMORY=${VM_MEMORY:-4096} VM_DISK=${VM_DISK:-2048}
 fi
-# Five minutes alone; beside other tests the emulation is slower.
-VM_SECONDS=${VM_SECONDS:-540} bash "$srcdir/tests/vm/machine.sh" bash "$srcdir/tests/vm/$script.sh" "$@" 2>&1 | tee "$tmp/out"
+# Seven minutes alone; beside other tests the emulation is slower.
+VM_SECONDS=${VM_SECONDS:-880} bash "$srcdir/tests/vm/machine.sh" bash "$srcdir/tests/vm/$script.sh" "$@" 2>&1 | tee "$tmp/out"
 status=${PIPESTATUS[0]}
 [ "$status" -eq 77 ] && skip "$(sed -n 's/^machine: skipped: //p' "$tmp/out")"
 [ "$status" -eq 0 ] || die "status $status"

@@ -8,7 +8,7 @@ failed=0
 [ $# -gt 0 ] || set -- $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//' | grep -vx faults) faults
 for name; do
 	started=$SECONDS
-	timeout -k 5 "${VM_TEST_LIMIT:-150}" bash "$dir/rdma-$name.sh" </dev/null
+	timeout -k 5 "${VM_TEST_LIMIT:-240}" bash "$dir/rdma-$name.sh" </dev/null
 	status=$?
 	[ $status -eq 0 ] || [ $status -eq 77 ] || failed=$((failed + 1))
 	echo "-- rdma-$name: status $status, $((SECONDS - started)) s"
