@@ -45,7 +45,7 @@ static bool make_room(struct walk *w, size_t n)
 
 	if (n <= w->room)
 		return true;
-	path = realloc(w->path, n * 2);
+	path = reallocarray(w->path, 2, n);
 	if (!path)
 		return false;
 	w->path = path;

@@ -381,7 +381,9 @@ void *hook_mremap(void *addr, size_t old_len, size_t len, int flags, ...)
 }
 
 /* What is large is a mapping of its own, whose pages libc moves to another address when it grows. A read into
- * what is mapped at the old one would then change them there. It is not longer than it becomes. */
+ * what is mapped at the old one would then change them there. It is not longer than it becomes.
+ * In this library realloc is this function, and what comes behind it may be another allocator than the program's, which
+ * may stand before us (sanitizers, jemalloc): use reallocarray here. */
 #define MAY_MOVE 2048u
 
 void *hook_realloc(void *p, size_t size)

@@ -22,7 +22,7 @@ static int collect(DIR *dir, struct dirent ***ret, filter_fn filter)
 		if (filter && !filter(e))
 			continue;
 		if (n == room) {
-			struct dirent **more = realloc(list, (room = room * 2 + 16) * sizeof *list);
+			struct dirent **more = reallocarray(list, room = room * 2 + 16, sizeof *list);
 
 			if (!more)
 				break;

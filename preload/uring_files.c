@@ -34,7 +34,7 @@ static int resize(void **table, uint32_t *n, unsigned want, size_t size)
 
 	if (want <= *n)
 		return 0;
-	p = realloc(*table, want * size);
+	p = reallocarray(*table, want, size);
 	if (!p)
 		return -ENOMEM;
 	memset(p + *n * size, 0, (want - *n) * size);
