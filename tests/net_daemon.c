@@ -36,8 +36,12 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 {
 	struct daemon *d = ff3_server_user(server);
 	uint64_t cluster = d->cluster ? d->cluster : CLUSTER;
+	struct ff3_dec groups = ff3_dec_blob(hello->groups);
 
 	d->hello = *hello;
+	d->n_groups = hello->groups.len / 4;
+	for (uint32_t i = 0; i < d->n_groups && i < ARRAY_SIZE(d->groups); i++)
+		ff3_get_u32(&groups, &d->groups[i]);
 	if (d->primary)
 		return FF3_E_NOT_PRIMARY;
 	if (hello->cluster && hello->cluster != cluster)
@@ -187,7 +191,6 @@ static void on_request(struct ff3_server *server, struct ff3_request *r)
 	d->n_places += r->place != NULL;
 	if (ff3_conn_cred(r->conn)) {
 		SURE(strcmp(ff3_conn_link(r->conn), "tcp") != 0);
-		SURE(ff3_conn_cred(r->conn)->pid > 0);
 		d->n_local++;
 	}
 	switch (r->header.op) {

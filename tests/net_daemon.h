@@ -43,6 +43,7 @@ struct daemon {
 	_Atomic uint64_t epoch; /* in hellos */
 	const char *_Atomic primary; /* refuses hellos and names it; NULL: serves */
 	struct ff3_req_hello hello;  /* the last one; its strings are gone */
+	uint32_t groups[4], n_groups; /* its first ones, and how many */
 	struct ff3_work work;
 	void (*run)(struct daemon *d);
 	atomic_bool ran;
@@ -95,3 +96,4 @@ TCase *net_group_case(void);
 TCase *net_links_case(void);
 TCase *net_shm_case(void);
 TCase *net_stuck_case(void);
+TCase *net_users_case(void);

@@ -1,28 +1,34 @@
 /* Sends frames to a daemon that no client of ours would send, and says what came back.
  *
- *   send-frame HOST:PORT KIND
+ *   send-frame HOST:PORT|SOCKET KIND
  *
  * KIND: version (a hello of another protocol version), build (one with other fields), magic (no frame at all), header-crc and
  * body-crc (damaged ones), huge-body (a length over the limit), short (half a header, then
  * nothing more), early (a request before the hello), cluster (a hello of another cluster),
- * unknown (an operation that does not exist, after a good hello), random:SEED (4 KiB of noise).
+ * unknown (an operation that does not exist, after a good hello), role:NUMBER (a hello of somebody in that role),
+ * random:SEED (4 KiB of noise).
  * Prints "status NUMBER" for a reply and "closed" when the daemon closed the connection. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "../common/base/crc32c.h"
 #include "../common/wire/wire.h"
 
-static int dial(const char *address)
+static int address_of(const char *address, struct sockaddr_storage *ret)
 {
-	const char *colon = strrchr(address, ':');
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	struct sockaddr_in sin = { .sin_family = AF_INET };
-	struct timeval limit = { .tv_sec = 10 };
+	const char *colon = strrchr(address, ':');
 	char host[64];
-	int fd;
 
+	if (address[0] == '/' && strlen(address) < sizeof un.sun_path) {
+		memcpy(un.sun_path, address, strlen(address));
+		memcpy(ret, &un, sizeof un);
+		return sizeof un;
+	}
 	if (colon == NULL || (size_t)(colon - address) >= sizeof host)
 		return -EINVAL;
 	memcpy(host, address, (size_t)(colon - address));
@@ -30,11 +36,23 @@ static int dial(const char *address)
 	sin.sin_port = htons((uint16_t)atoi(colon + 1));
 	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1)
 		return -EINVAL;
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	memcpy(ret, &sin, sizeof sin);
+	return sizeof sin;
+}
+
+static int dial(const char *address)
+{
+	struct timeval limit = { .tv_sec = 10 };
+	struct sockaddr_storage at = { 0 };
+	int len = address_of(address, &at), fd;
+
+	if (len < 0)
+		return len;
+	fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	if (connect(fd, (struct sockaddr *)&sin, sizeof sin) < 0) {
+	if (connect(fd, (struct sockaddr *)&at, (socklen_t)len) < 0) {
 		ff3_closep(&fd);
 		return -errno;
 	}
@@ -42,11 +60,11 @@ static int dial(const char *address)
 }
 
 /* A whole frame in buf; its length. */
-static size_t frame(uint8_t *buf, size_t size, uint16_t op, uint64_t cluster)
+static size_t frame(uint8_t *buf, size_t size, uint16_t op, uint64_t cluster, uint32_t role)
 {
 	struct ff3_req_hello hello = { .cluster = cluster,
 				       .session = ff3_random_u64(),
-				       .role = FF3_ROLE_CLIENT };
+				       .role = role };
 	struct ff3_header h = { .op = op, .request_id = 7 };
 
 	if (op == FF3_OP_hello)
@@ -66,7 +84,7 @@ static void put_u32(uint8_t *p, uint32_t v)
 /* One frame of the given kind; its length, 0 for an unknown kind. */
 static size_t make(const char *kind, uint8_t *buf, size_t size)
 {
-	size_t len = frame(buf, size, FF3_OP_hello, 0);
+	size_t len = frame(buf, size, FF3_OP_hello, 0, FF3_ROLE_CLIENT);
 
 	if (strcmp(kind, "version") == 0) {
 		buf[4]++;
@@ -88,9 +106,11 @@ static size_t make(const char *kind, uint8_t *buf, size_t size)
 	} else if (strcmp(kind, "short") == 0) {
 		len = FF3_HEADER_SIZE / 2;
 	} else if (strcmp(kind, "early") == 0) {
-		len = frame(buf, size, FF3_OP_routes, 0);
+		len = frame(buf, size, FF3_OP_routes, 0, FF3_ROLE_CLIENT);
 	} else if (strcmp(kind, "cluster") == 0) {
-		len = frame(buf, size, FF3_OP_hello, 0x5ec0de);
+		len = frame(buf, size, FF3_OP_hello, 0x5ec0de, FF3_ROLE_CLIENT);
+	} else if (strncmp(kind, "role:", 5) == 0) {
+		len = frame(buf, size, FF3_OP_hello, 0, (uint32_t)atoi(kind + 5));
 	} else if (strncmp(kind, "random:", 7) == 0) {
 		srandom((unsigned)atoi(kind + 7));
 		for (size_t i = 0; i < size; i++)
@@ -149,7 +169,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "unknown") == 0) {
 		if (!reply(fd))
 			return 1;
-		len = frame(buf, sizeof buf, FF3_OP_MAX - 1, 0);
+		len = frame(buf, sizeof buf, FF3_OP_MAX - 1, 0, FF3_ROLE_CLIENT);
 		if (send(fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
 			return 1;
 		return reply(fd) ? 0 : 1;

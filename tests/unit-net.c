@@ -21,6 +21,7 @@ static int run_over(const char *link)
 		suite_add_tcase(s, net_group_case());
 		suite_add_tcase(s, net_links_case());
 		suite_add_tcase(s, net_shm_case());
+		suite_add_tcase(s, net_users_case());
 	}
 	printf("over %s:\n", link);
 	srunner_run_all(sr, CK_ENV);

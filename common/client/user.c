@@ -5,7 +5,8 @@
  * few, and going back to one finds its connection still there.
  *
  * Threads: one user for the whole process, as the C library has it; `lock` guards the list. The
- * system calls that change one thread only are not followed.
+ * system calls that change one thread only are not followed; a daemon's local socket that such a thread opens is
+ * served as the thread's user, if that may not be the process's.
  * Fork: the list is inherited; the lock is made anew. Signals: not async-signal-safe. */
 #include "internal.h"
 

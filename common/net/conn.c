@@ -6,6 +6,8 @@
  * it arrived in buf; so while a payload is being received (incoming), buf does not move.
  *
  * Threads: the connection's loop only. Fork/signal: not for forked children nor handlers. */
+#include <poll.h>
+
 #include "../base/crc32c.h"
 #include "../base/log.h"
 #include "server_priv.h"
@@ -114,12 +116,15 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	struct ff3_req_hello hello;
 	struct ff3_rep_hello reply = { 0 };
 	struct ff3_server *move_to = NULL;
+	uint8_t groups[FF3_CONN_GROUPS];
 	void *user = NULL;
 	/* Its checksum was right: so it is a hello of others. */
 	int result = ff3_decode_req_hello(r->body, r->header.body_len, &hello) < 0 ? FF3_E_VERSION : 0;
 
 	if (result == FF3_E_VERSION)
 		say_version(conn, FF3_PROTOCOL_VERSION);
+	if (result == 0)
+		result = ff3_conn_identify(conn, &hello, groups);
 	if (result == 0 && conn->carrier && conn->by != conn->server)
 		result = ask_bringer(conn, &hello);
 	if (result == 0)
@@ -135,6 +140,7 @@ static void reply_hello(struct ff3_request *r, struct ff3_conn *conn)
 	} else {
 		conn->user = user;
 		conn->greeted = true;
+		ff3_conn_claim_free(conn);
 		count_hello(conn, &hello);
 		ff3_loop_timer_cancel(conn->loop, &conn->hello_timer);
 		reply.transports |= conn->by->transports;
@@ -357,7 +363,10 @@ static void receive_stream(struct ff3_conn *conn)
 {
 	struct io_uring_sqe *sqe = ff3_loop_sqe(conn->loop);
 
-	if (conn->incoming)
+	/* A ring's own recvmsg that has to wait loses what is said with the bytes. */
+	if (conn->claim)
+		io_uring_prep_poll_add(sqe, conn->fd, POLLIN);
+	else if (conn->incoming)
 		io_uring_prep_recv(sqe, conn->fd,
 				   (char *)conn->incoming->request.payload + conn->payload_have,
 				   conn->incoming->request.header.payload_len - conn->payload_have,
@@ -365,7 +374,7 @@ static void receive_stream(struct ff3_conn *conn)
 	else
 		io_uring_prep_recv(sqe, conn->fd, conn->buf + conn->buf_end,
 				   conn->buf_size - conn->buf_end, 0);
-	if (conn->drained)
+	if (conn->drained && !conn->claim)
 		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	ff3_loop_sqe_done(sqe, &conn->recv_io);
 	conn->receiving = true;
@@ -398,8 +407,11 @@ void ff3_conn_arrived(struct ff3_conn *conn, size_t n)
 void ff3_conn_on_recv(struct ff3_io *io, int res)
 {
 	struct ff3_conn *conn = CONTAINER_OF(io, struct ff3_conn, recv_io);
-	bool again = res == -EINTR || res == -EAGAIN || res == -ENOBUFS || res == -ENOMEM;
+	bool again;
 
+	if (conn->claim && res > 0 && !conn->dead)
+		res = ff3_conn_claim_receive(conn, conn->buf + conn->buf_end, conn->buf_size - conn->buf_end);
+	again = res == -EINTR || res == -EAGAIN || res == -ENOBUFS || res == -ENOMEM;
 	conn->receiving = false;
 	conn->drained = !(io->cqe_flags & IORING_CQE_F_SOCK_NONEMPTY);
 	if (res > 0 && !conn->dead) {

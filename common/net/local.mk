@@ -11,17 +11,17 @@ noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
 	%D%/loop.c %D%/loop_files.c %D%/loop.h %D%/loop_priv.h \
 	%D%/cap.c %D%/cap.h \
-	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/reply.c %D%/stall.c \
+	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/conn_user.c %D%/reply.c %D%/stall.c \
 	%D%/out.c %D%/out.h
 libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS) $(NETTLE_CFLAGS)
 libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS) $(NETTLE_LIBS)
 
 check_PROGRAMS += tests/unit-net
-TESTS += tests/unit-net tests/e2e-sockets.sh
+TESTS += tests/unit-net tests/e2e-sockets.sh tests/e2e-users.sh
 tests_unit_net_SOURCES = \
 	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h tests/sure.h \
 	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-group.c tests/unit-net-life.c tests/unit-net-links.c tests/unit-net-shm.c \
-	tests/unit-net-stuck.c
+	tests/unit-net-stuck.c tests/unit-net-users.c
 tests_unit_net_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_net_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 

@@ -23,10 +23,31 @@ int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns)
 	}
 }
 
-static int send_all(int fd, const uint8_t *p, size_t len, uint64_t deadline_ns)
+/* cred: goes with the bytes of a local socket; may be NULL. */
+static ssize_t send_some(int fd, const uint8_t *p, size_t len, const struct ucred *cred)
+{
+	struct iovec iov = { (void *)p, len };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof *cred)];
+	} control = { .room = { 0 } };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (cred) {
+		control.head = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof *cred),
+						 .cmsg_level = SOL_SOCKET,
+						 .cmsg_type = SCM_CREDENTIALS };
+		memcpy(CMSG_DATA(&control.head), cred, sizeof *cred);
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof control;
+	}
+	return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static int send_all(int fd, const uint8_t *p, size_t len, const struct ucred *cred, uint64_t deadline_ns)
 {
 	while (len > 0) {
-		ssize_t n = send(fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send_some(fd, p, len, cred);
 		int r = 0;
 
 		if (n > 0) {
@@ -144,14 +165,29 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 	return 0;
 }
 
+/* A daemon takes the kernel's word for who we are. It lets us name our real, effective or saved user; where we mean
+ * another one (whom we may not be), or were this one before, the daemon hears of the effective one. */
 static int send_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
 		      const struct ff3_rpc_up *up, uint64_t deadline_ns)
 {
+	struct ucred cred = { getpid(), user ? user->uid : peer->identity.uid,
+			      user ? user->gid : peer->identity.gid };
 	_cleanup_free_ uint8_t *frame = NULL;
 	size_t len;
 	int r = ff3_rpc_hello(peer, user, up->link->kind, &frame, &len);
 
-	return r < 0 ? r : send_all(up->fd, frame, len, deadline_ns);
+	if (r < 0)
+		return r;
+	if (!up->link->local)
+		return send_all(up->fd, frame, len, NULL, deadline_ns);
+	r = send_all(up->fd, frame, len, &cred, deadline_ns);
+	if (r == -EPERM || r == -EINVAL) {
+		cred.uid = geteuid();
+		cred.gid = getegid();
+		r = send_all(up->fd, frame, len, &cred, deadline_ns);
+	}
+	/* One that its user namespace has no number for. */
+	return r == -EPERM || r == -EINVAL ? send_all(up->fd, frame, len, NULL, deadline_ns) : r;
 }
 
 /* The daemon does not serve, and says who does. */

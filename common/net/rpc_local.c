@@ -183,5 +183,10 @@ int ff3_rpc_connect_local(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *
 	if (setsockopt(up->fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) < 0 ||
 	    fcntl(up->fd, F_SETFL, 0) < 0)
 		return -errno;
-	return ff3_rpc_greet(peer, user, deadline_ns, up);
+	r = ff3_rpc_greet(peer, user, deadline_ns, up);
+	if (r == -EACCES) {
+		up->why = "it takes a daemon from root and its own user alone";
+		up->reached = false;
+	}
+	return r;
 }

@@ -77,10 +77,20 @@ static void arm_hello_timer(struct ff3_conn *conn)
 	ff3_loop_timer_arm(conn->loop, &conn->hello_timer, HELLO_TIMEOUT_NS);
 }
 
+static int know_peer(struct ff3_conn *conn)
+{
+	socklen_t len = sizeof conn->cred;
+
+	if (getsockopt(conn->fd, SOL_SOCKET, SO_PEERCRED, &conn->cred, &len) < 0)
+		return -errno;
+	return ff3_conn_claim_new(conn);
+}
+
 int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct ff3_conn *conn = calloc(1, sizeof *conn);
 	char text[FF3_ADDR_TEXT];
+	int r;
 
 	if (!conn)
 		return -ENOMEM;
@@ -100,10 +110,10 @@ int ff3_conn_new(struct ff3_server *server, int fd, const struct sockaddr *addr,
 	conn->local = addr->sa_family == AF_UNIX;
 	conn->may_shm = conn->local && (server->transports & FF3_TRANSPORT_SHM);
 	conn->ops = &ff3_conn_stream;
-	if (conn->local && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &conn->cred,
-				      &(socklen_t){ sizeof conn->cred }) < 0) {
+	r = conn->local ? know_peer(conn) : 0;
+	if (r < 0) {
 		free(conn);
-		return -errno;
+		return r;
 	}
 	conn->out_last = &conn->out_first;
 	conn->recv_io.fn = ff3_conn_on_recv;
@@ -148,6 +158,7 @@ void ff3_conn_free_if_unused(struct ff3_conn *conn)
 	}
 	if (conn->ops->free)
 		conn->ops->free(conn);
+	ff3_conn_claim_free(conn);
 	free(conn->buf);
 	free(conn);
 }

@@ -103,7 +103,8 @@ struct ff3_conn {
 	int fd;
 	bool local; /* fd is a local socket */
 	bool near;  /* fd is a TCP socket with both ends on this host */
-	struct ucred cred; /* of the process at its other end */
+	struct ucred cred; /* of the process at its other end, when it connected */
+	struct ff3_conn_claim *claim; /* fd is local, until greeted: conn_user.c's */
 	uint8_t role; /* enum ff3_role, once greeted; 0: another */
 	bool may_shm; /* the peer may attach to shared memory */
 	struct ff3_conn_shm *shm; /* once attached; server_shm.c's */
@@ -218,6 +219,18 @@ void ff3_conn_arrived(struct ff3_conn *conn, size_t n);
 extern const struct ff3_conn_ops ff3_conn_stream;
 void ff3_conn_on_recv(struct ff3_io *io, int res);
 void ff3_conn_hello_late(struct ff3_timer *t);
+
+/* conn_user.c */
+enum { FF3_CONN_GROUPS = 4 * FF3_GROUPS_MAX };
+/* A local socket from now on says as whom its bytes are sent. */
+int ff3_conn_claim_new(struct ff3_conn *conn);
+/* The hello was accepted, or will not be. */
+void ff3_conn_claim_free(struct ff3_conn *conn);
+/* Until then, receives by this what is there: the number of bytes, 0 at the end, or a negative errno. */
+int ff3_conn_claim_receive(struct ff3_conn *conn, void *p, size_t len);
+/* Over a local socket: makes the hello's user and groups (which then are in the buffer) those that the kernel knows,
+ * unless the process may act for others. -EACCES: it claims to be a daemon, and may not. */
+int ff3_conn_identify(const struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS]);
 
 /* reply.c */
 void ff3_conn_send(struct ff3_conn *conn);

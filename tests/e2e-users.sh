@@ -1,0 +1,50 @@
+#!/bin/bash
+# Over local sockets a process is served as the user that the kernel knows, whatever it says: who is root in a user
+# namespace of its own is its user outside; and nobody but root and the daemons' user is a daemon.
+# transport: unix shm (over a network every hello is believed)
+. "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
+requires setpriv unshare ff3fs-metad ff3fs-chunkd
+[ "$(id -u)" -eq 0 ] || skip 'only root can be others'
+as() { setpriv --reuid 4321 --regid 4321 --groups 4242 --inh-caps=-all "$@"; }
+as unshare -r true 2>/dev/null || skip 'users may not make user namespaces here'
+frames=$(find_built send-frame) || die 'send-frame is not built'
+
+chmod 755 "$tmp"
+mkdir "$tmp/lib" "$tmp/sockets"
+cp -L "$shim" "$(find_built libff3fs.so.0 || echo "$library")" "$frames" "$tmp/lib/"
+export FF3FS_METAD_SOCKETS=$tmp/sockets FF3FS_CHUNKD_SOCKETS=$tmp/sockets FF3FS_CLIENT_SOCKETS=$tmp/sockets
+export FF3FS_CLIENT_TRANSPORTS=${TRANSPORT:-shm unix}
+start_cluster 1
+# user COMMAND…, root COMMAND…, contained COMMAND…: the latter two in a user namespace of the user's, and the last one
+# with process numbers of its own.
+with_shim() { "${@:2:$1}" env LD_PRELOAD="${sanitizer_runtime:+$sanitizer_runtime:}$tmp/lib/${shim##*/}" "${@:2+$1}"; }
+user() { with_shim 1 as "$@"; }
+root() { with_shim 3 as unshare -r "$@"; }
+contained() { with_shim 4 as unshare -rp --fork "$@"; }
+
+on mkdir -m 1777 "$prefix/all" || die mkdir
+echo secret >"$tmp/secret"
+for mode in 600:0:0 640:0:4242 640:0:4321 640:0:4243; do
+	on cp "$tmp/secret" "$prefix/$mode" && on chown "${mode#*:}" "$prefix/$mode" && on chmod "${mode%%:*}" "$prefix/$mode" ||
+		die "a file $mode"
+done
+for who in user root contained; do
+	equal "$who is $who" "$([ $who = user ] && echo 4321 || echo 0)" "$($who id -u)"
+	fails "$who: somebody else's file" 1 $who cat "$prefix/600:0:0"
+	grep -q 'Permission denied' "$tmp/err" || { cat "$tmp/err"; die 'for another reason'; }
+	fails "$who: a group that it is not in" 1 $who cat "$prefix/640:0:4243"
+	equal "$who: one that it is in" secret "$($who cat "$prefix/640:0:4242")"
+	equal "$who: its own group" secret "$($who cat "$prefix/640:0:4321")"
+	check "$who: a new file" $who touch "$prefix/all/$who"
+	equal "$who: is whose" 4321:4321 "$(on stat -c %u:%g "$prefix/all/$who")"
+done
+
+answer() { # answer ROLE ADDRESS COMMAND…
+	"${@:3}" "$tmp/lib/send-frame" "$tmp/sockets/$2" "role:$1" | head -n 1
+}
+for address in "$metad_addr" "${chunkd_addr[1]}"; do
+	for role in 2 3 4; do
+		equal "role $role of the user's" 'status 13' "$(answer $role "$address" as)"
+	done
+done
+equal "a chunk daemon of root's" 'status 0' "$(answer 3 "$metad_addr" env)"
