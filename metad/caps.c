@@ -1,5 +1,6 @@
-/* Purpose: the capabilities that go out with opens, for what clients ask of chunk daemons directly; and
- * telling those daemons when older ones are void.
+/* Purpose: the capabilities for what clients ask of chunk daemons directly; and telling those daemons when
+ * older ones are void. They go out with opens of files that are pinned to memory; clients get them for others,
+ * when they want them, by opening again.
  *
  * Keys are made at each start and every FF3_CAP_LIFETIME_MS, and live in memory only: who holds a cap of
  * another key is refused, and opens the file again. Chunk daemons get them with their heartbeats.
@@ -173,6 +174,14 @@ struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode
 	if (inode->pin == FF3_PIN_MEMORY)
 		cap.rights |= FF3_CAP_PIN;
 	return (struct ff3_blob){ buf, (uint32_t)ff3_cap_sign(&m->caps->keys.current, &cap, buf) };
+}
+
+/* Most files are read once, and signing costs as much as finding the name. */
+struct ff3_blob metad_caps_at_open(struct metad *m, const struct metad_inode *inode, uint64_t session,
+				   uint32_t open_flags, uint8_t buf[FF3_CAP_MAX])
+{
+	return inode->pin == FF3_PIN_MEMORY ? metad_caps_make(m, inode, session, open_flags, buf) :
+					      (struct ff3_blob){ buf, 0 };
 }
 
 /* Too much to be told: every cap is void when the daemons hear of the next keys. */

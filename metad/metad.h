@@ -283,6 +283,9 @@ struct ff3_blob metad_caps_keys(struct metad *m);
 /* What session may do with inode, in buf; empty: nothing that takes a cap. */
 struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode, uint64_t session,
 				uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
+/* The same for an answer to an open: only if the file's first read will ask for its chunk. */
+struct ff3_blob metad_caps_at_open(struct metad *m, const struct metad_inode *inode, uint64_t session,
+				   uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
 /* Its mode or owner has changed: caps of before are void. */
 void metad_caps_revoke(struct metad *m, uint64_t ino);
 

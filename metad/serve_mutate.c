@@ -48,7 +48,7 @@ static void add_cap(struct metad *m, const struct metad_mutation *mutation)
 		return;
 	if (mutation->open_flags & FF3_OPEN_READ)
 		metad_session_set_granted(s, inode.ino);
-	end_reply(m->apply, metad_caps_make(m, &inode, mutation->session, mutation->open_flags, buf));
+	end_reply(m->apply, metad_caps_at_open(m, &inode, mutation->session, mutation->open_flags, buf));
 }
 
 static void add_keys(struct metad *m)
@@ -379,7 +379,7 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 	}
 	if (q->flags & FF3_OPEN_READ)
 		metad_session_set_granted(conn->session, inode->ino);
-	p.cap = metad_caps_make(m, inode, conn->session_id, q->flags, cap);
+	p.cap = metad_caps_at_open(m, inode, conn->session_id, q->flags, cap);
 	metad_file_overlay(m, inode);
 	metad_inode_attr(inode, &p.attr);
 	FF3_REQUEST_REPLY(r, open, &p);

@@ -434,6 +434,9 @@ static void mode_rights(void)
 	write_round(c, "other", SIZE, 1);
 	f = must_open(c, "rights", O_RDONLY);
 	ino = f->inode->ino;
+	/* It is signed for who asks for it. */
+	EQ(f->inode->hot.cap_len, 0);
+	OK(ff3_inode_renew_cap(f->inode));
 	len = f->inode->hot.cap_len;
 	CHECK(len > 0);
 	memcpy(cap, f->inode->hot.cap, len);
@@ -518,6 +521,27 @@ static void mode_killed(void)
 	/* And the new one's chunks are exposed again. */
 	heat(c, f, SIZE);
 	EQ(read_block(f, 0), 2);
+	OK(ff3fs_close(f));
+	ff3fs_free(c);
+	say("done");
+}
+
+/* Who reads a file that becomes hot does not wait for a metad that does not answer. */
+static void mode_silent(void)
+{
+	struct ff3fs *c = new_client();
+	struct ff3fs_file *f;
+
+	write_round(c, "silent", SIZE, 1);
+	f = must_open(c, "silent", O_RDONLY);
+	say("open");
+	listen_for("go");
+	for (int i = 0; i < 1000; i++)
+		EQ(read_block(f, rnd(SIZE / BLOCK) * BLOCK), 1);
+	EQ(f->inode->hot.cap_len, 0);
+	say("read");
+	listen_for("go");
+	heat(c, f, SIZE);
 	OK(ff3fs_close(f));
 	ff3fs_free(c);
 	say("done");
@@ -623,6 +647,8 @@ int main(int argc, char **argv)
 		mode_rights();
 	else if (strcmp(mode, "killed") == 0)
 		mode_killed();
+	else if (strcmp(mode, "silent") == 0)
+		mode_silent();
 	else if (strcmp(mode, "write") == 0)
 		write_round(new_client(), argv[2], SIZE, (uint32_t)n);
 	else if (strcmp(mode, "held") == 0)

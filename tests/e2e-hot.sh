@@ -25,6 +25,16 @@ check "two clients, one writes" "$hot" coherent "${ROUNDS:-2000}"
 cat "$tmp/check.out"
 check "who may have what" "$hot" rights
 
+FF3FS_CLIENT_TIMEOUT=1000s begin silent
+hears open
+kill -STOP "$metad_pid"
+echo go >&5
+hears read
+kill -CONT "$metad_pid"
+echo go >&5
+hears "done"
+ends "what becomes hot is read without metad, and exposed when it is back"
+
 # The daemon is killed; what it had exposed is read by nobody, once another one runs.
 begin killed
 hears hot

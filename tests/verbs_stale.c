@@ -56,6 +56,8 @@ static void ask(struct ff3fs *c, struct ff3fs_file *f, struct granted *g)
 {
 	int r;
 
+	if (f->inode->hot.cap_len == 0)
+		OK(ff3_inode_renew_cap(f->inode));
 	while ((r = ask_once(c, f, g)) == -EACCES || r == -EAGAIN || ff3_retriable(r))
 		nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
 	OK(r);

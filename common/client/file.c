@@ -138,7 +138,7 @@ static int open_path(struct ff3fs *fs, uint64_t dir, const char *path, int flags
 	r = file_new(fs, &rep.attr, &rep.layout, flags, &file);
 	if (r < 0)
 		return r;
-	ff3_hot_learn(file->inode, rep.cap, rep.layout.pin);
+	ff3_hot_learn(file->inode, S_ISREG(rep.attr.mode) && (req.flags & FF3_OPEN_READ), rep.cap, rep.layout.pin);
 	if (S_ISLNK(rep.attr.mode) && !(flags & O_PATH))
 		r = -ELOOP;
 	if (S_ISSOCK(rep.attr.mode) && !(flags & O_PATH))
@@ -192,7 +192,7 @@ EXPORT int ff3fs_open_inode(struct ff3fs *fs, uint64_t ino, int flags, struct ff
 	if (r == 0)
 		r = file_new(fs, &rep.attr, &rep.layout, flags, ret);
 	if (r == 0)
-		ff3_hot_learn((*ret)->inode, rep.cap, rep.layout.pin);
+		ff3_hot_learn((*ret)->inode, rep.cap.len > 0, rep.cap, rep.layout.pin);
 	return ff3_public(r);
 }
 

@@ -3,7 +3,8 @@
  * When to ask: exposing a chunk costs the daemon a copy of it and us its mapping, about as much as SMALL
  * requests and one for each UNIT bytes. So it is asked for when requests for the chunk have cost as much
  * (ski rental); at once, the first time, if the file's layout pins it. A refusal for lack of room, or by a
- * daemon that cannot, is remembered for a while.
+ * daemon that cannot, is remembered for a while. The capability that it takes comes with the open only of
+ * pinned files; else metad is asked for it before the first chunk.
  *
  * A daemon of this host is asked over a local socket, since descriptors come with the answer: by a
  * connection of its own where the data come by another way. Another one is asked for windows where its
@@ -140,11 +141,25 @@ static int ask_once(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t i
 	return r;
 }
 
+/* The first one, or another. Reads do not wait again and again for a metad that is away. */
+static int renew_cap(struct ff3_inode *inode)
+{
+	_Atomic uint64_t *retry_ns = &inode->fs->hot.cap_retry_ns;
+	int r = ff3_boottime_ns() < atomic_load(retry_ns) ? -EAGAIN : ff3_inode_renew_cap(inode);
+
+	if (r < 0 && r != -EAGAIN && ff3_retriable(r))
+		atomic_store(retry_ns, ff3_boottime_ns() + UNABLE_NS);
+	return r;
+}
+
 static int ask(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
 	       const struct ff3_route *route)
 {
-	int r = ask_once(inode, t, index, route);
+	int r;
 
+	if (inode->hot.cap_len == 0 && renew_cap(inode) < 0)
+		return -EAGAIN;
+	r = ask_once(inode, t, index, route);
 	atomic_fetch_add(&inode->fs->hot.n_asked, 1);
 	/* Over a connection to a daemon that was there before; of one that has just been restarted. */
 	if (r == -ERESTART || (r < 0 && ff3_retriable(r) && r != -EAGAIN))
@@ -153,7 +168,7 @@ static int ask(struct ff3_inode *inode, struct ff3_hot_table *t, uint32_t index,
 		ff3_hot_sweep(inode->fs);
 		r = ask_once(inode, t, index, route);
 	}
-	if (r == -EACCES && ff3_inode_renew_cap(inode) == 0)
+	if (r == -EACCES && renew_cap(inode) == 0)
 		r = ask_once(inode, t, index, route);
 	return r;
 }
@@ -230,7 +245,7 @@ void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset)
 	uint32_t chunk_size = ff3_inode_chunk_size(inode);
 	struct ff3_hot_table *t;
 
-	if ((inode->hot.cap_len == 0 && !inode->lease.open) || !inode->fs->conf.client.hot || !(t = table_get(inode)))
+	if (!inode->hot.may_read || !inode->fs->conf.client.hot || !(t = table_get(inode)))
 		return;
 	while (len > 0) {
 		size_t part = MIN(len, (size_t)(chunk_size - (offset & (chunk_size - 1))));

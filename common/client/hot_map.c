@@ -385,6 +385,7 @@ static void adopt(struct ff3_inode *inode)
 	if (!p || !atomic_compare_exchange_strong(&inode->hot.table, &none, p->table))
 		return;
 	HASH_DEL(inode->fs->hot.parked, p);
+	atomic_store(&inode->fs->hot.some_parked, inode->fs->hot.parked != NULL);
 	free(p);
 }
 
@@ -411,6 +412,7 @@ static void table_free(struct ff3fs *fs, struct ff3_hot_table *t)
 static void forget_parked(struct ff3fs *fs, struct ff3_hot_parked *p)
 {
 	HASH_DEL(fs->hot.parked, p);
+	atomic_store(&fs->hot.some_parked, fs->hot.parked != NULL);
 	table_free(fs, p->table);
 	free(p);
 }
@@ -429,6 +431,7 @@ static void park(struct ff3fs *fs, uint64_t ino, struct ff3_hot_table *t)
 	}
 	*p = (struct ff3_hot_parked){ .ino = ino, .table = t };
 	HASH_ADD(hh, fs->hot.parked, ino, sizeof p->ino, p);
+	atomic_store(&fs->hot.some_parked, true);
 	/* The first is the oldest. */
 	if (HASH_COUNT(fs->hot.parked) > PARKED_MAX)
 		forget_parked(fs, fs->hot.parked);
@@ -445,19 +448,23 @@ void ff3_hot_inode_done(struct ff3_inode *inode)
 	pthread_mutex_unlock(&inode->fs->hot.lock);
 }
 
-void ff3_hot_learn(struct ff3_inode *inode, struct ff3_blob cap, uint8_t pin)
+void ff3_hot_learn(struct ff3_inode *inode, bool may_read, struct ff3_blob cap, uint8_t pin)
 {
 	struct ff3fs *fs = inode->fs;
 
-	atomic_store(&inode->hot.pinned, pin == FF3_PIN_MEMORY);
-	if ((cap.len == 0 && !inode->lease.open) || cap.len > FF3_CAP_MAX)
+	atomic_store_explicit(&inode->hot.pinned, pin == FF3_PIN_MEMORY, memory_order_relaxed);
+	if (!may_read || cap.len > FF3_CAP_MAX)
+		return;
+	atomic_store_explicit(&inode->hot.may_read, true, memory_order_relaxed);
+	/* Without a capability: it is asked for when it is needed. */
+	if (cap.len == 0 && LIKELY(!atomic_load_explicit(&fs->hot.some_parked, memory_order_relaxed)))
 		return;
 	pthread_mutex_lock(&fs->hot.lock);
-	if (cap.len > 0) { /* else it is asked for when it is needed */
+	if (cap.len > 0) {
 		memcpy(inode->hot.cap, cap.p, cap.len);
 		inode->hot.cap_len = cap.len;
 	}
-	if (UNLIKELY(fs->hot.parked != NULL))
+	if (fs->hot.parked)
 		adopt(inode);
 	pthread_mutex_unlock(&fs->hot.lock);
 }

@@ -357,7 +357,7 @@ static void set_registered(struct ff3_inode *inode, uint64_t epoch)
 
 /* One reopen for all our opens. inode->lock is held. The file is registered when metad knows all again that it had from
  * us, not before: else a commit would find that there is nothing to be committed. */
-static int reopen(struct ff3_inode *inode, bool once)
+static int reopen(struct ff3_inode *inode, bool once, uint64_t limit_ns)
 {
 	struct ff3_req_reopen req = { .ino = inode->ino, .flags = inode->open_flags };
 	struct ff3_rep_reopen rep;
@@ -370,6 +370,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 
 	call.registering = true;
 	call.once = once;
+	call.limit_ns = limit_ns;
 	do {
 		r = ff3_meta_call(inode->fs, &call);
 		epoch = atomic_load(&inode->fs->meta_epoch);
@@ -383,7 +384,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 	if (r < 0)
 		return r;
 	count_open(inode);
-	ff3_hot_learn(inode, rep.cap, rep.layout.pin);
+	ff3_hot_learn(inode, rep.cap.len > 0, rep.cap, rep.layout.pin);
 	ff3_inode_learn(inode, &rep.attr);
 	/* An end that a restarted metad had in memory only. */
 	told = ff3_told_get(&inode->told_end);
@@ -398,7 +399,7 @@ static int reopen(struct ff3_inode *inode, bool once)
 
 static int register_locked(struct ff3_inode *inode)
 {
-	return is_registered(inode) ? 0 : reopen(inode, false);
+	return is_registered(inode) ? 0 : reopen(inode, false, 0);
 }
 
 int ff3_inode_register(struct ff3_inode *inode)
@@ -424,7 +425,7 @@ void ff3_inode_register_soon(struct ff3_inode *inode)
 	now = ff3_boottime_ns();
 	if (!is_registered(inode) && now >= inode->retry_ns) {
 		inode->retry_ns = now + FF3_NSEC_PER_SEC;
-		reopen(inode, true);
+		reopen(inode, true, 0);
 	}
 	pthread_mutex_unlock(&inode->lock);
 }
@@ -459,6 +460,9 @@ int ff3_inode_call(struct ff3_inode *inode, struct ff3_meta_call *call)
 	return r;
 }
 
+/* Whoever asks is reading, and can do without. */
+#define CAP_NS (FF3_NSEC_PER_SEC / 5)
+
 int ff3_inode_renew_cap(struct ff3_inode *inode)
 {
 	uint64_t now = ff3_boottime_ns();
@@ -468,7 +472,7 @@ int ff3_inode_renew_cap(struct ff3_inode *inode)
 		return -EAGAIN;
 	if (now - inode->hot.cap_ns >= FF3_NSEC_PER_SEC) {
 		inode->hot.cap_ns = now;
-		r = reopen(inode, true);
+		r = reopen(inode, true, CAP_NS);
 	}
 	pthread_mutex_unlock(&inode->lock);
 	return r;

@@ -282,7 +282,7 @@ static int open_entry(struct ff3fs *fs, struct ff3_lease_shared *s, const struct
 		return r;
 	/* Open already, in a way that metad knows of or by this lease. */
 	if (cover(inode, e) && holds(s, e) && is_looked_after(fs)) {
-		ff3_hot_learn(inode, (struct ff3_blob){ 0 }, e->pin);
+		ff3_hot_learn(inode, true, (struct ff3_blob){ 0 }, e->pin);
 		*ret = inode;
 		return 1;
 	}
@@ -298,7 +298,7 @@ static int take_open(struct ff3fs *fs, const struct ff3_rep_resolve *p, struct f
 		ff3_meta_release(fs, p->attr.ino, 1);
 		return r;
 	}
-	ff3_hot_learn(*ret, p->cap, p->layout.pin);
+	ff3_hot_learn(*ret, S_ISREG(p->attr.mode), p->cap, p->layout.pin);
 	return 1;
 }
 

@@ -233,7 +233,7 @@
 	F(attr, attr)                                                                              \
 	F(layout, layout)                                                                          \
 	F(u8, created)                                                                             \
-	F(blob, cap) /* a capability, or empty; the last field */
+	F(blob, cap) /* a capability, of pinned files, or empty; the last field */
 
 /* Drops n opens of ino. One-way: sent with FF3_FRAME_ONE_WAY, never answered. */
 #define FF3_REQ_release(F)                                                                         \
