@@ -15,7 +15,7 @@ if [ "${1:-}" = suite ]; then
 	shift
 	export VM_MEMORY=${VM_MEMORY:-4096} VM_DISK=${VM_DISK:-2048}
 fi
-# Seven minutes alone; beside other tests the emulation is slower.
+# Some minutes alone; beside other tests the emulation is slower.
 VM_SECONDS=${VM_SECONDS:-880} bash "$srcdir/tests/vm/machine.sh" bash "$srcdir/tests/vm/$script.sh" "$@" 2>&1 | tee "$tmp/out"
 status=${PIPESTATUS[0]}
 [ "$status" -eq 77 ] && skip "$(sed -n 's/^machine: skipped: //p' "$tmp/out")"

@@ -55,7 +55,8 @@ libff3fs_verbs_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -no-undefined \
 	-export-symbols-regex '^ff3_verbs_api$$'
 
 check_PROGRAMS += tests/unit-verbs
-tests_unit_verbs_SOURCES = tests/unit-verbs.c tests/sure.h
+tests_unit_verbs_SOURCES = tests/unit-verbs.c tests/unit-verbs-memory.c tests/verbs_daemon.c tests/verbs_daemon.h \
+	tests/sure.h
 tests_unit_verbs_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_verbs_LDADD = libff3verbs.la libff3base.la $(CHECK_LIBS) -lpthread
 check_PROGRAMS += tests/verbs_reads
