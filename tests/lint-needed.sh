@@ -1,7 +1,8 @@
 #!/bin/bash
 # What the shim is made of: it NEEDs libc (and the dynamic linker) only, exports exactly the
 # table of preload/hooks.h, has no version of its own (versioned symbols would not be interposed),
-# and asks for no glibc newer than 2.34.
+# and asks for no glibc newer than 2.34. Neither it nor the client that it loads has thread-local variables that
+# the linker would allocate when a thread touches them first.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires readelf nm gcc
 [ -n "$shim" ] || die "libff3fs_preload.so is not built"
@@ -14,7 +15,12 @@ table() {
 		LC_ALL=C sort
 }
 
+late_tls() { # late_tls LIBRARY
+	readelf -rW "$1" | grep -E 'DTPMOD|TLSDESC' | sed 's/^/allocates thread-local variables: /'
+}
+
 lint() { # lint LIBRARY
+	late_tls "$1"
 	local allowed='libc\.so\.6|ld-linux.*'
 	[ -n "${SANITIZE_FLAGS:-}" ] && allowed="$allowed|lib(a|t|ub)san\\.so.*|lib(m|gcc_s|dl|pthread|rt)\\.so.*"
 	readelf -dW "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep -vxE "$allowed" |
@@ -38,6 +44,8 @@ caught() { # caught WHAT PATTERN LIBRARY
 [ "$(table | wc -l)" -gt 200 ] || die "cannot read hooks.h"
 found=$(lint "$shim")
 [ -z "$found" ] || die "$found"
+found=$(late_tls "$library")
+[ -z "$found" ] || die "${library##*/}: $found"
 say "ok: $(table | wc -l) symbols, $(readelf -dW "$shim" | grep -c NEEDED) library"
 
 # Each rule is seen to fail.
@@ -45,6 +53,9 @@ echo 'int planted(void); __attribute__((visibility("default"))) int planted(void
 	>"$tmp/planted.c"
 gcc -shared -fPIC -o "$tmp/planted.so" "$tmp/planted.c" -Wl,--no-as-needed -lm \
 	-Wl,-soname,libplanted.so.1 || die 'cannot build a planted library'
+echo '__thread int planted_tls; int *planted(void) { return &planted_tls; }' >"$tmp/tls.c"
+gcc -shared -fPIC -o "$tmp/tls.so" "$tmp/tls.c" || die 'cannot build a library with a thread-local variable'
+caught 'late thread-local variables' '^allocates thread-local' "$tmp/tls.so"
 caught 'another library' '^NEEDS libm' "$tmp/planted.so"
 caught 'another symbol' 'not in hooks.h: planted' "$tmp/planted.so"
 caught 'a missing symbol' 'does not export: open64' "$tmp/planted.so"

@@ -50,6 +50,9 @@
 #define UNUSED __attribute__((unused))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
 #define EXPORT __attribute__((visibility("default")))
+/* Thread-local, and there without a call. Libraries that are loaded late have room for a few words of it;
+ * otherwise malloc is called for it when a thread touches it first, which may be in a signal handler. */
+#define THREAD_LOCAL __thread __attribute__((tls_model("initial-exec")))
 
 /* Scope-bound resources. A cleanup function takes a pointer to the variable and accepts "empty". */
 #define _cleanup_(fn) __attribute__((cleanup(fn)))

@@ -1,30 +1,22 @@
-/* Purpose: the client object: configuration, identity, entering and leaving the library, texts of
+/* Purpose: the client object: configuration, identity, entering and leaving the library, codes of
  * errors, pauses between attempts, reused buffers.
  *
- * Threads: everything is thread-safe; a client is freed when nobody uses it. What the calling
- * thread's last call said (errors, redirects) is in thread-local memory. A thread is not cancelled while it is
+ * Threads: everything is thread-safe; a client is freed when nobody uses it. A thread is not cancelled while it is
  * inside: locks and connections would stay taken.
  * Fork: see fork.c. Signals: ff3_enter refuses calls from a handler that interrupted one. */
 #include "replay.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
-/* Not initial-exec: these are 5 KiB together, and a library that is loaded late gets less than 2 KiB
- * of static TLS. */
-static __thread int depth;
-static __thread int cancel_state; /* the application's, while the thread is inside */
-static __thread bool explained;
-static __thread char explanation[512];
-static __thread char conf_error[512];
-static __thread char redirect[FF3_PATH_MAX + 1];
+static THREAD_LOCAL int depth;
+static THREAD_LOCAL int cancel_state; /* the application's, while the thread is inside */
 
 int ff3_enter_briefly(void)
 {
 	if (UNLIKELY(depth > 0))
 		return -EDEADLK;
 	depth = 1;
-	explained = false;
+	ff3_explained = false;
 	return 0;
 }
 
@@ -56,16 +48,6 @@ bool ff3_inside(void)
 	return depth > 0;
 }
 
-void ff3_explain(const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(explanation, sizeof explanation, format, ap);
-	va_end(ap);
-	explained = true;
-}
-
 void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause)
 {
 	unsigned version = ff3_rpc_peer_version(rpc);
@@ -82,36 +64,13 @@ void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, cons
 		ff3_explain("%s at %s refused the connection: %s", daemon, address, ff3_strerror(cause));
 }
 
-void ff3_set_redirect(struct ff3_str path)
-{
-	size_t len = MIN((size_t)path.len, sizeof redirect - 1);
-
-	memcpy(redirect, path.p, len);
-	redirect[len] = '\0';
-}
-
 int ff3_public(int r)
 {
 	if (r > -4096 || r == FF3_E_REDIRECT)
 		return r;
-	if (!explained)
+	if (!ff3_explained)
 		ff3_explain("%s", ff3_strerror(r));
 	return -ff3_err_errno(r);
-}
-
-EXPORT const char *ff3fs_redirect(void)
-{
-	return redirect;
-}
-
-EXPORT const char *ff3fs_last_error(void)
-{
-	return explained ? explanation : "";
-}
-
-EXPORT const char *ff3fs_conf_error(void)
-{
-	return conf_error;
 }
 
 EXPORT const char *ff3fs_strerror(int r)
@@ -293,19 +252,20 @@ static int new_client(const char *conf, const struct who *who, struct ff3fs **re
 	struct ff3fs *fs = calloc(1, sizeof *fs);
 	int r;
 
-	conf_error[0] = '\0';
+	ff3_explain_conf("");
 	if (!fs)
 		return -ENOMEM;
 	r = ff3_conf_load(&fs->conf, conf);
 	if (r < 0) {
-		snprintf(conf_error, sizeof conf_error, "%s", fs->conf.error);
-		ff3_explain("%s", conf_error);
+		ff3_explain_conf(fs->conf.error);
 	} else {
 		r = client_init(fs, who);
 		if (r == -EINVAL) {
-			snprintf(conf_error, sizeof conf_error,
-				 "[client] metad = %s: expected host:port, or several", fs->conf.client.metad);
-			ff3_explain("%s", conf_error);
+			char error[512];
+
+			snprintf(error, sizeof error, "[client] metad = %s: expected host:port, or several",
+				 fs->conf.client.metad);
+			ff3_explain_conf(error);
 		}
 	}
 	if (r < 0) {

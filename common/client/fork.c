@@ -14,7 +14,7 @@ static struct ff3fs *clients;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* This thread has taken the locks. Until they are free again it counts as inside the library: a
  * signal handler that runs meanwhile is refused rather than hung. */
-static __thread bool forking;
+static THREAD_LOCAL bool forking;
 
 typedef int (*lock_fn)(pthread_mutex_t *);
 

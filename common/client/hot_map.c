@@ -43,7 +43,7 @@ void ff3_hot_init(struct ff3fs *fs)
 struct ff3_hot_shard *ff3_hot_shard(struct ff3fs *fs)
 {
 	static _Atomic unsigned n;
-	static __thread unsigned mine;
+	static THREAD_LOCAL unsigned mine;
 
 	if (UNLIKELY(mine == 0))
 		mine = 1 + atomic_fetch_add_explicit(&n, 1, memory_order_relaxed) % FF3_HOT_SHARDS;

@@ -335,13 +335,20 @@ void ff3_leave_briefly(const int *entered);
 	if (UNLIKELY(_entered < 0))                                                                \
 	return _entered
 
-/* The text of ff3fs_last_error. */
-void ff3_explain(const char *format, ...) PRINTF_LIKE(1, 2);
-/* The same of a daemon that cannot be spoken with. */
+/* The text of ff3fs_last_error, of a daemon that cannot be spoken with. */
 void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause);
-void ff3_set_redirect(struct ff3_str path);
 /* A code for the application: negative errno, or -FF3FS_REDIRECT. Explains domain codes. */
 int ff3_public(int r);
+
+/* --- texts.c --------------------------------------------------------------------------------- */
+
+/* There is a text of ff3fs_last_error, of this call. */
+extern THREAD_LOCAL bool ff3_explained;
+void ff3_explain(const char *format, ...) PRINTF_LIKE(1, 2);
+/* The same, and what is wrong with a configuration; "": nothing is. */
+void ff3_explain_conf(const char *error);
+/* Or -ENOMEM. */
+int ff3_set_redirect(struct ff3_str path);
 
 /* Retrying, without a clock until something failed. */
 struct ff3_retry {

@@ -8,7 +8,7 @@ libff3client_la_SOURCES = \
 	%D%/lease.c %D%/lease.h %D%/lease_keeper.c %D%/lease_table.c \
 	%D%/lock.c \
 	%D%/meta.c %D%/names.c %D%/piece.c %D%/read_ahead.c %D%/routes.c %D%/sync.c \
-	%D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
+	%D%/texts.c %D%/user.c %D%/user_mem.c %D%/write_behind.c %D%/xattrs.c
 libff3client_la_LIBADD = libff3rpc.la libff3base.la
 
 lib_LTLIBRARIES += libff3fs.la

@@ -291,7 +291,8 @@ static int call_once(struct ff3fs *fs, struct ff3_meta_call *call, const void *b
 		ff3_get_redirect(&d, &redirect);
 		if (d.bad)
 			return -EBADMSG;
-		ff3_set_redirect(redirect.path);
+		if (ff3_set_redirect(redirect.path) < 0)
+			return -ENOMEM;
 	}
 	if (r < 0)
 		return r;

@@ -74,7 +74,7 @@ void ff3_rpc_peer_free(struct ff3_rpc_peer *peer)
 	free(peer);
 }
 
-_Thread_local const struct ff3_rpc_user *ff3_rpc_as;
+THREAD_LOCAL const struct ff3_rpc_user *ff3_rpc_as;
 
 void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session)
 {

@@ -129,7 +129,7 @@ void ff3_rpc_after_fork(struct ff3_rpc_peer *peer, uint64_t session);
  * peer, and one user is one pointer: a connection belongs to one. */
 void ff3_rpc_peer_set_user(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user);
 /* If not NULL: whose the calling thread's calls are. */
-extern _Thread_local const struct ff3_rpc_user *ff3_rpc_as;
+extern THREAD_LOCAL const struct ff3_rpc_user *ff3_rpc_as;
 /* Ends every connection, so that the calls under way fail with -ECONNRESET. */
 void ff3_rpc_cut(struct ff3_rpc_peer *peer);
 /* Closes connections that have been idle for idle_ns. */
