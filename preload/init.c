@@ -107,6 +107,32 @@ static const struct {
 	EARLY(madvise),
 };
 
+/* Of the C library's first release for the machine. */
+#if defined(__x86_64__)
+#define BASE_VERSION "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define BASE_VERSION "GLIBC_2.17"
+#endif
+/* Weak: another libc lacks it. */
+extern __typeof__(dlvsym) dlvsym __attribute__((weak));
+
+/* realloc has to be that of the allocator whose malloc and free the program calls. The linker finds those by their
+ * version, or without any (jemalloc). libc_malloc_debug has no default ones, so that dlsym passes it over. */
+static void *behind_us(const char *name)
+{
+	void *found = dlsym(RTLD_NEXT, name), *versioned = NULL;
+	Dl_info its, of_malloc;
+
+#ifdef BASE_VERSION
+	if (strcmp(name, "realloc") == 0 && dlvsym)
+		versioned = dlvsym(RTLD_NEXT, name, BASE_VERSION);
+#endif
+	if (versioned && versioned != found && dladdr(versioned, &its) && dladdr((void *)malloc, &of_malloc) &&
+	    its.dli_fbase == of_malloc.dli_fbase)
+		found = versioned;
+	return found;
+}
+
 void *real_resolve(size_t offset)
 {
 	void **pointer = (void **)((char *)&real + offset);
@@ -118,7 +144,7 @@ void *real_resolve(size_t offset)
 				return early[i].function;
 	for (size_t i = 0; i < ARRAY_SIZE(real_rows) && !found; i++)
 		if (real_rows[i].offset == offset)
-			found = dispatch_real(offset, dlsym(RTLD_NEXT, real_rows[i].name));
+			found = dispatch_real(offset, behind_us(real_rows[i].name));
 	__atomic_store_n(pointer, found, __ATOMIC_RELEASE);
 	return found;
 }
@@ -128,7 +154,7 @@ static void resolve_eager(void)
 	for (size_t i = 0; i < ARRAY_SIZE(real_rows); i++)
 		if (real_rows[i].eager)
 			*(void **)((char *)&real + real_rows[i].offset) = dispatch_real(
-				real_rows[i].offset, dlsym(RTLD_NEXT, real_rows[i].name));
+				real_rows[i].offset, behind_us(real_rows[i].name));
 }
 
 /* --- Configuration ------------------------------------------------------------------------- */

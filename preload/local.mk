@@ -97,6 +97,7 @@ tests_unit_preload_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -fno-builtin
 tests_unit_preload_LDADD = $(CHECK_LIBS)
 TESTS += \
 	tests/e2e-preload-aio.sh \
+	tests/e2e-preload-allocators.sh \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-map.sh \
 	tests/e2e-preload-map-exit.sh \
@@ -122,6 +123,13 @@ check_PROGRAMS += tests/preload-calls
 tests_preload_calls_SOURCES = tests/preload_calls.c tests/preload_show.h
 tests_preload_calls_CFLAGS = $(AM_CFLAGS) -O1 -w
 tests_preload_calls_LDADD = -lpthread
+check_PROGRAMS += tests/preload-allocators tests/preload-own-malloc
+tests_preload_allocators_SOURCES = tests/preload_allocators.c tests/sure.h
+tests_preload_allocators_CFLAGS = -O1 -g -Wall -fno-builtin
+tests_preload_allocators_LDADD = -lpthread -ldl
+tests_preload_own_malloc_SOURCES = $(tests_preload_allocators_SOURCES) tests/preload_own_malloc.c
+tests_preload_own_malloc_CFLAGS = $(tests_preload_allocators_CFLAGS)
+tests_preload_own_malloc_LDADD = $(tests_preload_allocators_LDADD)
 check_PROGRAMS += tests/preload-closed
 tests_preload_closed_SOURCES = tests/preload_closed.c
 tests_preload_closed_LDADD = -lpthread
