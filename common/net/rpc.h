@@ -256,7 +256,7 @@ int ff3_rpc_wait_one(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns
 struct ff3_rpc_interrupt {
 	_Atomic bool raised; /* stays so until the waiting thread clears it */
 	_Atomic bool asleep;
-	struct ff3_rpc_waiter *w; /* where; valid while asleep */
+	struct ff3_rpc_waiter *_Atomic w; /* where, while asleep; one of another wait is woken for nothing */
 };
 int ff3_rpc_wait_interruptible(struct ff3_rpc_call **calls, size_t n, uint64_t deadline_ns,
 			       struct ff3_rpc_interrupt *interrupt);

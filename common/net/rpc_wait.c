@@ -363,7 +363,7 @@ static bool fall_asleep(struct wait *wait)
 
 	if (!i)
 		return true;
-	i->w = wait->w;
+	atomic_store_explicit(&i->w, wait->w, memory_order_relaxed);
 	atomic_store(&i->asleep, true);
 	if (!atomic_load(&i->raised))
 		return true;
@@ -386,7 +386,7 @@ void ff3_rpc_interrupt(struct ff3_rpc_interrupt *i)
 {
 	atomic_store(&i->raised, true);
 	if (atomic_exchange(&i->asleep, false))
-		ff3_rpc_wake(i->w);
+		ff3_rpc_wake(atomic_load_explicit(&i->w, memory_order_relaxed));
 }
 
 /* By another reader, or to be interrupted. */
