@@ -75,7 +75,7 @@ void fork_in_child(void)
 static void in_child(void)
 {
 	fork_in_child();
-	shared_map_after_fork();
+	shared_map_after_fork(true);
 }
 
 void fork_unannounced(void)
@@ -88,7 +88,7 @@ void fork_unannounced(void)
 	fork_in_child();
 	if (core_loaded())
 		CALL(forked);
-	shared_map_after_fork();
+	shared_map_after_fork(false);
 	shared_map_resume();
 	RAW(rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
 }

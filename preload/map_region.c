@@ -286,12 +286,14 @@ void shared_map_resume(void)
 		map_fault_resume();
 }
 
-void shared_map_after_fork(void)
+void shared_map_after_fork(bool locked)
 {
 	uint64_t saved = lock_saved;
 
 	if (!map_registry)
 		return;
+	if (locked) /* by this thread, as ThreadSanitizer has seen; else by one that is not here */
+		pthread_mutex_unlock(&lock);
 	pthread_mutex_init(&lock, NULL);
 	pthread_mutex_init(&slow, NULL);
 	inside = false;

@@ -106,4 +106,4 @@ bool shared_map_has_faults(void);
 void shared_map_resume(void);
 void shared_map_before_fork(void);
 void shared_map_after_fork_in_parent(void);
-void shared_map_after_fork(void);
+void shared_map_after_fork(bool locked);

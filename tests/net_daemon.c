@@ -38,10 +38,19 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 	uint64_t cluster = d->cluster ? d->cluster : CLUSTER;
 	struct ff3_dec groups = ff3_dec_blob(hello->groups);
 
-	d->hello = *hello;
+	d->hello.session = hello->session;
+	d->hello.log_id = hello->log_id;
+	d->hello.epoch = hello->epoch;
+	d->hello.member = hello->member;
+	d->hello.uid = hello->uid;
+	d->hello.gid = hello->gid;
 	d->n_groups = hello->groups.len / 4;
-	for (uint32_t i = 0; i < d->n_groups && i < ARRAY_SIZE(d->groups); i++)
-		ff3_get_u32(&groups, &d->groups[i]);
+	for (uint32_t i = 0; i < d->n_groups && i < ARRAY_SIZE(d->groups); i++) {
+		uint32_t group;
+
+		ff3_get_u32(&groups, &group);
+		d->groups[i] = group;
+	}
 	if (d->primary)
 		return FF3_E_NOT_PRIMARY;
 	if (hello->cluster && hello->cluster != cluster)
@@ -320,14 +329,14 @@ void daemon_stop(struct daemon *d)
 {
 	ff3_loop_stop(d->loop);
 	pthread_join(d->thread, NULL);
-	ff3_server_free(d->server);
-	ff3_loop_free(d->loop);
 	if (d->move) {
 		ff3_loop_stop(d->second_loop);
 		pthread_join(d->second_thread, NULL);
 		ff3_server_free(d->second);
 		ff3_loop_free(d->second_loop);
 	}
+	ff3_server_free(d->server); /* whose connections ask it, wherever they are served */
+	ff3_loop_free(d->loop);
 	ck_assert_uint_eq(d->under_way, 0);
 	d->loop = NULL;
 }

@@ -42,8 +42,11 @@ struct daemon {
 	uint64_t cluster; /* 0: CLUSTER */
 	_Atomic uint64_t epoch; /* in hellos */
 	const char *_Atomic primary; /* refuses hellos and names it; NULL: serves */
-	struct ff3_req_hello hello;  /* the last one; its strings are gone */
-	uint32_t groups[4], n_groups; /* its first ones, and how many */
+	struct {
+		_Atomic uint64_t session, log_id, epoch;
+		_Atomic uint32_t member, uid, gid;
+	} hello; /* the last one */
+	_Atomic uint32_t groups[4], n_groups; /* its first ones, and how many */
 	struct ff3_work work;
 	void (*run)(struct daemon *d);
 	atomic_bool ran;
