@@ -129,9 +129,9 @@ say 'ok: leaks are found'
 
 # Signals, threads and processes.
 gcc -D_GNU_SOURCE -O1 -w -o "$tmp/dispatch" "$srcdir/tests/preload_dispatch.c" -lpthread || die 'cannot build preload_dispatch'
-check 'signals, threads and processes: the control' timeout 60 "$tmp/dispatch" "$tmp/local"
+check 'signals, threads and processes: the control' timeout "$(slower 60)" "$tmp/dispatch" "$tmp/local"
 check 'signals, threads and processes in full mode' env FF3FS_INTERCEPT=full LD_PRELOAD="$shim" \
-	timeout 60 "$tmp/dispatch" "$prefix"
+	timeout "$(slower 60)" "$tmp/dispatch" "$prefix"
 
 # What the other tests run: the same in full mode, and no leak in it.
 rm -f "$tmp/leaks"

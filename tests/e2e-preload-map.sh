@@ -23,16 +23,16 @@ for max in 1G 64K; do
 	diff "$tmp/want" "$tmp/got" || die "not what a local directory gives, whole up to $max"
 	say "ok: $(wc -l <"$tmp/got") calls, whole up to $max"
 	nothing_mapped calls
-	check "forked readers, whole up to $max" on timeout 60 "$map" forks "$prefix/m"
+	check "forked readers, whole up to $max" on timeout "$(slower 60)" "$map" forks "$prefix/m"
 	check "a private mapping of a part, whole up to $max" on "$map" grow "$prefix/m"
-	check "threads, whole up to $max" on timeout 60 "$map" threads "$prefix/m"
+	check "threads, whole up to $max" on timeout "$(slower 60)" "$map" threads "$prefix/m"
 	nothing_mapped 'forks and threads'
-	check "two processes talk, whole up to $max" on timeout 60 "$map" talk "$prefix/m"
+	check "two processes talk, whole up to $max" on timeout "$(slower 60)" "$map" talk "$prefix/m"
 	fails 'a process stores and is killed' 137 on "$map" left "$prefix/m"
 	check 'the next one finds all it had stored' on "$map" found "$prefix/m"
 	check "four processes, one of them killed, whole up to $max" \
-		on timeout 60 "$many" "$prefix/m" 4 100 "$tmp/model"
-	check "one, killed, whole up to $max" on timeout 60 "$many" "$prefix/m" 1 20 "$tmp/model"
+		on timeout "$(slower 60)" "$many" "$prefix/m" 4 100 "$tmp/model"
+	check "one, killed, whole up to $max" on timeout "$(slower 60)" "$many" "$prefix/m" 1 20 "$tmp/model"
 	nothing_mapped 'a killed process'
 	# AddressSanitizer's malloc waits forever in a child when another thread was in it during the fork.
 	if [ -n "$sanitizer_runtime" ]; then
@@ -40,7 +40,7 @@ for max in 1G 64K; do
 		continue
 	fi
 	check "forks that leave while their parent writes, whole up to $max" \
-		on timeout 60 "$leaving" "$prefix/m" 2
+		on timeout "$(slower 60)" "$leaving" "$prefix/m" 2
 	nothing_mapped forks
 done
 unset FF3FS_MMAP_EAGER_MAX FF3FS_MMAP_MEMORY
@@ -51,7 +51,7 @@ for allocator in libjemalloc.so.2 libtcmalloc_minimal.so.4; do
 	for preload in "$allocator:$shim" "$shim:$allocator"; do
 		[ $lazily = yes ] && export FF3FS_MMAP_EAGER_MAX=64K
 		check "forked readers with $allocator, ${preload%%:*}" \
-			env LD_PRELOAD="$preload" timeout 60 "$map" forks "$prefix/m"
+			env LD_PRELOAD="$preload" timeout "$(slower 60)" "$map" forks "$prefix/m"
 	done
 done
 unset FF3FS_MMAP_EAGER_MAX
@@ -197,7 +197,7 @@ PY
 	for max in 1G 64K; do
 		[ $max = 1G ] || [ $lazily = yes ] || continue
 		FF3FS_MMAP_EAGER_MAX=$max FF3FS_MMAP_MEMORY=4M check "NumPy, whole up to $max" \
-			on timeout 60 /usr/bin/python3 "$tmp/np.py" "$prefix/m/np"
+			on timeout "$(slower 60)" /usr/bin/python3 "$tmp/np.py" "$prefix/m/np"
 	done
 fi
 if command -v fio >/dev/null; then

@@ -175,6 +175,7 @@ if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
 	public=$(mktemp -d /tmp/ff3fs-public.XXXXXX)
 	cleanup_fn 'rm -rf "$public"'
 	cp -L "$(find_built ff3fs)" "$(find_built ff3fs-put)" "$library" "$FF3FS_CONF" "$public"
+	! module=$(find_built libff3fs_verbs.so) || cp "$module" "$public"
 	ln -s libff3fs.so "$public/libff3fs.so.0"
 	chmod -R a+rX "$public"
 	nobody() {

@@ -5,6 +5,8 @@ answered, or something older than what another one had seen before.
   leases.py DIR LOG SECONDS SEED OTHER   everything; OTHER: a command that runs its arguments on another host
   leases.py write DIR LOG SECONDS SEED   (by itself)
   leases.py read DIR LOG SECONDS SEED
+
+LEASES_UNTIL: a file that nobody ends without, however many seconds that takes.
 """
 import os
 import random
@@ -14,9 +16,14 @@ import sys
 import time
 
 SLOWER = int(os.environ.get("FF3FS_TEST_SLOWER", 1))
+UNTIL = os.environ.get("LEASES_UNTIL")
 
 KINDS = ("size", "mode", "replace", "unlink", "move", "time", "entries")
 PER_KIND = 3
+
+
+def goes_on(end):
+    return time.monotonic() < end or (UNTIL is not None and not os.path.exists(UNTIL))
 
 
 def objects():
@@ -110,7 +117,7 @@ def look(kind, d, rng):
 def write(top, log, seconds, rng):
     state = {o: 0 for o in objects()}
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while goes_on(end):
         o = rng.choice(objects())
         state[o] += 1
         t = time.monotonic_ns()
@@ -121,7 +128,7 @@ def write(top, log, seconds, rng):
 
 def read(top, log, seconds, rng):
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while goes_on(end):
         o = rng.choice(objects())
         t = time.monotonic_ns()
         seen = look(o[0], f"{top}/{o[0]}{o[1]}", rng)
@@ -188,7 +195,7 @@ def main(top, log_path, seconds, seed, other):
     writer = start("write", other)
     end = time.monotonic() + seconds
     stopped = None
-    while time.monotonic() < end - 2:
+    while goes_on(end - 2):
         time.sleep(rng.random())
         victims, where = (here, ()) if rng.random() < 0.5 or not there else (there, other)
         i = rng.randrange(len(victims))
