@@ -468,6 +468,7 @@ int main(int argc, char **argv)
 		reopen(f);
 	}
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sock) == 0);
+	fflush(stdout); /* which the child would print once more, whenever it ends */
 	if (fork() == 0) {
 		close(sock[0]);
 		serve(sock[1]);
