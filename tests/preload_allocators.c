@@ -1,12 +1,13 @@
 /* Under the shim and a memory allocator, whichever of them stands first: each block goes back to where it came from.
  *
- *   preload_allocators DIR OBJECTS [calm|child]
+ *   preload_allocators DIR OBJECTS [calm|alone|child]
  *
  * DIR/data is read into blocks of all kinds, of sizes about those that the shim's realloc looks at and those that libc
  * maps, which grow, shrink and are freed by other threads than took them; DIR/object.0 to OBJECTS - 1, shared
  * objects, have a thread-local variable each: the linker's table of them (the DTV) grows in threads that were there
- * before. What calls of the shim's and of libc's return is grown and freed here. Meanwhile it forks, unless it is to be
- * calm, and what is forked does the same and executes this again. Prints what it did. */
+ * before. What calls of the shim's and of libc's return is grown and freed here. Meanwhile it forks (calm: when
+ * no thread of its own is left; alone: never), and what is forked does the same and executes this again. Prints what
+ * it did. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -349,7 +350,8 @@ static void children(char **argv)
 
 int main(int argc, char **argv)
 {
-	bool calm = argc > 3 && strcmp(argv[3], "calm") == 0, is_child = argc > 3 && !calm;
+	const char *how = argc > 3 ? argv[3] : "";
+	bool calm = strcmp(how, "calm") == 0, alone = strcmp(how, "alone") == 0, is_child = strcmp(how, "child") == 0;
 	pthread_t t[THREADS];
 	char path[4096];
 
@@ -365,7 +367,7 @@ int main(int argc, char **argv)
 		handlers();
 	for (uintptr_t i = 0; i < THREADS; i++)
 		SURE(pthread_create(&t[i], NULL, blocks, (void *)i) == 0);
-	if (!calm && !is_child)
+	if (!calm && !alone && !is_child)
 		children(argv);
 	names();
 	walks();
@@ -378,6 +380,6 @@ int main(int argc, char **argv)
 	tables();
 	for (int i = 0; i < THREADS * 4; i++)
 		drop(exchanged[i]);
-	printf("%u objects, %d children\n", n_objects, CHILDREN);
+	printf("%u objects, %d children\n", n_objects, alone ? 0 : CHILDREN);
 	return 0;
 }
