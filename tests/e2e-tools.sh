@@ -216,7 +216,7 @@ done
 fails 'ff3fs-admin with the daemons down' 5 ff3fs-admin status
 check 'up' ff3fs dev up --dir "$dir"
 check 'kill' ff3fs dev kill chunkd --dir "$dir"
-fails 'get without chunk daemons' 5 ff3fs-get --timeout 300ms /t/a/h "$tmp/x"
+fails 'get without chunk daemons' 5 ff3fs-get --timeout "$(slower 300)ms" /t/a/h "$tmp/x"
 stderr_has 'chunk 0 of inode .* at [0-9.]*:[0-9]*: Connection refused'
 [ ! -e "$tmp/x" ] || die 'something was written'
 fails 'ls without chunk daemons' 0 ff3fs ls /t/a
