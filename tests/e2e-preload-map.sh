@@ -83,6 +83,7 @@ if [ "$(id -u)" -ne 0 ] || { command -v setpriv >/dev/null && [ -z "$sanitizer_r
 	mkdir -m 755 "$tmp/lib"
 	mkdir -m 1777 "$tmp/plain"
 	cp "$shim" "${library%/*}"/libff3fs.so.* "$map" "$tmp/lib"
+	! module=$(find_built libff3fs_verbs.so) || cp "$module" "$tmp/lib"
 	chmod 755 "$tmp"
 	on mkdir -m 777 "$prefix/plain"
 	plain_dir=$FF3FS_MMAP_DIR
