@@ -73,8 +73,15 @@ void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation
 	pthread_mutex_unlock(&c->lock);
 }
 
-int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino, uint64_t session,
-		      uint32_t rights, uint64_t now_ms, uint32_t *ret_rights)
+/* Over a network, metad may have been told of another user. Root may read everything, and a program that was root when it
+ * connected goes on with what it opens as somebody else. */
+static bool is_bearers(const struct ff3_cap *cap, const struct chunkd_bearer *b)
+{
+	return cap->session == b->session && (!b->local || cap->user == b->user || b->user == 0);
+}
+
+int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino,
+		      const struct chunkd_bearer *bearer, uint32_t rights, uint64_t now_ms, uint32_t *ret_rights)
 {
 	const struct revoked *s = slot_of(c, ino);
 	struct ff3_cap cap;
@@ -82,7 +89,7 @@ int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino,
 
 	pthread_mutex_lock(&c->lock);
 	r = ff3_cap_verify(&c->keys, blob, now_ms, &cap);
-	if (r == 0 && (cap.ino != ino || cap.session != session ||
+	if (r == 0 && (cap.ino != ino || !is_bearers(&cap, bearer) ||
 		       (cap.rights & rights) != rights || cap.expires <= c->refused_until_ms ||
 		       (s->ino == ino && cap.generation < s->generation)))
 		r = -EACCES;

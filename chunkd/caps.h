@@ -14,6 +14,12 @@ void chunkd_caps_free(struct chunkd_caps *caps);
 void chunkd_caps_set_keys(struct chunkd_caps *caps, const struct ff3_cap_keys *keys);
 /* From now on caps for ino are refused that are older than generation. now_ms: milliseconds since 1970. */
 void chunkd_caps_revoke(struct chunkd_caps *caps, uint64_t ino, uint64_t generation, uint64_t now_ms);
-/* 0, with what the cap allows, if it lets session do rights with ino now; else -EACCES. */
-int chunkd_caps_check(struct chunkd_caps *caps, struct ff3_blob cap, uint64_t ino, uint64_t session,
-		      uint32_t rights, uint64_t now_ms, uint32_t *ret_rights);
+/* Who presents a capability. */
+struct chunkd_bearer {
+	uint64_t session;
+	uint32_t user;
+	bool local; /* so that user is true (conn_user.c) */
+};
+/* 0, with what the cap allows, if it lets bearer do rights with ino now; else -EACCES. */
+int chunkd_caps_check(struct chunkd_caps *caps, struct ff3_blob cap, uint64_t ino,
+		      const struct chunkd_bearer *bearer, uint32_t rights, uint64_t now_ms, uint32_t *ret_rights);

@@ -19,6 +19,7 @@ struct chunkd_conn {
 	struct chunkd_daemon *daemon;
 	uint64_t session;
 	uint32_t role;
+	uint32_t user; /* as whom it is served */
 	uint64_t epoch; /* metad's; others: 0 */
 };
 

@@ -33,6 +33,7 @@ int chunkd_greet(struct chunkd_target *target, struct chunkd_daemon *d, const st
 				   .daemon = d,
 				   .session = hello->session,
 				   .role = hello->role,
+				   .user = hello->uid,
 				   .epoch = metad ? hello->epoch : 0 };
 	*ret_conn = c;
 	*reply = (struct ff3_rep_hello){ .cluster = d->cluster,

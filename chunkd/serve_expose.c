@@ -36,6 +36,7 @@ void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 {
 	const struct chunkd_conn *conn = ff3_conn_user(r->conn);
 	struct ff3_req_chunk_expose req;
+	const struct chunkd_bearer bearer = { conn->session, conn->user, ff3_conn_cred(r->conn) != NULL };
 	struct served_expose *s = NULL;
 	uint32_t rights = 0;
 	int e = ff3_decode_req_chunk_expose(r->body, r->header.body_len, &req);
@@ -43,7 +44,7 @@ void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 	if (e == 0 && req.flags != 0)
 		e = -EINVAL;
 	if (e == 0) {
-		e = chunkd_caps_check(conn->daemon->caps, req.cap, req.ino, conn->session, FF3_CAP_READ,
+		e = chunkd_caps_check(conn->daemon->caps, req.cap, req.ino, &bearer, FF3_CAP_READ,
 				      ff3_realtime_ns() / FF3_NSEC_PER_MSEC, &rights);
 		if (e < 0)
 			chunkd_store_expose_denied(chunkd_target_store(t));

@@ -52,8 +52,8 @@ static int open_it(struct metad *m, struct metad_conn *conn, struct ff3_rep_reso
 
 	if (e < 0)
 		return e;
-	metad_session_set_granted(conn->session, inode->ino);
-	p->cap = metad_caps_at_open(m, inode, conn->session_id, FF3_OPEN_READ, cap);
+	metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
+	p->cap = metad_caps_at_open(m, inode, conn->session_id, conn->cred.uid, FF3_OPEN_READ, cap);
 	return 0;
 }
 

@@ -41,14 +41,18 @@ static void end_reply(struct metad_apply *a, struct ff3_blob b)
 static void add_cap(struct metad *m, const struct metad_mutation *mutation)
 {
 	struct metad_session *s = metad_session_find(m, mutation->session);
+	const struct metad_cred *cred = &mutation->rec->cred;
 	uint8_t buf[FF3_CAP_MAX];
 	struct metad_inode inode;
 
 	if (!s || metad_db_get_inode(m->db, m->apply->effects.ino, &inode) <= 0)
 		return;
+	/* It was perhaps another user's answer. */
+	if (m->apply->effects.repeated && metad_permission(cred, &inode, METAD_MAY_READ) < 0)
+		return;
 	if (mutation->open_flags & FF3_OPEN_READ)
-		metad_session_set_granted(s, inode.ino);
-	end_reply(m->apply, metad_caps_at_open(m, &inode, mutation->session, mutation->open_flags, buf));
+		metad_session_set_granted(s, inode.ino, cred->uid);
+	end_reply(m->apply, metad_caps_at_open(m, &inode, mutation->session, cred->uid, mutation->open_flags, buf));
 }
 
 static void add_keys(struct metad *m)
@@ -378,8 +382,8 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 		return;
 	}
 	if (q->flags & FF3_OPEN_READ)
-		metad_session_set_granted(conn->session, inode->ino);
-	p.cap = metad_caps_at_open(m, inode, conn->session_id, q->flags, cap);
+		metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
+	p.cap = metad_caps_at_open(m, inode, conn->session_id, conn->cred.uid, q->flags, cap);
 	metad_file_overlay(m, inode);
 	metad_inode_attr(inode, &p.attr);
 	FF3_REQUEST_REPLY(r, open, &p);

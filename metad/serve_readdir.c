@@ -135,6 +135,7 @@ void metad_page_reply(struct ff3_request *r, struct metad_page *page, uint64_t p
 static int may_list(struct metad *m, struct metad_conn *conn, struct ff3_request *r, uint64_t ino,
 		    struct metad_inode *dir)
 {
+	uint32_t reader;
 	int e = metad_serve_walk(m, conn, r, &(struct ff3_path){ .dir = ino }, 0);
 
 	if (e < 0)
@@ -144,7 +145,7 @@ static int may_list(struct metad *m, struct metad_conn *conn, struct ff3_request
 		return -ENOTDIR;
 	if (dir->nlink == 0)
 		return -ENOENT;
-	if (metad_session_is_granted(conn->session, ino))
+	if (metad_session_is_granted(conn->session, ino, &reader))
 		return 0;
 	return metad_permission(&conn->cred, dir, METAD_MAY_READ);
 }

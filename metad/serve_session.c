@@ -21,6 +21,17 @@ void serve_release(struct metad *m, struct metad_conn *conn, struct ff3_request 
 	ff3_request_reply(r, 0, NULL, 0);
 }
 
+/* What was granted stays so, as an open descriptor does; a child may be somebody else by now. But it is the right of whom
+ * it was granted to: this connection's user may be true, and that one not. */
+static bool may_read(const struct metad_conn *conn, const struct metad_inode *inode, uint32_t *ret_user)
+{
+	if (!S_ISDIR(inode->mode) && metad_permission(&conn->cred, inode, METAD_MAY_READ) < 0)
+		return metad_session_is_granted(conn->session, inode->ino, ret_user);
+	metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
+	*ret_user = conn->cred.uid;
+	return true;
+}
+
 void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *r,
 		  const struct ff3_req_reopen *q)
 {
@@ -28,6 +39,7 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	struct ff3_rep_reopen p = { 0 };
 	struct metad_inode inode;
 	uint8_t cap[FF3_CAP_MAX];
+	uint32_t reader;
 	int e = metad_db_get_inode(m->db, q->ino, &inode);
 
 	if (e > 0 && metad_file_is_truncating(m, q->ino)) {
@@ -45,13 +57,8 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 		metad_reply_status(m, r, e);
 		return;
 	}
-	/* What was granted stays so, as an open descriptor does; a child may be somebody else by now. */
-	if ((q->flags & FF3_OPEN_READ) &&
-	    (S_ISDIR(inode.mode) || metad_session_is_granted(conn->session, q->ino) ||
-	     metad_permission(&conn->cred, &inode, METAD_MAY_READ) >= 0)) {
-		metad_session_set_granted(conn->session, q->ino);
-		p.cap = metad_caps_make(m, &inode, conn->session_id, q->flags, cap);
-	}
+	if ((q->flags & FF3_OPEN_READ) && may_read(conn, &inode, &reader))
+		p.cap = metad_caps_make(m, &inode, conn->session_id, reader, q->flags, cap);
 	metad_file_overlay(m, &inode);
 	metad_inode_attr(&inode, &p.attr);
 	FF3_REQUEST_REPLY(r, reopen, &p);

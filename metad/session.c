@@ -19,7 +19,8 @@ struct open {
 	uint64_t ino;
 	uint32_t n;
 	bool write;
-	bool granted; /* for reading */
+	bool granted; /* for reading, to reader */
+	uint32_t reader;
 	UT_hash_handle hh;
 };
 
@@ -278,19 +279,24 @@ bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint
 	return o && (!write || o->write);
 }
 
-void metad_session_set_granted(struct metad_session *s, uint64_t ino)
+void metad_session_set_granted(struct metad_session *s, uint64_t ino, uint32_t user)
 {
 	struct open *o = find_open(s, ino);
 
-	if (o)
-		o->granted = true;
+	if (!o)
+		return;
+	o->granted = true;
+	o->reader = user;
 }
 
-bool metad_session_is_granted(const struct metad_session *s, uint64_t ino)
+bool metad_session_is_granted(const struct metad_session *s, uint64_t ino, uint32_t *ret_user)
 {
 	const struct open *o = find_open(s, ino);
 
-	return o && o->granted;
+	if (!o || !o->granted)
+		return false;
+	*ret_user = o->reader;
+	return true;
 }
 
 struct id_list {

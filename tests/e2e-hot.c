@@ -340,38 +340,6 @@ static void mode_coherent(int rounds)
 
 /* --- Rights ------------------------------------------------------------------------------------ */
 
-struct exposed {
-	int fds[2];
-	unsigned n;
-	struct ff3_rep_chunk_expose rep;
-	uint8_t reply[128];
-};
-
-static int expose(struct ff3_rpc_peer *rpc, uint64_t ino, const uint8_t *cap, uint32_t len,
-		  struct exposed *ret)
-{
-	struct ff3_req_chunk_expose req = { .ino = ino, .cap = { cap, len } };
-	uint8_t body[256];
-	struct ff3_rpc_call call = { .op = FF3_OP_chunk_expose, .body = body,
-				     .body_len = ff3_encode_req_chunk_expose(body, sizeof body, &req),
-				     .reply = ret->reply, .reply_size = sizeof ret->reply,
-				     .fds = ret->fds, .max_fds = 2 };
-	int r = ff3_rpc_call(rpc, &call, ff3_boottime_ns() + 20 * FF3_NSEC_PER_SEC);
-
-	ret->n = call.n_fds;
-	if (r == 0)
-		OK(ff3_decode_rep_chunk_expose(ret->reply, call.reply_len, &ret->rep));
-	return r;
-}
-
-static void refused(struct ff3_rpc_peer *rpc, uint64_t ino, const uint8_t *cap, uint32_t len)
-{
-	struct exposed x;
-
-	EQ(expose(rpc, ino, cap, len, &x), -EACCES);
-	EQ(x.n, 0);
-}
-
 /* Whoever has the memory can only read it. */
 static void sealed(const struct exposed *x)
 {
@@ -403,18 +371,6 @@ static void wait_until_gone(const struct ff3_hot_header *h)
 		EQ(i < 20000, 1);
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
-}
-
-static struct ff3_rpc_peer *peer_as(struct ff3fs *c, const struct ff3_route *route, uint64_t session)
-{
-	struct ff3_rpc_identity identity = c->identity;
-	struct ff3_rpc_options options = { .target = route->peer->target,
-					   .links = { 1, { FF3_LINK_UNIX } } };
-	struct ff3_rpc_peer *rpc;
-
-	identity.session = session;
-	OK(ff3_rpc_peer_new(route->peer->address, &identity, &options, &rpc));
-	return rpc;
 }
 
 static void mode_rights(void)

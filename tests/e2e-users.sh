@@ -1,6 +1,7 @@
 #!/bin/bash
 # Over local sockets a process is served as the user that the kernel knows, whatever it says: who is root in a user
-# namespace of its own is its user outside; and nobody but root and the daemons' user is a daemon.
+# namespace of its own is its user outside; and nobody but root and the daemons' user is a daemon. Nor is a chunk's memory
+# to be had by what metad was told over a network.
 # transport: unix shm (over a network every hello is believed)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires setpriv unshare ff3fs-metad ff3fs-chunkd
@@ -8,10 +9,11 @@ requires setpriv unshare ff3fs-metad ff3fs-chunkd
 as() { setpriv --reuid 4321 --regid 4321 --groups 4242 --inh-caps=-all "$@"; }
 as unshare -r true 2>/dev/null || skip 'users may not make user namespaces here'
 frames=$(find_built send-frame) || die 'send-frame is not built'
+liar=$(find_built hot_liar) || die 'hot_liar is not built'
 
 chmod 755 "$tmp"
 mkdir "$tmp/lib" "$tmp/sockets"
-cp -L "$shim" "$(find_built libff3fs.so.0 || echo "$library")" "$frames" "$tmp/lib/"
+cp -L "$shim" "$(find_built libff3fs.so.0 || echo "$library")" "$frames" "$liar" "$tmp/lib/"
 export FF3FS_METAD_SOCKETS=$tmp/sockets FF3FS_CHUNKD_SOCKETS=$tmp/sockets FF3FS_CLIENT_SOCKETS=$tmp/sockets
 export FF3FS_CLIENT_TRANSPORTS=${TRANSPORT:-shm unix}
 start_cluster 1
@@ -48,3 +50,13 @@ for address in "$metad_addr" "${chunkd_addr[1]}"; do
 	done
 done
 equal "a chunk daemon of root's" 'status 0' "$(answer 3 "$metad_addr" env)"
+
+tcp() { FF3FS_CLIENT_TRANSPORTS=tcp "$@"; }
+check "root maps what it may read" "$tmp/lib/hot_liar" itself /600:0:0
+check "what a user may read, for it" "$tmp/lib/hot_liar" for:4321 /640:0:4321
+check "the user maps what it may read" as "$tmp/lib/hot_liar" itself /640:0:4321
+check "as what metad was told over a network" tcp as "$tmp/lib/hot_liar" itself /640:0:4321
+check "but not what metad was told so for root" tcp as "$tmp/lib/hot_liar" lies /600:0:0
+check "nor by a group that it is not in" tcp as "$tmp/lib/hot_liar" lies /640:0:4243
+denied() { curl -sf "http://${chunkd_admin[1]}/metrics" | awk '/^ff3fs_chunkd_expose_denied_total/ { print $NF }'; }
+[ "$(denied)" -gt 0 ] || die 'nothing is counted as denied'

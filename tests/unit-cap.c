@@ -6,6 +6,9 @@
 #define NOW 100000000u
 #define INO 42u
 #define SESSION 7u
+#define USER 4321u
+
+static const struct chunkd_bearer bearer = { SESSION, USER, true };
 
 static struct ff3_cap_keys keys;
 
@@ -20,7 +23,8 @@ static struct ff3_cap good(void)
 				 .generation = 5,
 				 .session = SESSION,
 				 .expires = NOW + 100 + FF3_CAP_LIFETIME_MS,
-				 .rights = FF3_CAP_READ };
+				 .rights = FF3_CAP_READ,
+				 .user = USER };
 }
 
 static void new_keys(void)
@@ -103,6 +107,7 @@ END_TEST
 
 START_TEST(daemon_checks)
 {
+	const struct chunkd_bearer other = { SESSION + 1, USER, true };
 	struct chunkd_caps *caps;
 	uint8_t buf[FF3_CAP_MAX];
 	uint32_t rights = 0;
@@ -112,19 +117,53 @@ START_TEST(daemon_checks)
 	new_keys();
 	b = sign(buf, good());
 	ck_assert_int_eq(chunkd_caps_new(NOW, &caps), 0);
-	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, SESSION, FF3_CAP_READ, NOW, &rights), -EACCES);
+	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, &bearer, FF3_CAP_READ, NOW, &rights), -EACCES);
 	chunkd_caps_set_keys(caps, &keys);
-	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, SESSION, FF3_CAP_READ, NOW, &rights), 0);
+	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, &bearer, FF3_CAP_READ, NOW, &rights), 0);
 	ck_assert_uint_eq(rights, FF3_CAP_READ);
 	/* Another file, somebody else's, more than it allows. */
-	ck_assert_int_eq(chunkd_caps_check(caps, b, INO + 1, SESSION, FF3_CAP_READ, NOW, &rights), -EACCES);
-	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, SESSION + 1, FF3_CAP_READ, NOW, &rights), -EACCES);
-	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, SESSION, FF3_CAP_PIN, NOW, &rights), -EACCES);
+	ck_assert_int_eq(chunkd_caps_check(caps, b, INO + 1, &bearer, FF3_CAP_READ, NOW, &rights), -EACCES);
+	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, &other, FF3_CAP_READ, NOW, &rights), -EACCES);
+	ck_assert_int_eq(chunkd_caps_check(caps, b, INO, &bearer, FF3_CAP_PIN, NOW, &rights), -EACCES);
 	/* From before the daemon's start, when it may have been revoked. */
 	cap = good();
 	cap.expires = NOW + FF3_CAP_LIFETIME_MS;
-	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
+	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, &bearer, FF3_CAP_READ, NOW, &rights),
 			 -EACCES);
+	chunkd_caps_free(caps);
+}
+END_TEST
+
+START_TEST(users)
+{
+	static const struct {
+		const char *name;
+		uint32_t cap;
+		struct chunkd_bearer bearer;
+		int result;
+	} cases[] = {
+		{ "the user", USER, { SESSION, USER, true }, 0 },
+		{ "somebody who was root to metad", 0, { SESSION, USER, true }, -EACCES },
+		{ "another user", USER + 1, { SESSION, USER, true }, -EACCES },
+		{ "root, who became somebody", USER, { SESSION, 0, true }, 0 },
+		{ "root in another session", USER, { SESSION + 1, 0, true }, -EACCES },
+		{ "nobody knows who, over a network", 0, { SESSION, USER, false }, 0 },
+		{ "in another session", USER, { SESSION + 1, USER, false }, -EACCES },
+	};
+	struct chunkd_caps *caps;
+	uint8_t buf[FF3_CAP_MAX];
+	uint32_t rights;
+
+	new_keys();
+	ck_assert_int_eq(chunkd_caps_new(NOW, &caps), 0);
+	chunkd_caps_set_keys(caps, &keys);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct ff3_cap cap = good();
+
+		cap.user = cases[i].cap;
+		ck_assert_msg(chunkd_caps_check(caps, sign(buf, cap), INO, &cases[i].bearer, FF3_CAP_READ, NOW,
+						&rights) == cases[i].result, "%s", cases[i].name);
+	}
 	chunkd_caps_free(caps);
 }
 END_TEST
@@ -140,14 +179,14 @@ START_TEST(revoked)
 	ck_assert_int_eq(chunkd_caps_new(NOW - FF3_CAP_LIFETIME_MS, &caps), 0);
 	chunkd_caps_set_keys(caps, &keys);
 	chunkd_caps_revoke(caps, INO, 6, NOW);
-	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
+	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, &bearer, FF3_CAP_READ, NOW, &rights),
 			 -EACCES);
 	/* An order that comes late changes nothing. */
 	chunkd_caps_revoke(caps, INO, 4, NOW);
-	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
+	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, &bearer, FF3_CAP_READ, NOW, &rights),
 			 -EACCES);
 	cap.generation = 6;
-	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, SESSION, FF3_CAP_READ, NOW, &rights),
+	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), INO, &bearer, FF3_CAP_READ, NOW, &rights),
 			 0);
 	/* Of however many inodes caps were revoked: none that is older is good again. */
 	for (uint64_t ino = 1; ino <= 20000; ino++)
@@ -156,13 +195,13 @@ START_TEST(revoked)
 		cap = good();
 		cap.ino = ino;
 		cap.expires = NOW + 1 + FF3_CAP_LIFETIME_MS;
-		ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), ino, SESSION, FF3_CAP_READ, NOW,
+		ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), ino, &bearer, FF3_CAP_READ, NOW,
 						   &rights), -EACCES);
 	}
 	/* And those that are given out afterwards are. */
 	cap.generation = 6;
 	cap.expires = NOW + 2 + FF3_CAP_LIFETIME_MS;
-	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), cap.ino, SESSION, FF3_CAP_READ, NOW + 2,
+	ck_assert_int_eq(chunkd_caps_check(caps, sign(buf, cap), cap.ino, &bearer, FF3_CAP_READ, NOW + 2,
 					   &rights), 0);
 	chunkd_caps_free(caps);
 }
@@ -181,6 +220,7 @@ int main(void)
 	tcase_add_test(tc, expired);
 	tcase_add_test(tc, rotated);
 	tcase_add_test(tc, daemon_checks);
+	tcase_add_test(tc, users);
 	tcase_add_test(tc, revoked);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

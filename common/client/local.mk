@@ -36,6 +36,9 @@ check_PROGRAMS += tests/e2e-hot
 TESTS += tests/e2e-hot.sh
 tests_e2e_hot_SOURCES = tests/e2e-hot.c tests/hot-client.c tests/hot-client.h tests/e2e-client.h
 tests_e2e_hot_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
+check_PROGRAMS += tests/hot_liar
+tests_hot_liar_SOURCES = tests/hot_liar.c tests/hot-client.c tests/hot-client.h tests/e2e-client.h
+tests_hot_liar_LDADD = libff3client.la libff3rpc.la libff3base.la -lpthread
 
 # Beside FUSE, memcpy and the disk.
 noinst_PROGRAMS += tests/bench/hot tests/bench/cold

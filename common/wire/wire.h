@@ -26,7 +26,7 @@
 
 /* Raised by whatever changes the header or a message that was there before; a new operation does not. What
  * differs without that is noticed by bodies that cannot be decoded. */
-#define FF3_PROTOCOL_VERSION 3
+#define FF3_PROTOCOL_VERSION 4
 #define FF3_MAGIC 0x01334646u
 #define FF3_HEADER_SIZE 40u
 

@@ -106,7 +106,7 @@
 	F(u64, seq)                                                                                \
 	F(u64, acked)
 
-/* What an open file's session may do with its chunks without asking metad. A capability on the wire
+/* What an open file's session may do with its chunks without asking metad, as which user. A capability on the wire
  * is this and 32 bytes of HMAC-SHA256 over it. */
 #define FF3_STRUCT_cap(F)                                                                          \
 	F(u64, ino)                                                                                \
@@ -114,6 +114,7 @@
 	F(u64, session)                                                                            \
 	F(u64, expires) /* milliseconds since 1970 */                                                   \
 	F(u32, rights)  /* FF3_CAP_* */                                                            \
+	F(u32, user)    /* whom metad let read it */                                               \
 	F(u32, key)     /* id of the key */
 
 /* A key of metad's for capabilities, for chunk daemons. */
