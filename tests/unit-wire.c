@@ -154,7 +154,7 @@ START_TEST(header)
 	uint8_t buf[FF3_HEADER_SIZE];
 
 	ff3_header_encode(buf, &in);
-	ck_assert_mem_eq(buf, "FF3\x01\x03\x00\x40\x00", 8);
+	ck_assert_mem_eq(buf, "FF3\x01\x04\x00\x40\x00", 8);
 	ck_assert_int_eq(ff3_header_decode(buf, &out), 0);
 	ck_assert_uint_eq(out.op, in.op);
 	ck_assert_uint_eq(out.flags, in.flags);
