@@ -126,7 +126,7 @@ mkfifo "$tmp/forged"
 pids+=($!)
 read -r forged <"$tmp/forged"
 FF3FS_CLIENT_METAD=$forged doctor 1
-finding problem "metad $forged" 'speaks protocol version 4, this is 3'
+finding problem "metad $forged" "speaks protocol version $((protocol + 1)), this is $protocol"
 
 # --- A group of metadata servers ----------------------------------------------------------------
 . "$srcdir/tests/group.sh"

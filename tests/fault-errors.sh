@@ -53,7 +53,7 @@ for address in "$metad_addr" "${chunkd_addr[1]}"; do
 	done
 done
 for log in metad chunkd.1; do
-	equal "$log's log says so once" 1 "$(grep -c 'is refused: it speaks protocol version 4, this daemon 3' "$tmp/$log.log")"
+	equal "$log's log says so once" 1 "$(grep -c "is refused: it speaks protocol version $((protocol + 1)), this daemon $protocol" "$tmp/$log.log")"
 done
 
 # A daemon of another version, or of another build, is called that.
@@ -63,7 +63,7 @@ for kind in version build; do
 	pids+=($!)
 	read -r forged <"$tmp/forged.$kind"
 	case $kind in
-	version) says="metad at $forged speaks protocol version 4, this is 3" ;;
+	version) says="metad at $forged speaks protocol version $((protocol + 1)), this is $protocol" ;;
 	build) says="metad at $forged is of another build than this ff3fs" ;;
 	esac
 	FF3FS_CLIENT_METAD=$forged

@@ -1,6 +1,6 @@
 """A daemon of another make: answers every hello, and prints where.
 
-  forged_daemon.py version   by a frame of protocol version 4
+  forged_daemon.py version   by a frame of the next protocol version
   forged_daemon.py build     in our version and with the right checksums, but other fields"""
 
 import socket
@@ -22,7 +22,10 @@ def frame(version, status, body):
     return head + struct.pack("<I", crc32c(head)) + body
 
 
-answer = {"version": frame(4, 4096, b""), "build": frame(3, 0, b"short")}[sys.argv[1]]
+def answer(kind, ours):
+    return frame(ours + 1, 4096, b"") if kind == "version" else frame(ours, 0, b"short")
+
+
 listener = socket.create_server(("127.0.0.1", 0))
 print("127.0.0.1:%d" % listener.getsockname()[1], flush=True)
 while True:
@@ -30,4 +33,4 @@ while True:
     with conn:
         head = conn.recv(40, socket.MSG_WAITALL)
         conn.recv(struct.unpack_from("<I", head, 24)[0], socket.MSG_WAITALL)
-        conn.sendall(answer)
+        conn.sendall(answer(sys.argv[1], struct.unpack_from("<H", head, 4)[0]))

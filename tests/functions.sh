@@ -70,6 +70,7 @@ shim=$(find_built libff3fs_preload.so)
 if library=$(find_built libff3fs.so); then
 	export LD_LIBRARY_PATH=${library%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
+protocol=$(awk '$2 == "FF3_PROTOCOL_VERSION" { print $3 }' "$srcdir/common/wire/wire.h")
 : >"$tmp/empty.conf"
 export FF3FS_CONF=$tmp/empty.conf # nobody's own configuration
 unset FF3FS_PREFIX FF3FS_LIB FF3FS_DISABLE
