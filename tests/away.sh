@@ -20,15 +20,15 @@ away() {
 	on env "$@" "$calls" away "$prefix/away" "$n_files" "$n_away" <"$tmp/in" >"$tmp/out" 2>"$tmp/away.err" &
 	pid=$!
 	exec 7>"$tmp/in" 8<"$tmp/out"
-	read -r -t 60 line <&8 || cat "$tmp/away.err"
+	read -r -t "$(slower 60)" line <&8 || cat "$tmp/away.err"
 	equal "$what: before" ready "$line"
 	$go
 	echo >&7
-	read -r -t 60 line <&8 || cat "$tmp/away.err"
+	read -r -t "$(slower 60)" line <&8 || cat "$tmp/away.err"
 	equal "$what: other daemons' requests" others "$line"
 	$come
 	echo >&7
-	read -r -t 60 line <&8 || cat "$tmp/away.err"
+	read -r -t "$(slower 60)" line <&8 || cat "$tmp/away.err"
 	equal "$what: its own, when it is back" all "$line"
 	exec 7>&- 8<&-
 	wait "$pid"

@@ -23,7 +23,7 @@ begin() {
 cleanup_fn 'kill -KILL ${hot_pid:-} 2>/dev/null'
 hears() {
 	local word
-	read -r -t 60 -u 6 word || die "no $1: it ended, or hangs"
+	read -r -t "$(slower 60)" -u 6 word || die "no $1: it ended, or hangs"
 	[ "$word" = "$1" ] || die "$word, not $1"
 }
 ends() {
