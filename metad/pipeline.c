@@ -342,13 +342,14 @@ void metad_pipeline_apply(struct metad *m)
 		return;
 	begin(m);
 	began = ff3_boottime_ns();
-	while (seq < end && !held && ff3_boottime_ns() - began < APPLY_NS) {
+	/* One at least, however late it is: a start counts on it. */
+	do {
 		held = !apply_one(m, seq + 1);
 		if (!held) {
 			metad_group_applied(m, ++seq);
 			p->n_uncommitted++;
 		}
-	}
+	} while (seq < end && !held && ff3_boottime_ns() - began < APPLY_NS);
 	if (p->n_uncommitted >= COMMIT_RECORDS)
 		begin_commit(m);
 	if (!held && !p->committing && p->commit_seq > seq && !p->again_posted) {

@@ -5,6 +5,7 @@
 # transport: none (its programs make their calls themselves)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad ff3fs-chunkd
+command -v gcc >/dev/null || skip 'no gcc'
 drive=$(find_built metad_drive) || skip 'metad_drive is not built'
 kills_wanted=${KILLS:-20}
 n=$((20 * kills_wanted + 20)) # a line of progress for each 20
@@ -26,6 +27,12 @@ if command -v promtool >/dev/null; then
 fi
 refuses 'a directory in use' 'in use by another ff3fs-metad' env FF3FS_METAD_DIR="$tmp/metad" \
 	FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_ADMIN=127.0.0.1:0 ff3fs-metad
+# It had begun to read its database.
+for i in {1..10}; do
+	refuses "an address in use, $i" 'cannot serve HTTP on .*in use' env FF3FS_METAD_DIR="$tmp/other" \
+		FF3FS_METAD_LISTEN=127.0.0.1:0 FF3FS_METAD_ADMIN="$metad_admin" ff3fs-metad
+	equal 'its status' 1 "$refused_status"
+done
 
 mkfifo "$tmp/progress"
 "$drive" "$metad_addr" load one "$n" >"$tmp/progress" 2>"$tmp/load.one.log" &
@@ -48,3 +55,10 @@ kill_daemon "$metad_pid" TERM
 equal 'exit status' 0 "$killed_status"
 start_metad
 check 'everything after an orderly end' "$drive" "$metad_addr" verify one "$n"
+
+# Somebody else has the processor whenever it looks.
+gcc -D_GNU_SOURCE -shared -fPIC -o "$tmp/late_clock.so" "$srcdir/tests/late_clock.c" || die 'cannot build late_clock'
+kill_daemon "$metad_pid"
+LD_PRELOAD=$tmp/late_clock.so start_metad
+LD_PRELOAD=$tmp/late_clock.so start_chunkd 2
+check 'everything when time is short' "$drive" "$metad_addr" verify one "$n"

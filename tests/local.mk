@@ -50,6 +50,7 @@ TESTS += \
 EXTRA_DIST += \
 	$(filter %.sh %.py,$(TESTS)) \
 	%D%/nbd_volatile.c \
+	%D%/late_clock.c \
 	%D%/forged_daemon.py \
 	%D%/posix_twin.py \
 	%D%/power_load.py \

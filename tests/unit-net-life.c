@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "../common/base/crc32c.h"
+#include "../common/net/loop_priv.h"
 #include "net_daemon.h"
 
 /* The child speaks on connections of its own, and what was under way is over for it. */
@@ -259,6 +260,34 @@ START_TEST(loop_alone)
 }
 END_TEST
 
+static void unpost_next(struct ff3_work *w)
+{
+	the_case->n_works++;
+	ff3_loop_unpost(the_case->loop, w + 1);
+}
+
+/* Neither before a turn nor in the middle of it. */
+START_TEST(unposted)
+{
+	struct loop_case *c = the_case = calloc(1, sizeof *c);
+
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	for (unsigned i = 0; i < 5; i++) {
+		c->works[i].fn = unpost_next;
+		ff3_loop_post(c->loop, &c->works[i]);
+	}
+	ff3_loop_unpost(c->loop, &c->works[4]);
+	ff3_loop_unpost(c->loop, &c->works[4]);
+	ck_assert_int_eq(ff3_loop_step(c->loop, true), 0);
+	ck_assert_uint_eq(c->n_works, 2);
+	ff3_loop_post(c->loop, &c->works[0]);
+	ck_assert_int_eq(ff3_loop_step(c->loop, true), 0);
+	ck_assert_uint_eq(c->n_works, 3);
+	ff3_loop_free(c->loop);
+	free(c);
+}
+END_TEST
+
 /* --- What completes together ---------------------------------------------------------------- */
 
 #define TOGETHER 10u
@@ -403,6 +432,7 @@ TCase *net_life_case(void)
 	tcase_add_test(t, restart_and_idle);
 	tcase_add_test(t, one_way);
 	tcase_add_test(t, loop_alone);
+	tcase_add_test(t, unposted);
 	tcase_add_test(t, completions_together);
 	tcase_add_test(t, idle);
 	return t;

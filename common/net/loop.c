@@ -45,6 +45,7 @@ struct ff3_loop {
 	uint64_t event_value;
 	struct ff3_io event_io;
 	_Atomic(struct ff3_work *) posted;
+	struct work_list due; /* what was posted, as far as the loop has taken it */
 	atomic_bool stop;
 
 	struct ff3_timer timers; /* ring of armed timers, earliest first */
@@ -74,6 +75,19 @@ static void work_list_add(struct work_list *l, struct ff3_work *w)
 	w->next = NULL;
 	*l->last = w;
 	l->last = &w->next;
+}
+
+static void work_list_remove(struct work_list *l, struct ff3_work *w)
+{
+	struct ff3_work **at = &l->first;
+
+	while (*at && *at != w)
+		at = &(*at)->next;
+	if (!*at)
+		return;
+	*at = w->next;
+	if (!*at)
+		l->last = at;
 }
 
 /* Runs what is in the list now; what is added meanwhile stays. */
@@ -153,6 +167,7 @@ int ff3_loop_new(unsigned entries, struct ff3_loop **ret)
 	loop->event_io.fn = on_event;
 	loop->timeout_io.fn = on_timeout;
 	loop->timers.next = loop->timers.prev = &loop->timers;
+	work_list_init(&loop->due);
 	work_list_init(&loop->deferred);
 	work_list_init(&loop->at_end);
 	arm_event(loop);
@@ -223,7 +238,7 @@ void ff3_loop_post(struct ff3_loop *loop, struct ff3_work *w)
 		wake(loop);
 }
 
-static void run_posted(struct ff3_loop *loop)
+static void take_posted(struct ff3_loop *loop)
 {
 	struct ff3_work *stack, *fifo = NULL, *next;
 
@@ -237,8 +252,25 @@ static void run_posted(struct ff3_loop *loop)
 	}
 	for (; fifo; fifo = next) {
 		next = fifo->next;
-		fifo->fn(fifo);
+		work_list_add(&loop->due, fifo);
 	}
+}
+
+static void run_posted(struct ff3_loop *loop)
+{
+	struct ff3_work *w;
+
+	take_posted(loop);
+	while ((w = loop->due.first)) {
+		work_list_remove(&loop->due, w);
+		w->fn(w);
+	}
+}
+
+void ff3_loop_unpost(struct ff3_loop *loop, struct ff3_work *w)
+{
+	take_posted(loop);
+	work_list_remove(&loop->due, w);
 }
 
 void ff3_loop_defer(struct ff3_loop *loop, struct ff3_work *w)
@@ -462,7 +494,7 @@ static void turn(struct ff3_loop *loop, bool idle)
 
 static bool may_sleep(struct ff3_loop *loop)
 {
-	return !loop->deferred.first && !loop->at_end.first && !atomic_load(&loop->posted) &&
+	return !loop->deferred.first && !loop->at_end.first && !loop->due.first && !atomic_load(&loop->posted) &&
 	       !atomic_load(&loop->stop);
 }
 
@@ -490,7 +522,7 @@ struct ff3_poller *ff3_loop_poller(const struct ff3_loop *loop)
 
 bool ff3_loop_has_completions(const struct ff3_loop *loop)
 {
-	return io_uring_cq_ready(&loop->ring) > 0 || has_task_work(loop) ||
+	return io_uring_cq_ready(&loop->ring) > 0 || has_task_work(loop) || loop->due.first ||
 	       atomic_load_explicit(&loop->posted, memory_order_relaxed) ||
 	       atomic_load_explicit(&loop->stop, memory_order_relaxed);
 }

@@ -42,6 +42,9 @@ int ff3_loop_run(struct ff3_loop *loop);
 void ff3_loop_stop(struct ff3_loop *loop);
 /* Thread-safe: fn(w) runs on the loop's thread, in the order of posting. */
 void ff3_loop_post(struct ff3_loop *loop, struct ff3_work *w);
+/* Of the loop's thread, or of the one that has its memory when that is gone: w, if it was posted, is not run any
+ * more. Nobody posts it again. */
+void ff3_loop_unpost(struct ff3_loop *loop, struct ff3_work *w);
 
 /* (Re)arms t to call fn once, delay_ns from now. */
 void ff3_loop_timer_arm(struct ff3_loop *loop, struct ff3_timer *t, uint64_t delay_ns);
