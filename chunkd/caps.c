@@ -77,7 +77,11 @@ void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation
  * connected goes on with what it opens as somebody else. */
 static bool is_bearers(const struct ff3_cap *cap, const struct chunkd_bearer *b)
 {
-	return cap->session == b->session && (!b->local || cap->user == b->user || b->user == 0);
+	bool is_in = cap->group == FF3_NO_GROUP;
+
+	for (uint32_t i = 0; i < b->n_groups && !is_in; i++)
+		is_in = b->groups[i] == cap->group;
+	return cap->session == b->session && (!b->local || b->user == 0 || (cap->user == b->user && is_in));
 }
 
 int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino,

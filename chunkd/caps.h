@@ -17,8 +17,10 @@ void chunkd_caps_revoke(struct chunkd_caps *caps, uint64_t ino, uint64_t generat
 /* Who presents a capability. */
 struct chunkd_bearer {
 	uint64_t session;
+	bool local; /* so that the others are true (conn_user.c) */
 	uint32_t user;
-	bool local; /* so that user is true (conn_user.c) */
+	const uint32_t *groups;
+	uint32_t n_groups;
 };
 /* 0, with what the cap allows, if it lets bearer do rights with ino now; else -EACCES. */
 int chunkd_caps_check(struct chunkd_caps *caps, struct ff3_blob cap, uint64_t ino,

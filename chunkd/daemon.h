@@ -21,6 +21,8 @@ struct chunkd_conn {
 	uint32_t role;
 	uint32_t user; /* as whom it is served */
 	uint64_t epoch; /* metad's; others: 0 */
+	uint32_t n_groups;
+	uint32_t groups[]; /* the user's, its first one in front */
 };
 
 struct chunkd_daemon {

@@ -22,11 +22,15 @@ int chunkd_greet(struct chunkd_target *target, struct chunkd_daemon *d, const st
 		 struct ff3_rep_hello *reply, void **ret_conn)
 {
 	bool metad = hello->role == FF3_ROLE_METAD;
+	struct ff3_dec groups = ff3_dec_blob(hello->groups);
+	uint32_t n_groups = 1 + hello->groups.len / 4;
 	struct chunkd_conn *c;
 
 	if (metad && !believe(d, hello->epoch))
 		return FF3_E_NOT_PRIMARY;
-	c = malloc(sizeof *c);
+	if (n_groups > 1 + FF3_GROUPS_MAX)
+		return -EINVAL;
+	c = malloc(sizeof *c + n_groups * sizeof c->groups[0]);
 	if (!c)
 		return -ENOMEM;
 	*c = (struct chunkd_conn){ .target = target,
@@ -34,7 +38,11 @@ int chunkd_greet(struct chunkd_target *target, struct chunkd_daemon *d, const st
 				   .session = hello->session,
 				   .role = hello->role,
 				   .user = hello->uid,
-				   .epoch = metad ? hello->epoch : 0 };
+				   .epoch = metad ? hello->epoch : 0,
+				   .n_groups = n_groups };
+	c->groups[0] = hello->gid;
+	for (uint32_t i = 1; i < n_groups; i++)
+		ff3_get_u32(&groups, &c->groups[i]);
 	*ret_conn = c;
 	*reply = (struct ff3_rep_hello){ .cluster = d->cluster,
 					 .instance = d->instance,

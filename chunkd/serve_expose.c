@@ -36,7 +36,8 @@ void handle_chunk_expose(struct chunkd_target *t, struct ff3_request *r)
 {
 	const struct chunkd_conn *conn = ff3_conn_user(r->conn);
 	struct ff3_req_chunk_expose req;
-	const struct chunkd_bearer bearer = { conn->session, conn->user, ff3_conn_cred(r->conn) != NULL };
+	const struct chunkd_bearer bearer = { conn->session, ff3_conn_cred(r->conn) != NULL, conn->user,
+					      conn->groups, conn->n_groups };
 	struct served_expose *s = NULL;
 	uint32_t rights = 0;
 	int e = ff3_decode_req_chunk_expose(r->body, r->header.body_len, &req);

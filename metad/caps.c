@@ -1,6 +1,6 @@
 /* Purpose: the capabilities for what clients ask of chunk daemons directly; and telling those daemons when
  * older ones are void. They go out with opens of files that are pinned to memory; clients get them for others,
- * when they want them, by opening again. They name the user that was let read, as the session was served then: metad
+ * when they want them, by opening again. They name the user that was let read, and the group if that was why: metad
  * takes a hello's word for it over networks, and a chunk daemon knows better of a process of its host.
  *
  * Keys are made at each start and every FF3_CAP_LIFETIME_MS, and live in memory only: who holds a cap of
@@ -162,14 +162,15 @@ struct ff3_blob metad_caps_keys(struct metad *m)
 }
 
 struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode, uint64_t session,
-				uint32_t user, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX])
+				struct metad_reader reader, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX])
 {
 	struct ff3_cap cap = { .ino = inode->ino,
 			       .generation = inode->generation,
 			       .session = session,
 			       .expires = ff3_realtime_ns() / FF3_NSEC_PER_MSEC + FF3_CAP_LIFETIME_MS,
 			       .rights = FF3_CAP_READ,
-			       .user = user };
+			       .user = reader.user,
+			       .group = reader.group };
 
 	if (!S_ISREG(inode->mode) || !(open_flags & FF3_OPEN_READ))
 		return (struct ff3_blob){ buf, 0 };
@@ -180,9 +181,9 @@ struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode
 
 /* Most files are read once, and signing costs as much as finding the name. */
 struct ff3_blob metad_caps_at_open(struct metad *m, const struct metad_inode *inode, uint64_t session,
-				   uint32_t user, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX])
+				   struct metad_reader reader, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX])
 {
-	return inode->pin == FF3_PIN_MEMORY ? metad_caps_make(m, inode, session, user, open_flags, buf) :
+	return inode->pin == FF3_PIN_MEMORY ? metad_caps_make(m, inode, session, reader, open_flags, buf) :
 					      (struct ff3_blob){ buf, 0 };
 }
 

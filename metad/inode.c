@@ -31,6 +31,13 @@ int metad_permission(const struct metad_cred *cred, const struct metad_inode *in
 	return (mask & ~bits & 7) ? -EACCES : 0;
 }
 
+struct metad_reader metad_reader_of(const struct metad_cred *cred, const struct metad_inode *inode)
+{
+	bool by_group = !metad_is_owner(cred, inode) && !(inode->mode & S_IROTH);
+
+	return (struct metad_reader){ cred->uid, by_group ? inode->gid : FF3_NO_GROUP };
+}
+
 uint32_t metad_mode_kills(const struct metad_cred *cred, const struct metad_inode *inode)
 {
 	uint32_t kills = S_ISUID;

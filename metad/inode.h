@@ -37,6 +37,13 @@ enum { METAD_MAY_EXEC = 1, METAD_MAY_WRITE = 2, METAD_MAY_READ = 4 };
 bool metad_in_group(const struct metad_cred *cred, uint32_t gid);
 /* 0 or -EACCES. mask: METAD_MAY_*, which are X_OK, W_OK, R_OK too. */
 int metad_permission(const struct metad_cred *cred, const struct metad_inode *inode, unsigned mask);
+/* Whose right to read it is. */
+struct metad_reader {
+	uint32_t user;
+	uint32_t group; /* that it had to be in, or FF3_NO_GROUP */
+};
+/* Of cred, which may read inode. */
+struct metad_reader metad_reader_of(const struct metad_cred *cred, const struct metad_inode *inode);
 /* Whether cred may do what an owner may. */
 static inline bool metad_is_owner(const struct metad_cred *cred, const struct metad_inode *inode)
 {

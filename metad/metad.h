@@ -166,10 +166,10 @@ int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, b
 void metad_session_release(struct metad *m, struct metad_session *s, uint64_t ino, uint32_t n);
 bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint64_t ino,
 			    bool write);
-/* That user may read ino was checked when s opened it; and whether it ever was, and whose right it was. A session's
+/* That reader may read ino was checked when s opened it; and whether it ever was, and whose right it was. A session's
  * connections may be of several users, and not all of them true. */
-void metad_session_set_granted(struct metad_session *s, uint64_t ino, uint32_t user);
-bool metad_session_is_granted(const struct metad_session *s, uint64_t ino, uint32_t *ret_user);
+void metad_session_set_granted(struct metad_session *s, uint64_t ino, struct metad_reader reader);
+bool metad_session_is_granted(const struct metad_session *s, uint64_t ino, struct metad_reader *ret);
 bool metad_is_open(struct metad *m, uint64_t ino);
 /* Ends sessions whose lease is over. */
 void metad_sessions_tick(struct metad *m);
@@ -281,12 +281,12 @@ void metad_caps_free(struct metad *m);
 void metad_caps_tick(struct metad *m);
 /* Packed cap_key; valid until the next call. */
 struct ff3_blob metad_caps_keys(struct metad *m);
-/* What session may do with inode, which user was let read, in buf; empty: nothing that takes a cap. */
+/* What session may do with inode, by reader's right, in buf; empty: nothing that takes a cap. */
 struct ff3_blob metad_caps_make(struct metad *m, const struct metad_inode *inode, uint64_t session,
-				uint32_t user, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
+				struct metad_reader reader, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
 /* The same for an answer to an open: only if the file's first read will ask for its chunk. */
 struct ff3_blob metad_caps_at_open(struct metad *m, const struct metad_inode *inode, uint64_t session,
-				   uint32_t user, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
+				   struct metad_reader reader, uint32_t open_flags, uint8_t buf[FF3_CAP_MAX]);
 /* Its mode or owner has changed: caps of before are void. */
 void metad_caps_revoke(struct metad *m, uint64_t ino);
 

@@ -48,12 +48,14 @@ static int open_it(struct metad *m, struct metad_conn *conn, struct ff3_rep_reso
 		   uint8_t cap[FF3_CAP_MAX])
 {
 	struct metad_inode *inode = &m->walk.inode;
+	struct metad_reader reader;
 	int e = metad_session_open(m, conn->session, inode->ino, false, NULL);
 
 	if (e < 0)
 		return e;
-	metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
-	p->cap = metad_caps_at_open(m, inode, conn->session_id, conn->cred.uid, FF3_OPEN_READ, cap);
+	reader = metad_reader_of(&conn->cred, inode);
+	metad_session_set_granted(conn->session, inode->ino, reader);
+	p->cap = metad_caps_at_open(m, inode, conn->session_id, reader, FF3_OPEN_READ, cap);
 	return 0;
 }
 

@@ -43,6 +43,7 @@ static void add_cap(struct metad *m, const struct metad_mutation *mutation)
 	struct metad_session *s = metad_session_find(m, mutation->session);
 	const struct metad_cred *cred = &mutation->rec->cred;
 	uint8_t buf[FF3_CAP_MAX];
+	struct metad_reader reader;
 	struct metad_inode inode;
 
 	if (!s || metad_db_get_inode(m->db, m->apply->effects.ino, &inode) <= 0)
@@ -50,9 +51,10 @@ static void add_cap(struct metad *m, const struct metad_mutation *mutation)
 	/* It was perhaps another user's answer. */
 	if (m->apply->effects.repeated && metad_permission(cred, &inode, METAD_MAY_READ) < 0)
 		return;
+	reader = metad_reader_of(cred, &inode);
 	if (mutation->open_flags & FF3_OPEN_READ)
-		metad_session_set_granted(s, inode.ino, cred->uid);
-	end_reply(m->apply, metad_caps_at_open(m, &inode, mutation->session, cred->uid, mutation->open_flags, buf));
+		metad_session_set_granted(s, inode.ino, reader);
+	end_reply(m->apply, metad_caps_at_open(m, &inode, mutation->session, reader, mutation->open_flags, buf));
 }
 
 static void add_keys(struct metad *m)
@@ -363,6 +365,7 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 {
 	bool write = q->flags & (FF3_OPEN_WRITE | FF3_OPEN_APPEND);
 	struct ff3_rep_open p = { 0 };
+	struct metad_reader reader;
 	uint8_t cap[FF3_CAP_MAX];
 	int e;
 
@@ -381,9 +384,10 @@ static void open_existing(struct metad *m, struct metad_conn *conn, struct ff3_r
 		metad_reply_status(m, r, e);
 		return;
 	}
+	reader = metad_reader_of(&conn->cred, inode);
 	if (q->flags & FF3_OPEN_READ)
-		metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
-	p.cap = metad_caps_at_open(m, inode, conn->session_id, conn->cred.uid, q->flags, cap);
+		metad_session_set_granted(conn->session, inode->ino, reader);
+	p.cap = metad_caps_at_open(m, inode, conn->session_id, reader, q->flags, cap);
 	metad_file_overlay(m, inode);
 	metad_inode_attr(inode, &p.attr);
 	FF3_REQUEST_REPLY(r, open, &p);

@@ -135,7 +135,7 @@ void metad_page_reply(struct ff3_request *r, struct metad_page *page, uint64_t p
 static int may_list(struct metad *m, struct metad_conn *conn, struct ff3_request *r, uint64_t ino,
 		    struct metad_inode *dir)
 {
-	uint32_t reader;
+	struct metad_reader reader;
 	int e = metad_serve_walk(m, conn, r, &(struct ff3_path){ .dir = ino }, 0);
 
 	if (e < 0)

@@ -23,12 +23,12 @@ void serve_release(struct metad *m, struct metad_conn *conn, struct ff3_request 
 
 /* What was granted stays so, as an open descriptor does; a child may be somebody else by now. But it is the right of whom
  * it was granted to: this connection's user may be true, and that one not. */
-static bool may_read(const struct metad_conn *conn, const struct metad_inode *inode, uint32_t *ret_user)
+static bool may_read(const struct metad_conn *conn, const struct metad_inode *inode, struct metad_reader *ret)
 {
 	if (!S_ISDIR(inode->mode) && metad_permission(&conn->cred, inode, METAD_MAY_READ) < 0)
-		return metad_session_is_granted(conn->session, inode->ino, ret_user);
-	metad_session_set_granted(conn->session, inode->ino, conn->cred.uid);
-	*ret_user = conn->cred.uid;
+		return metad_session_is_granted(conn->session, inode->ino, ret);
+	*ret = metad_reader_of(&conn->cred, inode);
+	metad_session_set_granted(conn->session, inode->ino, *ret);
 	return true;
 }
 
@@ -39,7 +39,7 @@ void serve_reopen(struct metad *m, struct metad_conn *conn, struct ff3_request *
 	struct ff3_rep_reopen p = { 0 };
 	struct metad_inode inode;
 	uint8_t cap[FF3_CAP_MAX];
-	uint32_t reader;
+	struct metad_reader reader;
 	int e = metad_db_get_inode(m->db, q->ino, &inode);
 
 	if (e > 0 && metad_file_is_truncating(m, q->ino)) {

@@ -20,7 +20,7 @@ struct open {
 	uint32_t n;
 	bool write;
 	bool granted; /* for reading, to reader */
-	uint32_t reader;
+	struct metad_reader reader;
 	UT_hash_handle hh;
 };
 
@@ -279,23 +279,23 @@ bool metad_session_has_open(struct metad *m, const struct metad_session *s, uint
 	return o && (!write || o->write);
 }
 
-void metad_session_set_granted(struct metad_session *s, uint64_t ino, uint32_t user)
+void metad_session_set_granted(struct metad_session *s, uint64_t ino, struct metad_reader reader)
 {
 	struct open *o = find_open(s, ino);
 
 	if (!o)
 		return;
 	o->granted = true;
-	o->reader = user;
+	o->reader = reader;
 }
 
-bool metad_session_is_granted(const struct metad_session *s, uint64_t ino, uint32_t *ret_user)
+bool metad_session_is_granted(const struct metad_session *s, uint64_t ino, struct metad_reader *ret)
 {
 	const struct open *o = find_open(s, ino);
 
 	if (!o || !o->granted)
 		return false;
-	*ret_user = o->reader;
+	*ret = o->reader;
 	return true;
 }
 

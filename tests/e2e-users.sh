@@ -56,7 +56,8 @@ check "root maps what it may read" "$tmp/lib/hot_liar" itself /600:0:0
 check "what a user may read, for it" "$tmp/lib/hot_liar" for:4321 /640:0:4321
 check "the user maps what it may read" as "$tmp/lib/hot_liar" itself /640:0:4321
 check "as what metad was told over a network" tcp as "$tmp/lib/hot_liar" itself /640:0:4321
+check "also by another group of its own" tcp as "$tmp/lib/hot_liar" itself /640:0:4242
 check "but not what metad was told so for root" tcp as "$tmp/lib/hot_liar" lies /600:0:0
-check "nor by a group that it is not in" tcp as "$tmp/lib/hot_liar" lies /640:0:4243
+check "nor so for a group that it is not in" tcp as "$tmp/lib/hot_liar" in:4243 /640:0:4243
 denied() { curl -sf "http://${chunkd_admin[1]}/metrics" | awk '/^ff3fs_chunkd_expose_denied_total/ { print $NF }'; }
 [ "$(denied)" -gt 0 ] || die 'nothing is counted as denied'

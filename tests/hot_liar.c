@@ -3,6 +3,7 @@
  *   hot_liar itself FILE      as who this process is: gets it
  *   hot_liar for:UID FILE     as somebody else, by speaking for it: gets it
  *   hot_liar lies FILE        by being root to metad, over a network: is refused
+ *   hot_liar in:GID FILE      by being in that group to metad: is refused
  *
  * The chunk daemon is always asked over its local socket. */
 #include "hot-client.h"
@@ -100,6 +101,29 @@ static void make_dir(struct ff3_rpc_peer *metad, uint64_t seq)
 	ask(metad, FF3_OP_mkdir, body, ff3_encode_req_mkdir(body, sizeof body, &req), reply);
 }
 
+/* To metad it may read the file, and to the chunk daemon not. */
+static struct ff3_rpc_peer *is_refused(struct ff3fs *c, struct ff3fs_file *f)
+{
+	struct ff3_rpc_peer *chunkd = chunkd_of(c, f);
+
+	OK(ff3_inode_renew_cap(f->inode));
+	CHECK(f->inode->hot.cap_len > 0);
+	refused(chunkd, f->inode->ino, f->inode->hot.cap, f->inode->hot.cap_len);
+	return chunkd;
+}
+
+static void mode_in(gid_t group, const char *name)
+{
+	struct ff3fs_file *f;
+	struct ff3fs *c;
+
+	OK(ff3fs_new_as(NULL, geteuid(), getegid(), &group, 1, &c));
+	f = must_open(c, name, O_RDONLY);
+	ff3_rpc_peer_free(is_refused(c, f));
+	OK(ff3fs_close(f));
+	ff3fs_free(c);
+}
+
 static void mode_lies(const char *name)
 {
 	struct ff3_rpc_peer *as_root, *as_oneself, *chunkd;
@@ -108,10 +132,7 @@ static void mode_lies(const char *name)
 
 	OK(ff3fs_new_as(NULL, 0, 0, NULL, 0, &c));
 	f = must_open(c, name, O_RDONLY);
-	OK(ff3_inode_renew_cap(f->inode));
-	CHECK(f->inode->hot.cap_len > 0);
-	chunkd = chunkd_of(c, f);
-	refused(chunkd, f->inode->ino, f->inode->hot.cap, f->inode->hot.cap_len);
+	chunkd = is_refused(c, f);
 
 	as_root = metad_as(c, 0, FF3_LINK_TCP);
 	as_oneself = metad_as(c, geteuid(), FF3_LINK_UNIX);
@@ -135,6 +156,10 @@ int main(int argc, char **argv)
 
 	if (strcmp(mode, "lies") == 0) {
 		mode_lies(argv[2]);
+		return 0;
+	}
+	if (strncmp(mode, "in:", 3) == 0) {
+		mode_in((gid_t)atoi(mode + 3), argv[2]);
 		return 0;
 	}
 	if (strcmp(mode, "itself") == 0)

@@ -8,7 +8,7 @@
 #define SESSION 7u
 #define USER 4321u
 
-static const struct chunkd_bearer bearer = { SESSION, USER, true };
+static const struct chunkd_bearer bearer = { SESSION, true, USER, NULL, 0 };
 
 static struct ff3_cap_keys keys;
 
@@ -24,7 +24,8 @@ static struct ff3_cap good(void)
 				 .session = SESSION,
 				 .expires = NOW + 100 + FF3_CAP_LIFETIME_MS,
 				 .rights = FF3_CAP_READ,
-				 .user = USER };
+				 .user = USER,
+				 .group = FF3_NO_GROUP };
 }
 
 static void new_keys(void)
@@ -107,7 +108,7 @@ END_TEST
 
 START_TEST(daemon_checks)
 {
-	const struct chunkd_bearer other = { SESSION + 1, USER, true };
+	const struct chunkd_bearer other = { SESSION + 1, true, USER, NULL, 0 };
 	struct chunkd_caps *caps;
 	uint8_t buf[FF3_CAP_MAX];
 	uint32_t rights = 0;
@@ -136,19 +137,25 @@ END_TEST
 
 START_TEST(users)
 {
+	static const uint32_t groups[] = { 77, 78 };
 	static const struct {
 		const char *name;
-		uint32_t cap;
+		uint32_t user, group;
 		struct chunkd_bearer bearer;
 		int result;
 	} cases[] = {
-		{ "the user", USER, { SESSION, USER, true }, 0 },
-		{ "somebody who was root to metad", 0, { SESSION, USER, true }, -EACCES },
-		{ "another user", USER + 1, { SESSION, USER, true }, -EACCES },
-		{ "root, who became somebody", USER, { SESSION, 0, true }, 0 },
-		{ "root in another session", USER, { SESSION + 1, 0, true }, -EACCES },
-		{ "nobody knows who, over a network", 0, { SESSION, USER, false }, 0 },
-		{ "in another session", USER, { SESSION + 1, USER, false }, -EACCES },
+		{ "the user", USER, FF3_NO_GROUP, { SESSION, true, USER, groups, 2 }, 0 },
+		{ "in the group", USER, 77, { SESSION, true, USER, groups, 2 }, 0 },
+		{ "in the other one", USER, 78, { SESSION, true, USER, groups, 2 }, 0 },
+		{ "in another one", USER, 79, { SESSION, true, USER, groups, 2 }, -EACCES },
+		{ "in none", USER, 77, { SESSION, true, USER, NULL, 0 }, -EACCES },
+		{ "another one in the group", USER, 77, { SESSION, true, USER + 1, groups, 2 }, -EACCES },
+		{ "somebody who was root to metad", 0, FF3_NO_GROUP, { SESSION, true, USER, groups, 2 }, -EACCES },
+		{ "another user", USER + 1, FF3_NO_GROUP, { SESSION, true, USER, groups, 2 }, -EACCES },
+		{ "root, who became somebody", USER, 79, { SESSION, true, 0, groups, 2 }, 0 },
+		{ "root in another session", USER, FF3_NO_GROUP, { SESSION + 1, true, 0, groups, 2 }, -EACCES },
+		{ "nobody knows who, over a network", 0, 79, { SESSION, false, USER, groups, 2 }, 0 },
+		{ "in another session", USER, FF3_NO_GROUP, { SESSION + 1, false, USER, groups, 2 }, -EACCES },
 	};
 	struct chunkd_caps *caps;
 	uint8_t buf[FF3_CAP_MAX];
@@ -160,7 +167,8 @@ START_TEST(users)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct ff3_cap cap = good();
 
-		cap.user = cases[i].cap;
+		cap.user = cases[i].user;
+		cap.group = cases[i].group;
 		ck_assert_msg(chunkd_caps_check(caps, sign(buf, cap), INO, &cases[i].bearer, FF3_CAP_READ, NOW,
 						&rights) == cases[i].result, "%s", cases[i].name);
 	}

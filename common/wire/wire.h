@@ -87,6 +87,7 @@ enum {
 	FF3_CAP_READ = 1,
 	FF3_CAP_PIN = 2, /* its chunks stay exposed */
 };
+#define FF3_NO_GROUP UINT32_MAX
 
 enum {
 	FF3_PIN_NONE = 1,

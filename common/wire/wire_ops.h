@@ -115,6 +115,7 @@
 	F(u64, expires) /* milliseconds since 1970 */                                                   \
 	F(u32, rights)  /* FF3_CAP_* */                                                            \
 	F(u32, user)    /* whom metad let read it */                                               \
+	F(u32, group)   /* that it had to be in; FF3_NO_GROUP: none */                             \
 	F(u32, key)     /* id of the key */
 
 /* A key of metad's for capabilities, for chunk daemons. */
