@@ -49,7 +49,7 @@ check_PROGRAMS += tests/chunkd_drive
 tests_chunkd_drive_SOURCES = tests/chunkd_drive.c tests/test_links.h
 tests_chunkd_drive_LDADD = libff3rpc.la libff3base.la -lpthread
 
-TESTS += tests/e2e-chunkd.sh tests/fault-disk-chunkd.sh
+TESTS += tests/e2e-chunkd.sh tests/fault-disk-chunkd.sh tests/fault-rot.sh
 
 systemdsystemunit_DATA += %D%/ff3fs-chunkd.service
 EXTRA_DIST += %D%/ff3fs-chunkd.service.in

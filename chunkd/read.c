@@ -10,6 +10,10 @@
  * rule would make random small readers load 256 times what they ask for. The counters are of an
  * epoch, which lasts as many bytes of disk reads as the memory tier has.
  *
+ * Checksums: a client that says that it compares what it gets does so instead of us, which spares a pass over
+ * bytes that no cache has yet. If they are wrong it asks again without saying so; then, as for everybody else, they
+ * are compared here, and damage is found, counted and answered.
+ *
  * Hot path: a read from memory allocates nothing, logs nothing and takes no lock.
  * Threads: the store's. */
 #include "expose.h"
@@ -100,6 +104,25 @@ static bool blocks_intact(const struct chunkd_chunk *c, const uint8_t *data, uin
 		    c->crcs[pos / FF3_BLOCK])
 			return false;
 	return true;
+}
+
+/* Whether it stays in memory. */
+static bool is_kept(const struct chunkd_chunk *c, const struct chunkd_read *rd)
+{
+	return rd->block && rd->from == 0 && rd->to >= c->len && rd->again && !c->mem;
+}
+
+/* Of what was read. Blocks of which a part is delivered nobody else can compare, nor what is delivered later, from
+ * memory. */
+static bool read_intact(const struct chunkd_chunk *c, const struct chunkd_read *rd)
+{
+	uint32_t end = rd->offset + rd->length, first = ROUND_UP(rd->offset, FF3_BLOCK);
+	uint32_t last = end == c->len ? rd->to : ROUND_DOWN(end, FF3_BLOCK);
+
+	if (!rd->compares || is_kept(c, rd) || first >= last)
+		return blocks_intact(c, rd->raw, rd->from, rd->to);
+	return blocks_intact(c, rd->raw, rd->from, first) &&
+	       blocks_intact(c, rd->raw + (last - rd->from), last, rd->to);
 }
 
 static bool same_bytes(const struct chunkd_chunk *c, uint64_t version, uint64_t place)
@@ -272,7 +295,7 @@ static void disk_done(struct ff3_io *io, int res)
 	}
 	s->n_io--;
 	CHUNKD_COUNT(s, read_disk_bytes, rd->got);
-	if (same && rd->got == n && !blocks_intact(c, rd->raw, rd->from, rd->to))
+	if (same && rd->got == n && !read_intact(c, rd))
 		r = FF3_E_CHECKSUM;
 	/* Memory that the client can write to proves nothing about the disk. */
 	if (!same || (r < 0 && !rd->block)) {
@@ -292,7 +315,7 @@ static void disk_done(struct ff3_io *io, int res)
 			chunkd_block_unref(rd->block);
 		read_fail(s, rd, r);
 	} else {
-		if (rd->block && rd->from == 0 && rd->to >= c->len && rd->again && !c->mem) {
+		if (is_kept(c, rd)) {
 			c->mem = rd->block;
 			chunkd_block_own(rd->block, c);
 			chunkd_block_set_clean(rd->block, true);

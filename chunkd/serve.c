@@ -157,6 +157,7 @@ static void handle_chunk_read(struct chunkd_target *t, struct ff3_request *r)
 	s->read.length = req.length;
 	s->read.dest = r->place;
 	s->read.dest_len = r->place_len;
+	s->read.compares = req.flags & FF3_READ_COMPARES;
 	chunkd_store_read(t->store, &s->read);
 }
 

@@ -104,6 +104,7 @@ struct chunkd_read {
 	 * client may write there, too, and so spoil its own data. */
 	uint8_t *dest;
 	uint32_t dest_len;
+	bool compares; /* whoever gets it compares whole blocks with crcs, and asks again if they differ */
 
 	/* Results. block holds a reference for the receiver to drop, if length is not 0; NULL: data is in
 	 * dest. */

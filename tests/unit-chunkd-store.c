@@ -247,6 +247,56 @@ START_TEST(no_space)
 }
 END_TEST
 
+static void compared_done(struct chunkd_read *rd)
+{
+	*(bool *)rd->user = true;
+}
+
+/* By somebody who compares. Status; ret: what of the result is as its checksums say. */
+static int read_comparing(struct world *w, uint32_t offset, uint32_t len, bool *ret)
+{
+	static struct chunkd_read rd;
+	uint32_t crcs[CHUNKD_READ_CRCS], n;
+	bool done = false;
+
+	rd = (struct chunkd_read){ .done = compared_done, .user = &done, .ino = 1, .offset = offset,
+				   .length = len, .compares = true };
+	chunkd_store_read(w->store, &rd);
+	ck_assert(finish(w, &done));
+	if (rd.status < 0)
+		return rd.status;
+	n = make_crcs(crcs, rd.data, offset, rd.length);
+	ck_assert_uint_eq(n, rd.n_crcs);
+	*ret = memcmp(crcs, rd.crcs, n * 4) == 0;
+	chunkd_block_unref(rd.block);
+	return 0;
+}
+
+/* Of a chunk of 100000 bytes whose block 5 is damaged. */
+static void read_damaged_comparing(struct world *w)
+{
+	const uint32_t bad = 5 * FF3_BLOCK;
+	uint64_t counted = chunkd_store_stats(w->store)->checksum_errors;
+	bool same = true;
+
+	/* Whole blocks come with the checksums that they were stored with: who compares sees it, and asks again. */
+	ck_assert_int_eq(read_comparing(w, bad, FF3_BLOCK, &same), 0);
+	ck_assert(!same);
+	ck_assert_int_eq(read_comparing(w, bad - 10, FF3_BLOCK + 20, &same), 0);
+	ck_assert(!same);
+	ck_assert_uint_eq(chunkd_store_stats(w->store)->checksum_errors, counted);
+	/* Of a part of a block nobody else can see it. */
+	ck_assert_int_eq(read_comparing(w, bad + 1, 10, &same), FF3_E_CHECKSUM);
+	ck_assert_int_eq(read_comparing(w, bad - FF3_BLOCK, FF3_BLOCK + 1, &same), FF3_E_CHECKSUM);
+	ck_assert_int_eq(read_comparing(w, bad + 1, 3 * FF3_BLOCK, &same), FF3_E_CHECKSUM);
+	ck_assert_uint_eq(chunkd_store_stats(w->store)->checksum_errors, counted + 3);
+	/* It is not kept for those who do not compare. */
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(read_comparing(w, 0, 100000, &same), FF3_E_CHECKSUM);
+	ck_assert_int_eq(read_comparing(w, bad + FF3_BLOCK, 100000, &same), 0);
+	ck_assert(same);
+}
+
 /* Flips one bit in a slab: the block it is in answers CHECKSUM, all others are good. */
 START_TEST(bit_flip)
 {
@@ -267,6 +317,7 @@ START_TEST(bit_flip)
 	ck_assert_int_eq(pwrite(fd, &byte, 1, 5 * FF3_BLOCK + 77), 1);
 	close(fd);
 	ff3_log_open("test", FF3_LOG_ERROR - 1);
+	read_damaged_comparing(&w);
 	for (uint32_t b = 0; b < 24; b++) {
 		int r = read_chunk(&w, 0, 0, b * FF3_BLOCK, FF3_BLOCK, &rd);
 

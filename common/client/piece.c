@@ -5,7 +5,7 @@
  *
  * Repeating: lost connections until the client's timeout, with the same tag so that a write
  * applies once; a wrong checksum once, into memory of ours, because several reads may share the
- * application's buffer; an old route after asking metad; what found no memory that a device knows, when those before
+ * application's buffer, and then the daemon compares as well, which tells a spoilt disk from a spoilt transfer; an old route after asking metad; what found no memory that a device knows, when those before
  * it have given back theirs, and then by another link.
  *
  * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
@@ -126,7 +126,8 @@ static void fill_read(struct ff3_piece *p)
 		.chain_version = p->route.version,
 		.offset = p->offset,
 		.length = p->length,
-		.flags = p->flags,
+		/* If it was wrong, the daemon shall find out whether its disk is. */
+		.flags = p->n_checksum == 0 ? FF3_READ_COMPARES : 0,
 	};
 
 	p->call.body = p->wire;

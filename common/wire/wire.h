@@ -84,6 +84,10 @@ enum {
 };
 
 enum {
+	FF3_READ_COMPARES = 1, /* the client compares whole blocks, and asks again without this if they are wrong */
+};
+
+enum {
 	FF3_CAP_READ = 1,
 	FF3_CAP_PIN = 2, /* its chunks stay exposed */
 };

@@ -578,7 +578,9 @@
 
 /* Bytes [offset, offset + length) of chunk {ino, index}. The payload is what exists of them;
  * it ends early where the chunk ends. crcs has one u32 CRC32C for each piece that the chunk's
- * 4 KiB blocks cut the payload into. chunk_size is the chunk's length, 0 if there is none. */
+ * 4 KiB blocks cut the payload into: for whole blocks those that were stored, with which the daemon
+ * has compared what it read from the disk, unless flags say that the client does. chunk_size is the
+ * chunk's length, 0 if there is none. */
 #define FF3_REQ_chunk_read(F)                                                                      \
 	F(u64, ino)                                                                                \
 	F(u32, index)                                                                              \
