@@ -1,7 +1,7 @@
 /* preload-aio away DIR FILES AWAY: so many of the files DIR/0, DIR/1, … lie on a daemon that goes away
  * when "ready" was said, until "others" was said; a line of input answers each. WRITES=1: the requests
  * are writes. preload-aio fill DIR FILES makes them. */
-#define N 256
+#define N 512
 #include "preload_aio.h"
 
 #include <time.h>
@@ -91,6 +91,7 @@ void away(int files, int on_it)
 	time_t t0;
 	char name[16];
 
+	CHECK(files <= N);
 	n_files = files;
 	n_away = on_it;
 	writes = getenv("WRITES") != NULL;

@@ -8,6 +8,6 @@ requires curl ff3fs-metad ff3fs-chunkd
 
 rdma_cluster 3
 export FF3FS_CLIENT_TRANSPORTS=verbs
-make_away 220
-[ "$n_away" -gt 60 ] || die "$n_away of $n_files files are on daemon 3, of which a connection may take 48"
+make_away 240
+[ "$n_away" -gt 48 ] || die "$n_away of $n_files files are on daemon 3, of which a connection may take 48"
 away 'a stopped daemon' stop go_on
