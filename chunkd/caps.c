@@ -4,12 +4,17 @@
  * a place for each of N_SLOTS inodes. Where two want one place, the later one takes it, and from then
  * on every cap that was made before that is refused: its holder gets another one from metad.
  *
+ * In a user namespace, everybody who has no number there looks like one user, UNKNOWN. That one is nobody, whom nothing
+ * is for.
+ *
  * Threads: any, under the lock. */
 #include "caps.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #define N_SLOTS 4096u
+#define UNKNOWN 65534u
 
 struct revoked {
 	uint64_t ino; /* 0: free */
@@ -21,8 +26,21 @@ struct chunkd_caps {
 	pthread_mutex_t lock;
 	struct ff3_cap_keys keys;
 	uint64_t refused_until_ms; /* caps that expire until then are refused */
+	bool knows_users, knows_groups; /* all of them: UNKNOWN is one like others */
 	struct revoked revoked[N_SLOTS];
 };
+
+static bool knows_all(const char *map)
+{
+	FILE *f = fopen(map, "re");
+	unsigned long long n, all = 0;
+
+	while (f && fscanf(f, "%*u %*u %llu", &n) == 1)
+		all += n;
+	if (f)
+		fclose(f);
+	return all == UINT32_MAX;
+}
 
 int chunkd_caps_new(uint64_t now_ms, struct chunkd_caps **ret)
 {
@@ -33,6 +51,8 @@ int chunkd_caps_new(uint64_t now_ms, struct chunkd_caps **ret)
 	pthread_mutex_init(&c->lock, NULL);
 	/* What was revoked before is not known. */
 	c->refused_until_ms = now_ms + FF3_CAP_LIFETIME_MS;
+	c->knows_users = knows_all("/proc/self/uid_map");
+	c->knows_groups = knows_all("/proc/self/gid_map");
 	*ret = c;
 	return 0;
 }
@@ -75,13 +95,15 @@ void chunkd_caps_revoke(struct chunkd_caps *c, uint64_t ino, uint64_t generation
 
 /* Over a network, metad may have been told of another user. Root may read everything, and a program that was root when it
  * connected goes on with what it opens as somebody else. */
-static bool is_bearers(const struct ff3_cap *cap, const struct chunkd_bearer *b)
+static bool is_bearers(const struct chunkd_caps *c, const struct ff3_cap *cap, const struct chunkd_bearer *b)
 {
+	bool is_user = cap->user == b->user && (cap->user != UNKNOWN || c->knows_users);
 	bool is_in = cap->group == FF3_NO_GROUP;
 
-	for (uint32_t i = 0; i < b->n_groups && !is_in; i++)
-		is_in = b->groups[i] == cap->group;
-	return cap->session == b->session && (!b->local || b->user == 0 || (cap->user == b->user && is_in));
+	if (cap->group != UNKNOWN || c->knows_groups)
+		for (uint32_t i = 0; i < b->n_groups && !is_in; i++)
+			is_in = b->groups[i] == cap->group;
+	return cap->session == b->session && (!b->local || b->user == 0 || (is_user && is_in));
 }
 
 int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino,
@@ -93,7 +115,7 @@ int chunkd_caps_check(struct chunkd_caps *c, struct ff3_blob blob, uint64_t ino,
 
 	pthread_mutex_lock(&c->lock);
 	r = ff3_cap_verify(&c->keys, blob, now_ms, &cap);
-	if (r == 0 && (cap.ino != ino || !is_bearers(&cap, bearer) ||
+	if (r == 0 && (cap.ino != ino || !is_bearers(c, &cap, bearer) ||
 		       (cap.rights & rights) != rights || cap.expires <= c->refused_until_ms ||
 		       (s->ino == ino && cap.generation < s->generation)))
 		r = -EACCES;

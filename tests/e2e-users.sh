@@ -26,7 +26,7 @@ contained() { with_shim 4 as unshare -rp --fork "$@"; }
 
 on mkdir -m 1777 "$prefix/all" || die mkdir
 echo secret >"$tmp/secret"
-for mode in 600:0:0 640:0:4242 640:0:4321 640:0:4243; do
+for mode in 600:0:0 600:65534:65534 640:0:4242 640:0:4321 640:0:4243; do
 	on cp "$tmp/secret" "$prefix/$mode" && on chown "${mode#*:}" "$prefix/$mode" && on chmod "${mode%%:*}" "$prefix/$mode" ||
 		die "a file $mode"
 done
@@ -55,9 +55,21 @@ tcp() { FF3FS_CLIENT_TRANSPORTS=tcp "$@"; }
 check "root maps what it may read" "$tmp/lib/hot_liar" itself /600:0:0
 check "what a user may read, for it" "$tmp/lib/hot_liar" for:4321 /640:0:4321
 check "the user maps what it may read" as "$tmp/lib/hot_liar" itself /640:0:4321
+check "nobody maps what it may read" setpriv --reuid 65534 --regid 65534 --clear-groups \
+	"$tmp/lib/hot_liar" itself /600:65534:65534
 check "as what metad was told over a network" tcp as "$tmp/lib/hot_liar" itself /640:0:4321
 check "also by another group of its own" tcp as "$tmp/lib/hot_liar" itself /640:0:4242
 check "but not what metad was told so for root" tcp as "$tmp/lib/hot_liar" lies /600:0:0
 check "nor so for a group that it is not in" tcp as "$tmp/lib/hot_liar" in:4243 /640:0:4243
 denied() { curl -sf "http://${chunkd_admin[1]}/metrics" | awk '/^ff3fs_chunkd_expose_denied_total/ { print $NF }'; }
 [ "$(denied)" -gt 0 ] || die 'nothing is counted as denied'
+
+# A chunk daemon in a user namespace in which there is nobody but root: everybody else looks like one user.
+mkdir "$tmp/apart"
+printf '#!/bin/sh\nexec unshare -r %s "$@"\n' "$(command -v ff3fs-chunkd)" >"$tmp/apart/ff3fs-chunkd"
+chmod 755 "$tmp/apart/ff3fs-chunkd"
+kill_daemon "${chunkd_pid[1]}" TERM
+PATH=$tmp/apart:$PATH start_chunkd 1
+check "apart: root maps what it may read" "$tmp/lib/hot_liar" itself /600:0:0
+check "apart: who is seen as nobody does not map nobody's" tcp as "$tmp/lib/hot_liar" as:65534 /600:65534:65534
+equal "apart: others read by requests" secret "$(user cat "$prefix/640:0:4321")"

@@ -3,6 +3,7 @@
  *   hot_liar itself FILE      as who this process is: gets it
  *   hot_liar for:UID FILE     as somebody else, by speaking for it: gets it
  *   hot_liar lies FILE        by being root to metad, over a network: is refused
+ *   hot_liar as:UID FILE      by being that user to metad: is refused
  *   hot_liar in:GID FILE      by being in that group to metad: is refused
  *
  * The chunk daemon is always asked over its local socket. */
@@ -112,12 +113,12 @@ static struct ff3_rpc_peer *is_refused(struct ff3fs *c, struct ff3fs_file *f)
 	return chunkd;
 }
 
-static void mode_in(gid_t group, const char *name)
+static void mode_as(uid_t user, gid_t group, const char *name)
 {
 	struct ff3fs_file *f;
 	struct ff3fs *c;
 
-	OK(ff3fs_new_as(NULL, geteuid(), getegid(), &group, 1, &c));
+	OK(ff3fs_new_as(NULL, user, getegid(), &group, 1, &c));
 	f = must_open(c, name, O_RDONLY);
 	ff3_rpc_peer_free(is_refused(c, f));
 	OK(ff3fs_close(f));
@@ -158,8 +159,10 @@ int main(int argc, char **argv)
 		mode_lies(argv[2]);
 		return 0;
 	}
-	if (strncmp(mode, "in:", 3) == 0) {
-		mode_in((gid_t)atoi(mode + 3), argv[2]);
+	if (strncmp(mode, "as:", 3) == 0 || strncmp(mode, "in:", 3) == 0) {
+		bool user = mode[0] == 'a';
+
+		mode_as(user ? (uid_t)atoi(mode + 3) : geteuid(), user ? getegid() : (gid_t)atoi(mode + 3), argv[2]);
 		return 0;
 	}
 	if (strcmp(mode, "itself") == 0)
