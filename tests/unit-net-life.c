@@ -266,6 +266,106 @@ static void unpost_next(struct ff3_work *w)
 	ff3_loop_unpost(the_case->loop, w + 1);
 }
 
+/* --- Memory that files are read to ------------------------------------------------------------- */
+
+#define LENT_READ FF3_KIB(64)
+#define LENT_FILE (2 * FF3_LENT_PIECE)
+
+static void stop_after_one(struct ff3_io *io, int res)
+{
+	the_case->results[0] = res;
+	ff3_loop_stop(the_case->loop);
+}
+
+static char lent_bytes[LENT_FILE];
+
+static void read_lent(int fd, char *to, size_t len, size_t from)
+{
+	the_case->io.fn = stop_after_one;
+	memset(to, 0x55, len);
+	ff3_loop_read(the_case->loop, fd, to, len, from, &the_case->io);
+	ck_assert_int_eq(ff3_loop_run(the_case->loop), 0);
+	ck_assert_int_eq(the_case->results[0], (int)len);
+	ck_assert(memcmp(to, lent_bytes + from, len) == 0);
+}
+
+static char *shared(size_t size)
+{
+	char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert(p != MAP_FAILED);
+	return p;
+}
+
+/* Until the piece has a slot, or was refused one; with a slot, the bytes go where it says. */
+static void read_until_registered(int fd, struct ff3_lent *l, size_t piece, size_t len)
+{
+	bool possible = ff3_loop_files(the_case->loop)->n_lent_slots > 0;
+
+	for (size_t at = 0; at < 3 * FF3_LENT_PIECE; at += len)
+		read_lent(fd, l->base + piece * FF3_LENT_PIECE + at % (MIN(l->size, FF3_LENT_PIECE)), len,
+			  (at * 3 + piece * 4096) % (LENT_FILE - len));
+	ck_assert(!possible || l->slot[piece] != -1);
+}
+
+START_TEST(lent_memory)
+{
+	struct loop_case *c = the_case = calloc(1, sizeof *c);
+	char name[] = "/tmp/unit-net-XXXXXX", arena[4096];
+	struct ff3_lent a, b, *many;
+	int fd = mkstemp(name), used;
+
+	ck_assert_int_ge(fd, 0);
+	unlink(name);
+	for (size_t i = 0; i < LENT_FILE; i++)
+		lent_bytes[i] = (char)(i / 512 * 7 + i / 65536 + i % 5);
+	ck_assert_int_eq(pwrite(fd, lent_bytes, LENT_FILE, 0), (ssize_t)LENT_FILE);
+	ck_assert_int_eq(ff3_loop_new(8, &c->loop), 0);
+	ck_assert_int_eq(ff3_loop_register_memory(c->loop, arena, sizeof arena), 0);
+
+	ff3_loop_lend(c->loop, &a, shared(2 * FF3_LENT_PIECE), 2 * FF3_LENT_PIECE);
+	for (unsigned i = 0; i < 1000; i++)
+		read_lent(fd, a.base, 4096, i * 4096 % LENT_FILE);
+	ck_assert_int_eq(a.slot[0], -1); /* small reads are not worth it */
+	read_until_registered(fd, &a, 0, LENT_READ);
+	ck_assert_int_eq(a.slot[1], -1);
+	read_until_registered(fd, &a, 1, LENT_READ);
+	/* In both pieces, and partly outside. */
+	for (unsigned i = 0; i < 100; i++)
+		read_lent(fd, a.base + FF3_LENT_PIECE - LENT_READ / 2, LENT_READ, i * 4096);
+
+	/* The slot of memory that has gone is another's. */
+	used = a.slot[0];
+	ff3_loop_lend(c->loop, &b, shared(LENT_READ), LENT_READ);
+	ff3_loop_take_back(&a);
+	ck_assert_int_eq(munmap(a.base, a.size), 0);
+	read_until_registered(fd, &b, 0, LENT_READ);
+	ck_assert_int_eq(b.slot[0], used);
+
+	/* More than there are slots: the last ones do without, until one is free. */
+	many = calloc(FF3_LENT_SLOTS, sizeof *many);
+	for (unsigned i = 0; i < FF3_LENT_SLOTS; i++) {
+		ff3_loop_lend(c->loop, &many[i], shared(LENT_READ), LENT_READ);
+		for (unsigned k = 0; k < 64; k++)
+			read_lent(fd, many[i].base, LENT_READ, i * 4096);
+	}
+	ck_assert_int_eq(many[FF3_LENT_SLOTS - 1].slot[0], used < 0 ? used : -1);
+	ff3_loop_take_back(&b);
+	ff3_loop_take_back(&b);
+	read_until_registered(fd, &many[FF3_LENT_SLOTS - 1], 0, LENT_READ);
+
+	ff3_loop_free(c->loop);
+	for (unsigned i = 0; i < FF3_LENT_SLOTS; i++) {
+		ff3_loop_take_back(&many[i]);
+		munmap(many[i].base, LENT_READ);
+	}
+	munmap(b.base, LENT_READ);
+	close(fd);
+	free(many);
+	free(c);
+}
+END_TEST
+
 /* Neither before a turn nor in the middle of it. */
 START_TEST(unposted)
 {
@@ -432,6 +532,7 @@ TCase *net_life_case(void)
 	tcase_add_test(t, restart_and_idle);
 	tcase_add_test(t, one_way);
 	tcase_add_test(t, loop_alone);
+	tcase_add_test(t, lent_memory);
 	tcase_add_test(t, unposted);
 	tcase_add_test(t, completions_together);
 	tcase_add_test(t, idle);

@@ -9,7 +9,7 @@ libff3rpc_la_SOURCES = \
 # Daemons: loop and server, and the calling side with them.
 noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
-	%D%/loop.c %D%/loop_files.c %D%/loop.h %D%/loop_priv.h \
+	%D%/loop.c %D%/loop_files.c %D%/loop_lent.c %D%/loop.h %D%/loop_priv.h \
 	%D%/cap.c %D%/cap.h \
 	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/conn_user.c %D%/reply.c %D%/stall.c \
 	%D%/out.c %D%/out.h

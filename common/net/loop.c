@@ -181,6 +181,7 @@ void ff3_loop_free(struct ff3_loop *loop)
 		return;
 	if (loop->poller)
 		loop->poller->free(loop->poller);
+	ff3_loop_lent_forget(loop);
 	io_uring_queue_exit(&loop->ring);
 	close(loop->event_fd);
 	free(loop->files.slot_of_fd);

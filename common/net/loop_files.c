@@ -10,6 +10,26 @@
 /* Of reads: so many reach the disk together, and it is at work on them while the next ones are prepared. */
 #define SUBMIT_AT 8u
 
+/* With room for more behind it, where the kernel can. */
+static int register_all(struct ff3_loop *loop, const struct iovec *iov, unsigned n)
+{
+	struct ff3_loop_files *files = ff3_loop_files(loop);
+	struct io_uring *ring = ff3_loop_ring(loop);
+	_cleanup_free_ __u64 *tags = calloc(n, sizeof *tags);
+	int r;
+
+	if (!tags || io_uring_register_buffers_sparse(ring, n + FF3_LENT_SLOTS) < 0)
+		return io_uring_register_buffers(ring, iov, n);
+	r = io_uring_register_buffers_update_tag(ring, 0, iov, tags, n);
+	if (r != (int)n) {
+		io_uring_unregister_buffers(ring);
+		return r < 0 ? r : -ENOMEM;
+	}
+	files->first_lent = n;
+	files->n_lent_slots = FF3_LENT_SLOTS;
+	return 0;
+}
+
 int ff3_loop_register_memory(struct ff3_loop *loop, void *base, size_t size)
 {
 	struct ff3_loop_files *files = ff3_loop_files(loop);
@@ -25,7 +45,7 @@ int ff3_loop_register_memory(struct ff3_loop *loop, void *base, size_t size)
 		iov[i].iov_base = (char *)base + start;
 		iov[i].iov_len = MIN(size - start, (size_t)1 << PIECE_SHIFT);
 	}
-	r = io_uring_register_buffers(ff3_loop_ring(loop), iov, (unsigned)n);
+	r = register_all(loop, iov, (unsigned)n);
 	if (r == -EFAULT || r == -EINVAL)
 		return r;
 	if (r == 0) {
@@ -124,6 +144,8 @@ void ff3_loop_read(struct ff3_loop *loop, int fd, void *buf, size_t len, uint64_
 	unsigned n = (unsigned)MIN(len, (size_t)IO_MAX);
 	int index = buffer_index(ff3_loop_files(loop), buf, n);
 
+	if (index < 0)
+		index = ff3_loop_lent_index(loop, buf, n);
 	if (index >= 0)
 		io_uring_prep_read_fixed(sqe, fd, buf, n, offset, index);
 	else

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <liburing.h>
+#include <sys/queue.h>
 
 #include "loop.h"
 
@@ -18,7 +19,27 @@ struct io_uring *ff3_loop_ring(struct ff3_loop *loop);
 /* What was prepared so far reaches the kernel now. Nothing while the loop is only being prepared. */
 void ff3_loop_submit(struct ff3_loop *loop);
 
+/* Memory that files are read to, which is there until it is taken back (loop_lent.c). */
+#define FF3_LENT_PIECE ((size_t)2 << 20)
+struct ff3_lent {
+	struct ff3_loop *loop; /* NULL: not lent */
+	char *base;
+	size_t size;
+	uint32_t used[16]; /* of each piece: bytes read there since it was found to have no slot */
+	int slot[16];
+	LIST_ENTRY(ff3_lent) link;
+};
+/* Of what is larger than 16 pieces, those. */
+void ff3_loop_lend(struct ff3_loop *loop, struct ff3_lent *l, void *base, size_t size);
+/* When nothing is read to it any more. Nothing, if it is not lent or the loop has gone. */
+void ff3_loop_take_back(struct ff3_lent *l);
+/* The loop goes. */
+void ff3_loop_lent_forget(struct ff3_loop *loop);
+/* The registered buffer that holds [buf, buf + len), or -1. */
+int ff3_loop_lent_index(struct ff3_loop *loop, const void *buf, size_t len);
+
 #define FF3_LOOP_FILES 1024u
+#define FF3_LENT_SLOTS 256u
 /* What the ring was told of memory and files (loop_files.c). */
 struct ff3_loop_files {
 	char *memory;
@@ -27,6 +48,9 @@ struct ff3_loop_files {
 	int *slot_of_fd; /* -1: none */
 	size_t n_slot_of_fd;
 	int fd_of_slot[FF3_LOOP_FILES];
+	LIST_HEAD(, ff3_lent) lent;
+	unsigned first_lent, n_lent_slots; /* 0: the kernel has none to give */
+	bool lent_slots[FF3_LENT_SLOTS];   /* taken */
 };
 struct ff3_loop_files *ff3_loop_files(struct ff3_loop *loop);
 

@@ -40,6 +40,7 @@ struct ff3_conn_shm {
 	bool bell_armed;
 	uint64_t active_ns; /* of the loop's clock */
 	TAILQ_ENTRY(ff3_conn_shm) link;
+	struct ff3_lent lent; /* the data pages */
 	char bell[64];
 };
 
@@ -399,6 +400,7 @@ static void shm_finish(struct ff3_conn *conn)
 
 static void shm_free(struct ff3_conn *conn)
 {
+	ff3_loop_take_back(&conn->shm->lent);
 	munmap(conn->shm->map, FF3_SHM_SIZE);
 	free(conn->shm);
 }
@@ -454,6 +456,7 @@ static int new_shm(struct ff3_conn *conn, int *ret_fd)
 	s->up = (struct ff3_shm_end){ &s->page->up, ff3_shm_ring_up(map), 0 };
 	s->down = (struct ff3_shm_end){ &s->page->down, ff3_shm_ring_down(map), 0 };
 	atomic_store(&s->page->up.consumer_sleeps, 1);
+	ff3_loop_lend(conn->loop, &s->lent, ff3_shm_data(s->map), FF3_SHM_DATA);
 	conn->shm = s;
 	return 0;
 }
