@@ -62,7 +62,8 @@ bool metad_ahead_take(struct metad *m, struct ff3_request *r)
 	struct metad_ahead *a = m->ahead;
 
 	if (!is_ours(m, r) || ff3_request_keep_body(r) < 0) {
-		metad_ahead_run(m);
+		if (a->n > 0)
+			metad_ahead_run(m);
 		return false;
 	}
 	a->r[a->n++] = r;
@@ -112,6 +113,8 @@ void metad_ahead_run(struct metad *m)
 {
 	struct metad_ahead *a = m->ahead;
 
+	if (a->n == 0)
+		return;
 	if (a->n > 1)
 		for (begin(m); prefetch(a);)
 			step(m);

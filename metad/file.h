@@ -55,6 +55,7 @@ struct metad_files {
 	struct metad_file *dirty; /* oldest first */
 	struct metad_file *busy;
 	uint64_t n_locks, max_locks;
+	uint64_t n_truncating;
 	uint64_t last_grant;
 };
 

@@ -145,7 +145,8 @@ int metad_file_park_reply(struct metad *m, uint64_t ino, struct ff3_request *r, 
 
 bool metad_file_is_truncating(struct metad *m, uint64_t ino)
 {
-	const struct metad_file *f = metad_file_find(m, ino);
+	/* Most of the time nothing is, and each open asks. */
+	const struct metad_file *f = m->files->n_truncating > 0 ? metad_file_find(m, ino) : NULL;
 
 	return f && f->truncating;
 }
@@ -160,6 +161,7 @@ void metad_file_set_truncating(struct metad *m, uint64_t ino, bool truncating)
 			metad_die(-ENOMEM, "cannot hold back a file's readers");
 		return;
 	}
+	m->files->n_truncating += (uint64_t)truncating - f->truncating;
 	f->truncating = truncating;
 	if (truncating)
 		return;

@@ -37,6 +37,7 @@ struct metad_session {
 	bool locker;   /* the log knows that it may hold locks, or ends */
 	bool returned; /* what it had before we started, it has told us */
 	struct open *opens;
+	struct open *last; /* opened last, and still open: asked for again at once; or NULL */
 	/* Opens answered and not yet acknowledged: a repetition is not another open. */
 	struct answered *answered;
 	uint32_t n_answered, room_answered;
@@ -210,8 +211,10 @@ static int note_answered(struct metad_session *s, const struct ff3_tag *tag, uin
 
 static struct open *find_open(const struct metad_session *s, uint64_t ino)
 {
-	struct open *o;
+	struct open *o = s->last;
 
+	if (o && o->ino == ino)
+		return o;
 	HASH_FIND(hh, s->opens, &ino, sizeof ino, o);
 	return o;
 }
@@ -248,6 +251,7 @@ int metad_session_open(struct metad *m, struct metad_session *s, uint64_t ino, b
 	}
 	o->n++;
 	o->write |= write;
+	s->last = o;
 	return 0;
 }
 
@@ -262,6 +266,8 @@ void metad_session_release(struct metad *m, struct metad_session *s, uint64_t in
 	if (o->n > 0)
 		return;
 	HASH_DEL(s->opens, o);
+	if (s->last == o)
+		s->last = NULL;
 	free(o);
 	m->sessions->n_opens--;
 	f = metad_file_find(m, ino);
