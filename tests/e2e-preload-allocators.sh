@@ -55,5 +55,6 @@ for name in libjemalloc.so.2 libtcmalloc_minimal.so.4 libc_malloc_debug.so.0; do
 	whole "$name before ours" "$other:$shim" "$program" "${how[@]}"
 done
 unset GLIBC_TUNABLES
+[ "${TRANSPORT:-}" != verbs ] || export REGISTER=1
 # (What is asked for by another connection than there is yet is allocated, in whichever call that is.)
 rings= FF3FS_CLIENT_HOT=no whole "the program's own" "$shim" "$own"

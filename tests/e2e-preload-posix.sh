@@ -9,7 +9,7 @@ requires ff3fs-metad ff3fs-chunkd
 [ "$(id -u)" -eq 0 ] || skip 'root makes the files of others'
 shm=$(mktemp -d /dev/shm/ff3-posix.XXXXXX) || skip '/dev/shm is not writable'
 # The paths are of one length, which symbolic links show.
-local=$(mktemp -u /tmp/ff3-posix.XXXXXXXXXX)
+local=$(mktemp -u "${TMPDIR:-/tmp}/ff3-posix.XXXXXXXXXX")
 mkdir -m 755 "$local" || die 'mkdir'
 chmod 755 "$shm"
 cleanup_fn 'rm -rf "$shm" "$local"'

@@ -291,10 +291,12 @@ void forbid_allocating(const char *what) __attribute__((weak));
 
 #define QUIETLY(call) (forbid_allocating(#call), (call) ? forbid_allocating(NULL) : abort())
 
+static char of_handlers[100000];
+
 /* A handler of signals that interrupted malloc, in a thread that has not called anything of ours. */
 static void *handler(void *arg)
 {
-	static char buf[100000];
+	char *buf = of_handlers;
 	struct stat st;
 
 	switch ((uintptr_t)arg) {
@@ -311,7 +313,7 @@ static void *handler(void *arg)
 		QUIETLY(pread(fd, buf, 64, 4000) == 64);
 		break;
 	default:
-		QUIETLY(pread(fd, buf, sizeof buf, 5000) == sizeof buf);
+		QUIETLY(pread(fd, buf, sizeof of_handlers, 5000) == sizeof of_handlers);
 	}
 	return NULL;
 }
@@ -320,6 +322,8 @@ static void handlers(void)
 {
 	pthread_t t;
 
+	if (getenv("REGISTER")) /* memory for RDMA, when it is used for the first time */
+		SURE(pread(fd, of_handlers, 64, 4000) == 64 && pread(fd, of_handlers, sizeof of_handlers, 5000) > 0);
 	for (uintptr_t i = 0; i < 5; i++)
 		SURE(pthread_create(&t, NULL, handler, (void *)i) == 0 && pthread_join(t, NULL) == 0);
 }

@@ -172,8 +172,12 @@ static int await(struct ff3_verbs_link *link, enum rdma_cm_event_type expected,
 
 void ff3_verbs_cm_events(struct ff3_verbs_link *link)
 {
+	struct pollfd p = { .fd = link->channel->fd, .events = POLLIN };
 	struct rdma_cm_event *e;
 
+	/* librdmacm allocates before it looks, and who is about to sleep may have interrupted malloc. */
+	if (poll(&p, 1, 0) <= 0)
+		return;
 	ff3_verbs_lock();
 	while (rdma_get_cm_event(link->channel, &e) == 0) {
 		ff3_verbs_established_event(link, e);
