@@ -1,6 +1,7 @@
 #!/bin/bash
 # Names that nobody has asked for are read into memory after a start: all of them where there is room, and then no
 # lookup asks the database; where there is little, not more than fit. Requests are served from the start.
+# transport: none (its program makes its calls itself)
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires curl ff3fs-metad
 fill=$(find_built metad_fill) || skip 'metad_fill is not built'

@@ -16,7 +16,8 @@ same() {
 	local what=$1 how=$2 part=$3 program=$4 status
 	rm -rf "$tmp/l"
 	mkdir "$tmp/l"
-	timeout 60 "$program" "$how" "$part" "$tmp/l" >"$tmp/want" || die "$what: the local run of $part"
+	timeout 60 "$program" "$how" "$part" "$tmp/l" >"$tmp/want" ||
+		{ tail -n 3 "$tmp/want"; die "$what: the local run of $part"; }
 	on rm -rf "$prefix/l"
 	on mkdir "$prefix/l"
 	on timeout 60 "$program" "$how" "$part" "$prefix/l" >"$tmp/got" 2>&1

@@ -260,6 +260,7 @@ static void shared_buffer(int fd)
 /* Several threads on one ring, with a lock of their own for each side. */
 static struct io_uring one_ring;
 static pthread_mutex_t submit_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_barrier_t all_ended;
 
 static void *submits(void *arg)
 {
@@ -276,6 +277,8 @@ static void *submits(void *arg)
 		CHECK(ring_submit(&one_ring, 0) == 1);
 		pthread_mutex_unlock(&submit_lock);
 	}
+	/* The kernel cancels what a thread has under way that ends. */
+	pthread_barrier_wait(&all_ended);
 	return NULL;
 }
 
@@ -286,6 +289,7 @@ static void one_ring_for_all(int fd)
 
 	shared_fd = fd;
 	ring_flags(&one_ring, 8, 0);
+	CHECK(pthread_barrier_init(&all_ended, NULL, 5) == 0);
 	for (uintptr_t i = 0; i < 4; i++)
 		CHECK(pthread_create(&t[i], NULL, submits, (void *)i) == 0);
 	for (unsigned i = 0; i < BLOCKS; i++) {
@@ -299,6 +303,7 @@ static void one_ring_for_all(int fd)
 		io_uring_cqe_seen(&one_ring, cqe);
 		free(block);
 	}
+	pthread_barrier_wait(&all_ended);
 	for (int i = 0; i < 4; i++)
 		CHECK(pthread_join(t[i], NULL) == 0);
 	ring_close(&one_ring);
