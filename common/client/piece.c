@@ -5,8 +5,9 @@
  *
  * Repeating: lost connections until the client's timeout, with the same tag so that a write
  * applies once; a wrong checksum once, into memory of ours, because several reads may share the
- * application's buffer, and then the daemon compares as well, which tells a spoilt disk from a spoilt transfer; an old route after asking metad; what found no memory that a device knows, when those before
- * it have given back theirs, and then by another link.
+ * application's buffer, and then the daemon compares as well, which tells a spoilt disk from a spoilt
+ * transfer; an old route after asking metad; what found no memory that a device knows, when those before it
+ * have given back theirs, and then by another link.
  *
  * Threads: a piece belongs to the thread that waits for it. Fork: pieces under way do not exist
  * in the child. */
