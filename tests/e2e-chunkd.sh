@@ -82,7 +82,7 @@ for round in 1 2 3; do
 	"$drive" "${chunkd_addr[1]}" "${targets[1]}" load "$tmp/journal.$round" $round &
 	load=$!
 	for ((i = 0; i < 200; i++)); do
-		[ "$(grep -c done "$tmp/journal.$round" 2>/dev/null)" -gt 50 ] && break
+		[ "$(cat "$tmp/journal.$round" 2>/dev/null | grep -c done)" -gt 50 ] && break
 		read -r -t 0.05 <>"$tmp/started.$round"
 	done
 	kill_daemon "${chunkd_pid[1]}" KILL

@@ -102,6 +102,7 @@ finish() {
 			tail -n 40 "$log"
 		done
 	fi
+	give_ports
 	if [ -n "${KEEP:-}" ]; then echo "kept: $tmp"; else rm -rf "$tmp"; fi
 	exit $status
 }
@@ -279,13 +280,25 @@ start_daemon() {
 	esac
 }
 
-# free_port: one that no outgoing connection takes for itself while its daemon is being restarted.
+# free_port: one that nobody listens at, that no other test has taken, and that no outgoing connection takes for itself
+# while its daemon is being restarted.
+ports=${TMPDIR:-/tmp}/ff3fs-ports.$(id -u)
 free_port() {
 	local port
-	while port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000)) &&
-		(exec 3<>"/dev/tcp/$test_host/$port") 2>/dev/null; do :; done
+	while port=$((10000 + (RANDOM * 32768 + RANDOM) % 22000)); do
+		take_port "$port" || continue
+		(exec 3<>"/dev/tcp/$test_host/$port") 2>/dev/null || (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+	done
 	echo "$port"
 }
+# Until the test ends; what it left when it was killed, the next one takes back.
+take_port() {
+	local by
+	mkdir -p -m 700 "$ports" && ln -s $$ "$ports/$1" 2>/dev/null && return
+	by=$(readlink "$ports/$1") && ! kill -0 "$by" 2>/dev/null && rm -f "$ports/$1"
+	return 1
+}
+give_ports() { find "$ports" -lname $$ -delete -o -path "$ports" -empty -delete; } 2>/dev/null
 
 # start_metad [ARGUMENT…]: the metadata server, data in $tmp/metad. Sets metad_pid, metad_addr,
 # metad_admin. Started again it takes the address it had before. Further settings come from the
