@@ -9,7 +9,7 @@ requires ff3fs-metad ff3fs-chunkd
 requires_python
 RANDOM=${SEED:=$RANDOM}
 say "seed $SEED"
-rounds=${ROUNDS:-3}
+rounds=${ROUNDS:-$(fewer 3)}
 mkfifo "$tmp/progress"
 exec {progress}<>"$tmp/progress"
 export FF3FS_CLIENT_TIMEOUT=$(slower 2)s

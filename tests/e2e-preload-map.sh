@@ -31,7 +31,7 @@ for max in 1G 64K; do
 	fails 'a process stores and is killed' 137 on "$map" left "$prefix/m"
 	check 'the next one finds all it had stored' on "$map" found "$prefix/m"
 	check "four processes, one of them killed, whole up to $max" \
-		on timeout "$(slower 60)" "$many" "$prefix/m" 4 100 "$tmp/model"
+		on timeout "$(slower 60)" "$many" "$prefix/m" 4 "$(fewer 100)" "$tmp/model"
 	check "one, killed, whole up to $max" on timeout "$(slower 60)" "$many" "$prefix/m" 1 20 "$tmp/model"
 	nothing_mapped 'a killed process'
 	# AddressSanitizer's malloc waits forever in a child when another thread was in it during the fork.
@@ -121,7 +121,7 @@ with open('$prefix/nowhere', 'r+b') as f:
     except OSError as e:
         assert e.errno == errno.ENOMEM, e"
 
-for round in 1 2 3; do
+for ((round = 1; round <= $(fewer 3); round++)); do
 	head -c 4096 /dev/zero | tr '\0' '\1' | on dd of="$prefix/grown" status=none
 	start_on /usr/bin/python3 "$srcdir/tests/map_grow.py" look "$prefix/grown"
 	looking=$started_on
@@ -135,11 +135,12 @@ done
 
 # Talking through other people's mappings.
 if /usr/bin/python3 -c 'import lmdb' 2>/dev/null; then
+	n=$(fewer 200)
 	cat >"$tmp/db.py" <<'PY'
 import lmdb, os, sys
-d, size, writemap, who = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'w', sys.argv[4]
+d, size, writemap, who, rows = sys.argv[1], int(sys.argv[2]), sys.argv[3] == 'w', sys.argv[4], int(sys.argv[5])
 e = lmdb.open(d, map_size=size, writemap=writemap, max_spare_txns=0)
-for i in range(200):
+for i in range(rows):
     with e.begin(write=True) as t:
         t.put(b'%s%04d' % (who.encode(), i), b'x' * 300)
         n = int(t.get(b'n', b'0'))
@@ -151,13 +152,13 @@ PY
 		set -- $how
 		[ "$2" -lt 100000000000 ] || [ $lazily = yes ] || continue
 		on rm -rf "$prefix/lmdb"
-		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" a
+		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" a "$n"
 		a=$started_on
-		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" b
+		start_on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" b "$n"
 		wait "$a" || die "LMDB $how, the first process"
 		wait "$started_on" || die "LMDB $how, the second process"
-		on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" kill 2>/dev/null
-		equal "LMDB $how: two processes, and a killed one" '600 601 None' "$(on /usr/bin/python3 -c "
+		on /usr/bin/python3 "$tmp/db.py" "$prefix/lmdb" "$2" "$1" kill "$n" 2>/dev/null
+		equal "LMDB $how: two processes, and a killed one" "$((3 * n)) $((3 * n + 1)) None" "$(on /usr/bin/python3 -c "
 import lmdb
 with lmdb.open('$prefix/lmdb', map_size=$2).begin() as t:
     print(t.get(b'n').decode(), t.stat()['entries'], t.get(b'lost'))")"
@@ -225,10 +226,12 @@ if mkdir "$group" 2>/dev/null && echo ${memory}M >"$group/memory.limit_in_bytes"
 	cleanup_fn 'rmdir "$group"'
 else
 	export FF3FS_MMAP_MEMORY=16M FF3FS_MMAP_EAGER_MAX=16M
+	memory=16
 fi
-on "$map" build "$prefix/m" 160 1 || die 'building a large file'
+large=$(fewer 160 $((3 * memory)))
+on "$map" build "$prefix/m" "$large" 1 || die 'building a large file'
 for type in r p w; do
-	check "160 MiB within $memory MiB of memory: $type" limited timeout 100 "$map" large "$prefix/m" $type 1
+	check "$large MiB within $memory MiB of memory: $type" limited timeout 100 "$map" large "$prefix/m" $type 1
 done
 nothing_mapped 'a large file'
 if [ "${SCALE:-}" = full ]; then
@@ -248,7 +251,7 @@ coproc waiter { on "$map" wait "$prefix/m"; }
 waiter_pid=$waiter_PID # which bash forgets when it ends
 read -r -u "${waiter[0]}" line
 equal 'a mapping' ready "$line"
-ask() { echo >&"${waiter[1]}"; read -r -t 40 -u "${waiter[0]}" line; }
+ask() { echo >&"${waiter[1]}"; read -r -t "$(slower 40)" -u "${waiter[0]}" line; }
 ask
 equal 'the cluster is there' data "$line"
 kill_daemon "${chunkd_pid[1]}"
@@ -259,7 +262,7 @@ read -r -u "${waiter[0]}" line
 equal 'and in a system call' EFAULT "$line"
 start_chunkd 1
 start_chunkd 2
-limit=$((SECONDS + 30))
+limit=$((SECONDS + $(slower 30)))
 while [ $SECONDS -lt $limit ]; do
 	ask
 	[ "$line" = data ] && break

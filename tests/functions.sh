@@ -181,6 +181,11 @@ check_transport() {
 
 # In an emulated machine all takes longer: FF3FS_TEST_SLOWER times (tests/vm/guest.sh).
 slower() { echo $(($1 * ${FF3FS_TEST_SLOWER:-1})); } # slower SECONDS
+# fewer TIMES [LEAST (1)]: what is done again and again, less often there.
+fewer() {
+	local n=$(($1 / ${FF3FS_TEST_SLOWER:-1}))
+	echo $((n < ${2:-1} ? ${2:-1} : n))
+}
 if [ "${FF3FS_TEST_SLOWER:-1}" -gt 1 ]; then
 	timeout() { # timeout [-k SECONDS] SECONDS COMMAND…
 		local options=()

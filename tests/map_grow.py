@@ -5,7 +5,7 @@ import ctypes
 import os
 import sys
 
-PAGES, PAGE, LENGTH = 3000, 4096, 64 << 20
+PAGES, PAGE, LENGTH = 3000 // int(os.environ.get("FF3FS_TEST_SLOWER", 1)), 4096, 64 << 20
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]

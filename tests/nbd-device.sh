@@ -16,13 +16,13 @@ nbd_requires() {
 
 # wait_for WHAT COMMAND…: for the few things that tell nobody when they are done.
 wait_for() {
-	local what=$1 i
+	local what=$1 end
+	end=$((SECONDS + $(slower 60)))
 	shift
-	for ((i = 0; i < 400; i++)); do
-		"$@" >/dev/null 2>&1 && return
+	until "$@" >/dev/null 2>&1; do
+		[ $SECONDS -lt $end ] || die "$what"
 		read -r -t 0.05 <>"$tmp/.never"
 	done
-	die "$what"
 }
 
 nbd_fuse_pid='' nbd_kit_pid='' nbd_loop=''

@@ -11,7 +11,7 @@ requires_python
 requires ff3fs-metad ff3fs-chunkd
 power_make ext4 1G
 
-cuts=${CUTS:-6}
+cuts=${CUTS:-$(fewer 6 2)}
 RANDOM=${SEED:=$RANDOM}
 say "$cuts cuts, seed $SEED"
 

@@ -22,6 +22,14 @@ static inline const char *at(const char *name)
 	return p;
 }
 
+/* What is done again and again, less often in an emulated machine (functions.sh). */
+static inline int fewer(int times)
+{
+	const char *slower = getenv("FF3FS_TEST_SLOWER");
+
+	return slower ? times / atoi(slower) : times;
+}
+
 /* What a call gave: its value, or its error. */
 #define SHOW(call)                                                                                 \
 	do {                                                                                       \

@@ -20,7 +20,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ff3fs-test/vm
-modules='crc32_generic virtio_pci 9p 9pnet_virtio overlay brd ext4 crc32c_generic
+modules='crc32_generic virtio_pci 9p 9pnet_virtio overlay brd ext4 xfs crc32c_generic
 	rdma_rxe ib_uverbs rdma_ucm dummy veth fuse loop'
 
 skip() { echo "machine: skipped: $*"; exit 77; }
