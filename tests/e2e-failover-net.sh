@@ -8,7 +8,7 @@ requires ff3fs ff3fs-metad ff3fs-chunkd ff3fs-get curl ip nft
 requires_root
 requires_python json
 unshare -n true 2>/dev/null || skip 'no network namespaces'
-export FF3FS_METAD_LEASE=5s
+export FF3FS_METAD_LEASE=5s FF3FS_METAD_ELECTION=1s # nobody is elected because a machine is slow
 
 # --- The network: a bridge, and a cable to each ----------------------------------------------------
 

@@ -85,7 +85,7 @@ for i in range(20):
 for i in range(20, 40):
     os.rename(f"{d}/{i}", f"{d}/x{i}")
     os.unlink(f"{d}/x{i}")
-assert time.monotonic() - began < 4, f"it took {time.monotonic() - began} s"
+assert time.monotonic() - began < 4 * int(os.environ.get("FF3FS_TEST_SLOWER", 1)), f"it took {time.monotonic() - began} s"
 time.sleep(1)  # collected, if anybody thinks that they are not open
 for i, fd in enumerate(fds):
     assert os.pread(fd, 8000, 0) == b"%07d" % i * 1000, i

@@ -33,10 +33,13 @@ for ((i = 0; i < 4; i++)); do
 	fi
 	start_metad
 	truncate -s 8192 "$tmp/metad/metad.db"
-	FF3FS_CLIENT_TIMEOUT=1s on /usr/bin/python3 -c 'import os, sys; os.getxattr(sys.argv[1], "user.x")' "$prefix/f700" \
-		2>/dev/null && die 'a value that cannot be there'
-	wait "$metad_pid"
-	equal 'its exit status' 1 $?
+	start_on /usr/bin/python3 -c 'import os, sys; os.getxattr(sys.argv[1], "user.x")' "$prefix/f700" 2>/dev/null
+	wait -n -p ended "$metad_pid" "$started_on"
+	status=$?
+	kill -KILL "$started_on" 2>/dev/null # it waits for metad
+	wait "$started_on" 2>/dev/null
+	[ "$ended" = "$metad_pid" ] || die "a value that cannot be there: exit $status"
+	equal 'its exit status' 1 $status
 	equal 'it says why' $((i + 1)) "$(grep -c 'a page of the database cannot be read' "$tmp/metad.log")"
 done
 say 'ok: a file that lost its pages'

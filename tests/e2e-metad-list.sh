@@ -50,7 +50,7 @@ kill -STOP "$stopped_pid"
 begun=${EPOCHREALTIME/./}
 check 'the first of the list is stopped' ff3fs stat --metad "$stopped,$right" /ff3fs/file
 ms=$(((${EPOCHREALTIME/./} - begun) / 1000))
-[ "$ms" -lt 4000 ] || die "that took $ms ms"
+[ "$ms" -lt "$(slower 4000)" ] || die "that took $ms ms"
 kill -CONT "$stopped_pid"
 
 # It is of another cluster. Chunk daemons know theirs, and go on to the one that is right.
@@ -67,7 +67,7 @@ grep -q 'another cluster' "$tmp/chunkd.1.log" || die 'and does not say why'
 # A process stays with the cluster it began with.
 metad_addr=$right start_chunkd 1
 mkfifo "$tmp/go" "$tmp/said"
-FF3FS_CLIENT_TIMEOUT=1s FF3FS_CLIENT_METAD="$right,$stopped" LD_PRELOAD="$shim" /usr/bin/python3 -c '
+FF3FS_CLIENT_TIMEOUT=$(slower 3)s FF3FS_CLIENT_METAD="$right,$stopped" LD_PRELOAD="$shim" /usr/bin/python3 -c '
 import os, sys
 os.stat("/ff3fs/file")
 print("ready", flush=True)

@@ -68,7 +68,8 @@ start
 check 'synced chunks' "$drive" "${chunkd_addr[1]}" "${targets[0]}" synced 4096 2000 16 5000
 kill_daemon "${chunkd_pid[1]}" TERM # the index's log is gone now and must grow again
 start
-cat /dev/zero >"$disk/filler" 2>/dev/null && die 'the disk is not full'
+fallocate -l $(($(df --output=avail -B1 "$disk" | tail -n 1) - (16 << 20))) "$disk/filler" || die fallocate
+cat /dev/zero >>"$disk/filler" 2>/dev/null && die 'the disk is not full'
 check 'reads' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
 check 'deletes' "$drive" "${chunkd_addr[1]}" "${targets[0]}" remove 5000 2000
 grep -q '^2000 chunks' "$tmp/check.out" || die "$(cat "$tmp/check.out")"

@@ -4,7 +4,7 @@ process with $ACTOR_PRELOAD preloaded that does what it is told and nothing else
 import errno, os, signal, subprocess, sys, time
 
 PAGE = 4096
-TIMEOUT = 4  # the client's, in seconds
+TIMEOUT = 4 * int(os.environ.get("FF3FS_TEST_SLOWER", 1))  # the client's, in seconds
 
 
 def actor(path):

@@ -255,14 +255,20 @@ def locks():
 
 
 def signals():
-    hits = []
-    signal.signal(signal.SIGALRM, lambda *a: hits.append(len(open(path('in')).read())))
-    every = .001 * int(os.environ.get("FF3FS_TEST_SLOWER", 1)) ** 2  # else one is due before the other is over
-    signal.setitimer(signal.ITIMER_REAL, every, every)
-    for _ in range(100):
+    hits, rounds = [], 0
+
+    def on_alarm(*_):
+        hits.append(len(open(path('in')).read()))
+        signal.setitimer(signal.ITIMER_REAL, .001)  # the next one: none is due before another is over
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, .001)
+    while rounds < 100 or not hits:
         with open(path('m'), 'rb') as f:
             if f.read() != data:
                 show('bad')
+        rounds += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 0)
     show(set(hits))
 
