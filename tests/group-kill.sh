@@ -3,7 +3,7 @@
 # was acknowledged is lost or done twice, and who comes back follows.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 . "$srcdir/tests/group.sh"
-kills=${KILLS:-3}
+kills=${KILLS:-$(fewer 3)}
 n=$((60 * (kills + 1)))
 
 start_group

@@ -7,7 +7,7 @@
 . "$srcdir/tests/power-device.sh"
 . "$srcdir/tests/group.sh"
 power_make ext4 1536M
-cuts=${CUTS:-2}
+cuts=${CUTS:-$(fewer 2)}
 
 dirs_on_disk() {
 	local i
