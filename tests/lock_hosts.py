@@ -94,6 +94,7 @@ class Interrupted(Exception):
 
 
 def interrupt(*_):
+    signal.setitimer(signal.ITIMER_REAL, 0)
     raise Interrupted
 
 
@@ -103,11 +104,18 @@ try:
     fcntl.flock(f, fcntl.LOCK_EX)
     sys.exit("two hosts have an exclusive lock")
 except Interrupted:
-    signal.setitimer(signal.ITIMER_REAL, 0)
     print("ok: a signal interrupts the waiting")
 expect("and leaves nothing locked here", "ok", run(host_a, "import threading\nprint('ok')"))
-signal.signal(signal.SIGALRM, lambda *_: (holder.stdin.write("\n"), holder.stdin.flush()))
-signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+
+def release(*_):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+
+
+signal.signal(signal.SIGALRM, release)
+signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
 fcntl.flock(f, fcntl.LOCK_EX)
 print("ok: the end of the other host's holder grants it")
 holder.wait()

@@ -247,19 +247,21 @@ static void leaving_handlers(void)
 
 static void interrupted(void)
 {
-	struct itimerval soon = { { 0, 0 }, { 0, 20000 } };
-	struct timespec t = { 0, 100000000 }, left = { 0, 0 };
+	/* Again and again: the first may come just before the waiting. */
+	struct itimerval soon = { { 0, 0 }, { 0, 20000 } }, often = { { 0, 20000 }, { 0, 20000 } },
+			 never = { { 0, 0 }, { 0, 0 } };
+	struct timespec t = { 0, 100000000 }, left = { 60, 0 };
 	int fds[2];
 	char c;
 
 	CHECK(pipe(fds) == 0);
 	set(SIGALRM, handler, 0);
-	setitimer(ITIMER_REAL, &soon, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
 	CHECK(CALL(read, fds[0], &c, 1) == -EINTR && handler_saw == 0);
-	setitimer(ITIMER_REAL, &soon, NULL);
-	CHECK(nanosleep(&t, &left) == -1 && errno == EINTR && left.tv_nsec > 0);
+	CHECK(nanosleep(&left, &left) == -1 && errno == EINTR && left.tv_sec > 0);
 	/* Restarted, until the other process writes. */
 	set(SIGALRM, handler, SA_RESTART);
+	setitimer(ITIMER_REAL, &never, NULL);
 	n_handled = 0;
 	setitimer(ITIMER_REAL, &soon, NULL);
 	if (fork() == 0) {

@@ -278,12 +278,18 @@ static void lists(void)
 	close(fd);
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
 static void suspended(void)
 {
 	int fd = file("data", O_RDWR), p[2];
 	struct timespec soon = { 0, 20000000 }, now = { 0, 0 };
-	struct itimerval alarm_soon = { .it_value = { 0, 20000 } };
-	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
+	/* Again and again: the first may come just before the waiting. */
+	struct itimerval alarms = { { 0, 20000 }, { 0, 20000 } }, no_alarms = { 0 };
+	struct sigaction sa = { .sa_handler = on_alarm };
 	const struct aiocb *list[3] = { NULL, NULL, NULL };
 	struct aiocb a, b;
 	char buf[8], byte;
@@ -305,8 +311,9 @@ static void suspended(void)
 	}
 	sigaction(SIGALRM, &sa, NULL);
 	list[0] = NULL;
-	setitimer(ITIMER_REAL, &alarm_soon, NULL);
+	setitimer(ITIMER_REAL, &alarms, NULL);
 	SHOW(aio_suspend(list, 3, NULL));
+	setitimer(ITIMER_REAL, &no_alarms, NULL);
 	CHECK(write(p[1], "x", 1) == 1);
 	end("pipe", &b);
 	close(p[0]);
