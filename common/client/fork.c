@@ -4,6 +4,10 @@
  *
  * Files that are open at a fork are released by neither side: metad drops them with the sessions.
  *
+ * A child that no handler saw being made (the shim tells of it by ff3fs_forked, late) finds everything as it was
+ * at that moment. RDMA is not for it, since librdmacm may be locked for ever in it. If TCP is not allowed instead, it is
+ * cut off: what it asks a daemon of another host for fails (ENODEV). So nothing gathers in it, where nobody would be told.
+ *
  * Threads: the forking one. A fork out of a signal handler that interrupted a call of the library
  * takes no lock; the child then starts with fresh ones.
  * Fork: these are the handlers. After vfork nothing runs. */
@@ -195,6 +199,7 @@ static void client_in_child(struct ff3fs *fs)
 	atomic_store(&fs->flusher.n_gathering, 0);
 	ff3_board_after_fork();
 	atomic_store(&fs->flusher.n_untold, 0);
+	fs->cut_off = ff3_rpc_lost_reach(&fs->conf.client.transports);
 	ff3_rpc_group_after_fork(fs->meta.group, session);
 	for (struct ff3_peer *p = fs->peers; p; p = p->next) {
 		ff3_rpc_after_fork(p->rpc, session);

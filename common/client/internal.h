@@ -311,6 +311,8 @@ struct ff3fs {
 	 * does not exist here. */
 	uint64_t fork_epoch;
 	_Atomic bool forking;
+	/* A child that no handler saw being made, where neither RDMA nor TCP is left: nothing gathers in it. */
+	bool cut_off;
 	uint32_t board_salt;
 };
 

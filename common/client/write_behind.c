@@ -5,7 +5,8 @@
  *
  * Threads: any; gather.lock is held while the buffer is sent, so that nobody reads around it.
  * gather.len is positive until then and may be read without the lock.
- * An error of a flush that nobody waited for is kept and told by the next write, fsync or close. */
+ * An error of a flush that nobody waited for is kept and told by the next write, fsync or close. In a child that may
+ * have no way to a daemon for good (cut_off, fork.c) nothing gathers: the write itself has the error. */
 #include "internal.h"
 
 void ff3_gather_init(struct ff3_gather *g)
@@ -173,6 +174,8 @@ int ff3_gather_write(struct ff3_inode *inode, struct ff3_cursor c, size_t len, u
 	bool fresh = false;
 	int r;
 
+	if (UNLIKELY(inode->fs->cut_off))
+		return 0;
 	while (UNLIKELY(atomic_load_explicit(&inode->fs->forking, memory_order_relaxed)))
 		nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
 	pthread_mutex_lock(&g->lock);

@@ -109,6 +109,9 @@ void ff3_rpc_peer_describe(struct ff3_rpc_peer *peer, struct ff3_rpc_description
 void ff3_rpc_before_fork(void);
 void ff3_rpc_fork_parent(void);
 void ff3_rpc_fork_child(bool prepared);
+/* RDMA is not for this process, a child that was not prepared or one that such a child made, and links allow no TCP
+ * instead: daemons of other hosts are out of its reach for good. */
+bool ff3_rpc_lost_reach(const struct ff3_links *links);
 /* [p, p + len) is about to be, or is, other memory than it was: unmapped, moved, or not to be written any
  * more. Async-signal-safe. */
 void ff3_rpc_memory_gone(const void *p, size_t len);

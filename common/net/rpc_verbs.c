@@ -71,6 +71,14 @@ void ff3_rpc_fork_child(bool prepared)
 		v->after_fork_child(prepared);
 }
 
+bool ff3_rpc_lost_reach(const struct ff3_links *links)
+{
+	const struct ff3_verbs_api *v = atomic_load(&loaded);
+
+	return v && !v->may_connect() && ff3_links_have(links, FF3_LINK_VERBS) &&
+	       !ff3_links_have(links, FF3_LINK_TCP);
+}
+
 void ff3_rpc_memory_gone(const void *p, size_t len)
 {
 	const struct ff3_verbs_api *v = atomic_load_explicit(&loaded, memory_order_relaxed);
@@ -117,6 +125,7 @@ static const char *reason(const char *why, int r)
 		"no RDMA device reaches the address",
 		"no answer in time",
 		"this machine has no RDMA device",
+		FF3_VERBS_FORKED,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -210,11 +219,16 @@ static int connect_one(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *use
 static int connect_verbs(struct ff3_rpc_peer *peer, const struct ff3_rpc_user *user,
 			 uint64_t deadline_ns, struct ff3_rpc_up *up)
 {
+	const struct ff3_verbs_api *v = module(&up->why);
 	struct addrinfo *list = peer->numeric;
 	int r = 0;
 
-	if (!module(&up->why))
+	if (!v)
 		return -ENODEV;
+	if (!v->may_connect()) {
+		up->why = FF3_VERBS_FORKED;
+		return -ENODEV;
+	}
 	if (!atomic_load(&peer->instance))
 		r = ask_transports(peer, user, deadline_ns, up);
 	if (r < 0)

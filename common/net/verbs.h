@@ -19,11 +19,12 @@
 
 #include "../base/base.h"
 
-#define FF3_VERBS_ABI 2u
+#define FF3_VERBS_ABI 3u
 #define FF3_VERBS_SLOT 2048u
 /* What connecting sides tell each other in the connection request. */
 #define FF3_VERBS_TERMS_MAX 48u
 #define FF3_VERBS_WHY 160u
+#define FF3_VERBS_FORKED "the process was forked past the library's handlers"
 
 struct ff3_verbs_device;
 struct ff3_verbs_queue;
@@ -85,6 +86,9 @@ struct ff3_verbs_api {
 	void (*before_fork)(void);
 	void (*after_fork_parent)(void);
 	void (*after_fork_child)(bool prepared);
+	/* False: no link will ever be had in this process, a child that was not prepared, or that one of those made;
+	 * connect gives -ENODEV and FF3_VERBS_FORKED. */
+	bool (*may_connect)(void);
 
 	/* --- Links ------------------------------------------------------------------------------ */
 

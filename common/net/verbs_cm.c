@@ -345,6 +345,11 @@ int ff3_verbs_connect(const struct sockaddr *to, const void *terms, size_t n_ter
 	int r = link ? 0 : -ENOMEM;
 
 	*why = '\0';
+	/* Before anything else: librdmacm might be waited for without end. */
+	if (r == 0 && !ff3_verbs_may_connect()) {
+		snprintf(why, FF3_VERBS_WHY, "%s", FF3_VERBS_FORKED);
+		r = -ENODEV;
+	}
 	if (r == 0)
 		r = resolve(link, to, deadline_ns, why);
 	if (r == 0)

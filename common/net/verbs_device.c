@@ -130,8 +130,6 @@ int ff3_verbs_device_of(struct rdma_cm_id *id, struct ff3_verbs_device **ret)
 	struct ff3_verbs_device *d = ff3_verbs_devices;
 	int r;
 
-	if (poisoned)
-		return -ENODEV;
 	while (d && (d->gone || d->cm_context != id->verbs))
 		d = d->next;
 	if (!d) {
@@ -223,6 +221,11 @@ void ff3_verbs_after_fork_child(bool prepared)
 	/* What they name is the parent's; the memory stays, a few pages. */
 	ff3_verbs_devices = NULL;
 	anchors = NULL;
+}
+
+bool ff3_verbs_may_connect(void)
+{
+	return !poisoned;
 }
 
 /* --- What there is to say -------------------------------------------------------------------- */

@@ -243,6 +243,7 @@ EXPORT const struct ff3_verbs_api ff3_verbs_api = {
 	.before_fork = ff3_verbs_before_fork,
 	.after_fork_parent = ff3_verbs_after_fork_parent,
 	.after_fork_child = ff3_verbs_after_fork_child,
+	.may_connect = ff3_verbs_may_connect,
 	.connect = ff3_verbs_connect,
 	.link_fd = link_fd,
 	.link_queue = link_queue,

@@ -163,6 +163,7 @@ int ff3_verbs_describe(char *text, size_t size);
 void ff3_verbs_before_fork(void);
 void ff3_verbs_after_fork_parent(void);
 void ff3_verbs_after_fork_child(bool prepared);
+bool ff3_verbs_may_connect(void);
 extern struct ff3_verbs_device *ff3_verbs_devices; /* under ff3_verbs_control, and changed under: */
 extern pthread_mutex_t ff3_verbs_list; /* nothing is called under it */
 
