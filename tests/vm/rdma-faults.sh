@@ -18,7 +18,8 @@ wait_until() { # wait_until WHAT COMMAND…: 60 s at most
 	return 1
 }
 
-rdma_cluster 2 10.98.0.1
+# Clients look after metad's connection, too, each quarter of the lease.
+FF3FS_METAD_LEASE=12s rdma_cluster 2 10.98.0.1
 export FF3FS_CLIENT_TRANSPORTS='verbs tcp' FF3FS_CLIENT_TIMEOUT=20s FF3FS_TEST_FALLBACK=1
 head -c 8000000 /dev/urandom >"$tmp/data"
 check 'what is made is pinned' ff3fs layout set --pin memory "$prefix"
@@ -49,7 +50,7 @@ killed() {
 # With the daemon away for good there is an error, and in time.
 away() {
 	local started
-	READS=1000000000 reading # it must not have ended before
+	READS=1000000000 FF3FS_CLIENT_TIMEOUT=10s reading # it must not have ended before
 	kill_daemon "${chunkd_pid[1]}"
 	kill_daemon "${chunkd_pid[2]}"
 	started=$SECONDS
