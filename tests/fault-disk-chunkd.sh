@@ -68,14 +68,18 @@ start
 check 'synced chunks' "$drive" "${chunkd_addr[1]}" "${targets[0]}" synced 4096 2000 16 5000
 kill_daemon "${chunkd_pid[1]}" TERM # the index's log is gone now and must grow again
 start
-fallocate -l $(($(df --output=avail -B1 "$disk" | tail -n 1) - (16 << 20))) "$disk/filler" || die fallocate
-cat /dev/zero >>"$disk/filler" 2>/dev/null && die 'the disk is not full'
+mkdir "$disk/filler" || die mkdir
+n=0
+for size in 64M 8M 1M 128K 16K 4K; do
+	while fallocate -l $size "$disk/filler/$((n++))" 2>/dev/null; do :; done
+done
+head -c 4096 /dev/zero 2>/dev/null >"$disk/filler/last" && die 'the disk is not full'
 check 'reads' "$drive" "${chunkd_addr[1]}" "${targets[0]}" verify "$tmp/journal"
 check 'deletes' "$drive" "${chunkd_addr[1]}" "${targets[0]}" remove 5000 2000
 grep -q '^2000 chunks' "$tmp/check.out" || die "$(cat "$tmp/check.out")"
 grep -q 'giving up .*ballast' "$tmp/chunkd.1.log" || die 'without need of the ballast: proves nothing'
 equal 'state' serving "$(state_of "${targets[0]}" "${chunkd_admin[1]}")"
-rm "$disk/filler"
+rm -r "$disk/filler"
 check 'and with space again' "$drive" "${chunkd_addr[1]}" "${targets[0]}" check
 kill_daemon "${chunkd_pid[1]}" TERM
 equal 'exit status' 0 "$killed_status"
