@@ -49,6 +49,7 @@ struct ff3_verbs_state {
 
 /* Why there is no link, or none any more. */
 #define FF3_VERBS_NO_MEMORY "memory cannot be registered (RLIMIT_MEMLOCK?)"
+#define FF3_VERBS_CHANGED "the process has changed its user"
 
 /* rpc_verbs_send.c */
 int ff3_rpc_verbs_set_aside(struct ff3_rpc_conn *conn, struct ff3_rpc_call **calls, size_t n);

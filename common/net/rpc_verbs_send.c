@@ -346,5 +346,11 @@ int ff3_rpc_verbs_send(struct ff3_rpc_conn *conn, struct ff3_rpc_call *call, boo
 		ff3_rpc_note_link(conn->peer, FF3_LINK_VERBS, r, FF3_VERBS_NO_MEMORY);
 		*ret_begun = true; /* breaks it */
 	}
+	/* The kernel takes a device from a process that has changed its user since it opened it. That is the connection's
+	 * end, and not the request's: another one may do. */
+	if (r == -EACCES) {
+		ff3_rpc_note_link(conn->peer, FF3_LINK_VERBS, r, FF3_VERBS_CHANGED);
+		r = -ECONNRESET;
+	}
 	return r;
 }
