@@ -13,6 +13,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/utsname.h>
 
 static struct posix_case *cases;
 const char *posix_dir;
@@ -109,6 +110,15 @@ void contents(const char *name)
 			hash = (hash ^ (unsigned char)buf[i]) * 16777619u;
 	say("  contents of %s: %ld bytes, %08x%s", name, sum, hash, n < 0 ? ", and an error" : "");
 	(close)(fd);
+}
+
+bool kernel_since(unsigned major, unsigned minor)
+{
+	unsigned is_major = 0, is_minor = 0;
+	struct utsname u;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &is_major, &is_minor) == 2 &&
+	       (is_major > major || (is_major == major && is_minor >= minor));
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)

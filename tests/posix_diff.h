@@ -70,6 +70,8 @@ void listing(const char *name);
 /* A file with a text; a descriptor of it, O_RDWR. */
 int make(const char *name, const char *text);
 void put(const char *name, const char *text);
+/* For what earlier kernels answer otherwise, who are not copied. */
+bool kernel_since(unsigned major, unsigned minor);
 /* Runs fn in a child as an unprivileged user, umask 022; shows how it ended. */
 void as_user(uid_t uid, gid_t gid, void (*fn)(void));
 /* In a child; for limits and signals. */

@@ -5,7 +5,6 @@
 
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 
 static char block[70000];
 
@@ -104,15 +103,6 @@ CASE(flow_signal)
 	in_child(with_signal);
 }
 
-static bool kernel_is_since_6_8(void)
-{
-	unsigned major = 0, minor = 0;
-	struct utsname u;
-
-	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
-	       (major > 6 || (major == 6 && minor >= 8));
-}
-
 CASE(flow_counts)
 {
 	int fd = make("f", "0123456789"), to = make("g", ""), p[2];
@@ -144,7 +134,7 @@ CASE(flow_counts)
 	R(copy_file_range(99, NULL, 99, NULL, 0, 0));
 	R(pipe(p));
 	a = 0;
-	if (kernel_is_since_6_8()) /* earlier ones cut the length to the room in the pipe before they look at it */
+	if (kernel_since(6, 8)) /* earlier ones cut the length to the room in the pipe before they look at it */
 		R(splice(fd, &a, p[1], NULL, (size_t)-1, 0));
 	R(splice(fd, &a, p[1], NULL, 1ul << 40, 0));
 	a = -1;

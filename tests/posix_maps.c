@@ -289,7 +289,8 @@ CASE(maps_end)
 	R((ftruncate)(fd, 2 * PAGE));
 	touch("grown", p + PAGE, true);
 	R(pread(fd, buf, 8, 16));
-	say("behind the old end: %d %d", buf[4], buf[5]);
+	if (kernel_since(6, 13)) /* earlier ones have what was stored there */
+		say("behind the old end: %d %d", buf[4], buf[5]);
 	R((ftruncate)(empty, 5));
 	touch("no longer empty", none, true);
 	contents("e");

@@ -9,6 +9,8 @@
 #include <setjmp.h>
 #include <signal.h>
 
+#define HOLE (1ul << 30)
+
 enum kind {
 	END, /* of the arguments */
 	INT, /* value in .value */
@@ -259,8 +261,9 @@ CASE(pointers)
 	char old[PATH_MAX];
 
 	(getcwd)(old, sizeof old);
-	page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	munmap(page + 4096, 4096);
+	/* Behind it there is nothing, and will be nothing, since room is taken from its upper end. */
+	page = mmap(NULL, HOLE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	munmap(page + 4096, HOLE - 4096);
 	read_only = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	signal(SIGSEGV, on_fault);
 	signal(SIGBUS, on_fault);

@@ -105,7 +105,8 @@ CASE(rw_vectors)
 	R(readv(wr, iov, 1));
 	R(readv(wr, iov, 0));
 	R(writev(wr, iov, 0));
-	R(readv(wr, NULL, 1));
+	if (kernel_since(6, 8)) /* earlier ones look at the vectors first */
+		R(readv(wr, NULL, 1));
 	R(readv(99, NULL, 1));
 	R(preadv(wr, iov, -1, -1));
 	contents("a");
