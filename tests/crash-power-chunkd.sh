@@ -60,7 +60,7 @@ for kind in ext4 xfs; do
 	command -v mkfs.$kind >/dev/null || continue
 	power_make $kind 1G
 	for ((i = 1; i <= rounds; i++)); do
-		one_cut $((RANDOM % (i == 1 ? 2500 : 400) + 50)) || { cat "$tmp/verify"; die "$kind, cut $i: chunks were lost"; }
+		one_cut $((RANDOM % $(fewer $((i == 1 ? 2500 : 400))) + 50)) || { cat "$tmp/verify"; die "$kind, cut $i: chunks were lost"; }
 		say "ok: $kind, cut $i"
 	done
 done
