@@ -1,6 +1,5 @@
 #!/bin/bash
-# Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), one after the other,
-# each with a limit of its own. Fails if one did, and shows again at the end what that one said. SCALE=full,
+# Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), each with a limit of its own. Fails if one did, and shows again at the end what that one said. SCALE=full,
 # all that there is, takes hours under emulation: TEST_LIMIT, VM_SECONDS and VM_TEST_LIMIT say how many.
 dir=$(cd "$(dirname "$0")" && pwd)
 said=$(mktemp -d) || exit 99
@@ -16,25 +15,25 @@ run() { # NAME
 	[ $status -eq 0 ] || [ $status -eq 77 ] || mv "$said/$1" "$said/$1.failed"
 }
 
-# Faults come last: a link that was down, and killed daemons' windows, are not quite gone when they end. The one
-# that counts instructions takes one processor for long, and does not care what else there is: it runs beside others.
-[ $# -gt 0 ] || set -- cost $(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//' | grep -vx -e cost -e faults) faults
-beside=
-ended() {
-	[ -z "$beside" ] || { wait "$beside"; cat "$said/beside"; }
-	beside=
-}
+# Two lanes, as there are two processors: those that do not care what else there is go one after the other beside the
+# others. Faults come last, and alone: a link that was down, and killed daemons' windows, are not quite gone when they
+# end.
+beside='cost data fork hooks posix user'
+all=$(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//')
+[ $# -gt 0 ] || set -- $beside $(echo "$all" | grep -v -x -F -e "${beside// /$'\n'}" -e faults) faults
+lane=() others=()
 for name; do
-	case $name in
-	cost)
-		run cost >"$said/beside" &
-		beside=$!
-		;;
-	faults) ended && run faults ;;
-	*) run "$name" ;;
-	esac
+	if [ $# -gt 1 ] && [[ " $beside " == *" $name "* ]]; then lane+=("$name"); else others+=("$name"); fi
 done
-ended
+for name in "${lane[@]}"; do run "$name"; done >"$said/beside" &
+for name in "${others[@]}" ''; do
+	if [ "$name" = faults ] || [ -z "$name" ]; then
+		wait
+		cat "$said/beside"
+		: >"$said/beside"
+	fi
+	[ -z "$name" ] || run "$name"
+done
 failed=("$said"/*.failed)
 [ -e "${failed[0]}" ] || exit 0
 for name in "${failed[@]}"; do
