@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), each with a limit of its own. Fails if one did, and shows again at the end what that one said. SCALE=full,
-# all that there is, takes hours under emulation: TEST_LIMIT, VM_SECONDS and VM_TEST_LIMIT say how many.
+# Runs every tests/vm/rdma-*.sh (or those named: "device" for rdma-device.sh), each with a limit of its own. Fails if
+# one did, and shows again at the end what that one said. SCALE=full, all that there is, takes hours under emulation:
+# TEST_LIMIT, VM_SECONDS and VM_TEST_LIMIT say how many.
 dir=$(cd "$(dirname "$0")" && pwd)
 said=$(mktemp -d) || exit 99
 trap 'rm -rf "$said"' EXIT
