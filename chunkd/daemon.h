@@ -35,6 +35,7 @@ struct chunkd_daemon {
 	char address[300], admin[300]; /* host:port, as told to metad */
 	uint64_t started_ns;	       /* CLOCK_BOOTTIME */
 	struct ff3_server *listener;
+	struct ff3_tickets *tickets; /* NULL: there is no key */
 	struct chunkd_target **targets;
 	size_t n_targets;
 	struct chunkd_register *registration;

@@ -237,7 +237,9 @@ static int start(struct main_state *m)
 	uint16_t port;
 	int r;
 
-	r = make_targets(d);
+	r = ff3_daemon_load_key(d->conf->chunkd.key, &d->tickets);
+	if (r >= 0)
+		r = make_targets(d);
 	if (r < 0)
 		return r;
 	r = ff3_loop_new(0, &m->loop);
@@ -245,6 +247,7 @@ static int start(struct main_state *m)
 		r = ff3_server_new(m->loop, &listener_ops, d, &d->listener);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot make a loop");
+	ff3_server_ask_tickets(d->listener, d->tickets);
 	r = ff3_server_listen(d->listener, d->conf->chunkd.listen, &port);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen on %s", d->conf->chunkd.listen);
@@ -288,6 +291,7 @@ static int finish(struct main_state *m)
 	for (size_t i = 0; i < d->n_targets; i++)
 		chunkd_target_free(d->targets[i]);
 	free(d->targets);
+	free(d->tickets);
 	ff3_loop_free(m->loop);
 	return r;
 }

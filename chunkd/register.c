@@ -10,6 +10,7 @@
 #include <signal.h>
 
 #include "../common/base/log.h"
+#include "../common/net/ticket.h"
 #include "daemon.h"
 
 #define HEARTBEAT_NS (2 * FF3_NSEC_PER_SEC)
@@ -163,7 +164,9 @@ static void complain(struct chunkd_register *g, int r)
 	char each[400];
 
 	ff3_rpc_group_explain(g->metad, each, sizeof each);
-	if (*each && ff3_rpc_group_is_many(g->metad))
+	if (r == FF3_E_CREDENTIAL)
+		ff3_warning("metad at %s has another key than [chunkd] key; going on trying", g->daemon->conf->chunkd.metad);
+	else if (*each && ff3_rpc_group_is_many(g->metad))
 		ff3_warning("metad at %s; going on trying", each);
 	else
 		ff3_warning("metad at %s: %s; going on trying", g->daemon->conf->chunkd.metad, ff3_strerror(r));
@@ -237,7 +240,8 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 	r = ff3_rpc_group_new(d->conf->chunkd.metad,
 			      &(struct ff3_rpc_identity){ .cluster = cluster,
 							  .session = ff3_random_u64(),
-							  .role = FF3_ROLE_CHUNKD },
+							  .role = FF3_ROLE_CHUNKD,
+							  .credential = ff3_tickets_own(d->tickets) },
 			      &options, &g->metad);
 	if (r < 0) {
 		free(g);

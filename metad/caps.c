@@ -116,7 +116,7 @@ int metad_caps_new(struct metad *m)
 	c->rotated_ns = ff3_boottime_ns();
 	r = ff3_cap_keys_rotate(&c->keys);
 	if (r >= 0)
-		r = metad_chunk_calls_new(metad_db_meta(m->db)->cluster, m->epoch, &c->chunk_calls);
+		r = metad_chunk_calls_new(m, &c->chunk_calls);
 	if (r >= 0)
 		r = metad_worker_new(m->loop, "revoke", &c->worker);
 	if (r < 0)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "../common/base/hash.h"
+#include "../common/net/ticket.h"
 
 struct peer {
 	char *key; /* "target@address" */
@@ -17,17 +18,18 @@ struct metad_chunk_calls {
 	struct peer *peers;
 };
 
-int metad_chunk_calls_new(uint64_t cluster, uint64_t epoch, struct metad_chunk_calls **ret)
+int metad_chunk_calls_new(const struct metad *m, struct metad_chunk_calls **ret)
 {
 	struct metad_chunk_calls *c = calloc(1, sizeof *c);
 
 	if (!c)
 		return -ENOMEM;
 	c->identity = (struct ff3_rpc_identity){
-		.cluster = cluster,
+		.cluster = metad_db_meta(m->db)->cluster,
 		.session = ff3_random_u64(),
 		.role = FF3_ROLE_METAD,
-		.epoch = epoch,
+		.epoch = m->epoch,
+		.credential = ff3_tickets_own(m->tickets),
 	};
 	*ret = c;
 	return 0;

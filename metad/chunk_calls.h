@@ -1,7 +1,7 @@
 /* Calls of chunk daemons, many in parallel, from a worker thread. */
 #pragma once
 
-#include "worker.h"
+#include "metad.h"
 
 #include "../common/net/rpc.h"
 
@@ -19,8 +19,8 @@ struct metad_chunk_call {
 	int result;
 };
 
-/* epoch: in which metad serves. */
-int metad_chunk_calls_new(uint64_t cluster, uint64_t epoch, struct metad_chunk_calls **ret);
+/* In the epoch in which m serves. */
+int metad_chunk_calls_new(const struct metad *m, struct metad_chunk_calls **ret);
 void metad_chunk_calls_free(struct metad_chunk_calls *c);
 /* Blocks until every call has its result; -ETIMEDOUT after timeout_ms. */
 void metad_chunk_calls_run(struct metad_chunk_calls *c, struct metad_chunk_call *calls, size_t n,

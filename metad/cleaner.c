@@ -19,7 +19,6 @@ static void on_timer(struct ff3_timer *t);
 int metad_cleaner_new(struct metad *m)
 {
 	struct metad_cleaner *c = calloc(1, sizeof *c);
-	uint64_t cluster = metad_db_meta(m->db)->cluster;
 	int r;
 
 	if (!c)
@@ -31,9 +30,9 @@ int metad_cleaner_new(struct metad *m)
 	c->scanned = m->fresh;
 	cleaner_truncate_init(m);
 	cleaner_garbage_init(m);
-	r = metad_chunk_calls_new(cluster, m->epoch, &c->truncate_calls);
+	r = metad_chunk_calls_new(m, &c->truncate_calls);
 	if (r >= 0)
-		r = metad_chunk_calls_new(cluster, m->epoch, &c->garbage_calls);
+		r = metad_chunk_calls_new(m, &c->garbage_calls);
 	if (r >= 0)
 		r = metad_worker_new(m->loop, "truncate", &c->truncate_worker);
 	if (r >= 0)

@@ -278,7 +278,7 @@ int fsck_chunks(struct metad_fsck *f)
 
 	/* In the epoch of now: chunk daemons refuse those before. */
 	metad_chunk_calls_free(TAKE_PTR(f->calls));
-	r = metad_chunk_calls_new(metad_db_meta(f->m->db)->cluster, f->m->epoch, &f->calls);
+	r = metad_chunk_calls_new(f->m, &f->calls);
 	if (r < 0)
 		return r;
 	fsck_phase(f, "lists");

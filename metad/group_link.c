@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "../common/base/log.h"
+#include "../common/net/ticket.h"
 #include "group_priv.h"
 
 #define SOFTWARE "ff3fs-metad " PACKAGE_VERSION
@@ -20,6 +21,7 @@ static size_t on_hello(void *user, void *body, size_t size)
 		.session = g->m->conf->metad.election,
 		.role = FF3_ROLE_MEMBER,
 		.pid = (uint32_t)getpid(),
+		.credential = ff3_tickets_own(g->m->tickets),
 		.epoch = g->vote.epoch,
 		.member = g->vote.id,
 		.log_id = g->vote.log_id,
@@ -65,8 +67,12 @@ static void on_down(void *user, int error)
 {
 	struct group_peer *p = user;
 
-	if (p->error == 0)
-		ff3_debug("member %" PRIu64 " at %s: %s", p->id, p->address, strerror(-error));
+	if (error == FF3_E_CREDENTIAL && p->error != error)
+		ff3_error("member %" PRIu64 " at %s has another [metad] key: they do not talk", p->id, p->address);
+	else if (p->error == 0)
+		ff3_debug("member %" PRIu64 " at %s: %s", p->id, p->address, ff3_strerror(error));
+	if (error == FF3_E_CREDENTIAL)
+		p->error = error;
 	group_copy_lost(p->g, p->id);
 }
 

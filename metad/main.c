@@ -273,6 +273,7 @@ static int finish(struct main_state *s)
 		leave_no_locks(m);
 	ff3_loop_free(m->loop);
 	free(m->scratch);
+	free(m->tickets);
 	ff3_conf_done(&s->conf);
 	return r;
 }
@@ -291,6 +292,8 @@ static int serve(struct main_state *s)
 	if (!m->scratch)
 		return ff3_log_errno(-ENOMEM, "cannot start");
 	r = check_conf(&s->conf);
+	if (r >= 0)
+		r = ff3_daemon_load_key(s->conf.metad.key, &m->tickets);
 	if (r >= 0)
 		r = lock_directory(s);
 	/* The ring keeps the lock as long as it works: a write that is under way when this process is

@@ -27,6 +27,7 @@ struct metad {
 	const struct ff3_conf *conf;
 	struct ff3_loop *loop;
 	struct ff3_server *server;
+	struct ff3_tickets *tickets; /* NULL: there is no key */
 	struct metad_db *db;
 	struct metad_log *log;
 	struct metad_apply *apply;

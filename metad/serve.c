@@ -199,6 +199,7 @@ int metad_serve_start(struct metad *m, uint16_t *ret_port)
 
 	if (r < 0)
 		return ff3_log_errno(r, "cannot make the server");
+	ff3_server_ask_tickets(m->server, m->tickets);
 	r = ff3_server_listen(m->server, metad_group_listen(m), ret_port);
 	if (r < 0)
 		return ff3_log_errno(r, "cannot listen on %s", metad_group_listen(m));

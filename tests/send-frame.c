@@ -5,7 +5,7 @@
  * KIND: version (a hello of another protocol version), build (one with other fields), magic (no frame at all), header-crc and
  * body-crc (damaged ones), huge-body (a length over the limit), short (half a header, then
  * nothing more), early (a request before the hello), cluster (a hello of another cluster),
- * unknown (an operation that does not exist, after a good hello), role:NUMBER (a hello of somebody in that role),
+ * unknown (an operation that does not exist, after a good hello), role:NUMBER[:TICKET] (a hello of somebody in that role),
  * random:SEED (4 KiB of noise).
  * Prints "status NUMBER" for a reply and "closed" when the daemon closed the connection. */
 #include <arpa/inet.h>
@@ -60,11 +60,12 @@ static int dial(const char *address)
 }
 
 /* A whole frame in buf; its length. */
-static size_t frame(uint8_t *buf, size_t size, uint16_t op, uint64_t cluster, uint32_t role)
+static size_t frame(uint8_t *buf, size_t size, uint16_t op, uint64_t cluster, uint32_t role, const char *ticket)
 {
 	struct ff3_req_hello hello = { .cluster = cluster,
 				       .session = ff3_random_u64(),
-				       .role = role };
+				       .role = role,
+				       .credential = { ticket, (uint32_t)strlen(ticket) } };
 	struct ff3_header h = { .op = op, .request_id = 7 };
 
 	if (op == FF3_OP_hello)
@@ -84,7 +85,7 @@ static void put_u32(uint8_t *p, uint32_t v)
 /* One frame of the given kind; its length, 0 for an unknown kind. */
 static size_t make(const char *kind, uint8_t *buf, size_t size)
 {
-	size_t len = frame(buf, size, FF3_OP_hello, 0, FF3_ROLE_CLIENT);
+	size_t len = frame(buf, size, FF3_OP_hello, 0, FF3_ROLE_CLIENT, "");
 
 	if (strcmp(kind, "version") == 0) {
 		buf[4]++;
@@ -106,11 +107,13 @@ static size_t make(const char *kind, uint8_t *buf, size_t size)
 	} else if (strcmp(kind, "short") == 0) {
 		len = FF3_HEADER_SIZE / 2;
 	} else if (strcmp(kind, "early") == 0) {
-		len = frame(buf, size, FF3_OP_routes, 0, FF3_ROLE_CLIENT);
+		len = frame(buf, size, FF3_OP_routes, 0, FF3_ROLE_CLIENT, "");
 	} else if (strcmp(kind, "cluster") == 0) {
-		len = frame(buf, size, FF3_OP_hello, 0x5ec0de, FF3_ROLE_CLIENT);
+		len = frame(buf, size, FF3_OP_hello, 0x5ec0de, FF3_ROLE_CLIENT, "");
 	} else if (strncmp(kind, "role:", 5) == 0) {
-		len = frame(buf, size, FF3_OP_hello, 0, (uint32_t)atoi(kind + 5));
+		const char *ticket = strchr(kind + 5, ':');
+
+		len = frame(buf, size, FF3_OP_hello, 0, (uint32_t)atoi(kind + 5), ticket ? ticket + 1 : "");
 	} else if (strncmp(kind, "random:", 7) == 0) {
 		srandom((unsigned)atoi(kind + 7));
 		for (size_t i = 0; i < size; i++)
@@ -169,7 +172,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "unknown") == 0) {
 		if (!reply(fd))
 			return 1;
-		len = frame(buf, sizeof buf, FF3_OP_MAX - 1, 0, FF3_ROLE_CLIENT);
+		len = frame(buf, sizeof buf, FF3_OP_MAX - 1, 0, FF3_ROLE_CLIENT, "");
 		if (send(fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
 			return 1;
 		return reply(fd) ? 0 : 1;

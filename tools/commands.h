@@ -15,6 +15,7 @@
 	C(run, "run a program with the shim")                                                      \
 	C(check, "tell whether the shim can serve a program")                                      \
 	C(doctor, "look at what a job on this host would get")                                     \
+	C(ticket, "make tickets, for clusters that ask for them")                                     \
 	C(bench, "measure how fast the cluster is")                                               \
 	C(dev, "run a local cluster for development")
 

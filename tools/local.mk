@@ -17,23 +17,25 @@ ff3fs_SOURCES = \
 	%D%/notify.c %D%/notify.h %D%/notify_calls.c %D%/notify_cwd.c %D%/notify_file.c \
 	%D%/notify_filter.c %D%/notify_path.c \
 	%D%/cmd_df.c %D%/cmd_layout.c %D%/cmd_ls.c %D%/cmd_mkdir.c %D%/cmd_mv.c %D%/cmd_rm.c \
-	%D%/cmd_check.c %D%/cmd_run.c %D%/cmd_stat.c %D%/program.c %D%/program.h \
+	%D%/cmd_check.c %D%/cmd_run.c %D%/cmd_stat.c %D%/cmd_ticket.c \
+	common/net/ticket.c common/net/ticket.h common/net/ticket_file.c common/net/ticket_file.h \
+	%D%/program.c %D%/program.h \
 	%D%/cmd_doctor.c %D%/doctor.h %D%/doctor_host.c %D%/doctor_shim.c %D%/doctor_cluster.c \
 	%D%/bench.c %D%/bench.h %D%/bench_files.c %D%/bench_io.c %D%/bench_measure.c \
 	common/base/pattern.h \
 	%D%/dev.c %D%/dev.h %D%/dev_conf.c %D%/dev_group.c %D%/dev_http.c %D%/dev_process.c
-ff3fs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
-ff3fs_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) -lpthread
+ff3fs_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(NETTLE_CFLAGS)
+ff3fs_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) $(NETTLE_LIBS) -lpthread
 
 ff3fs_put_SOURCES = \
 	$(ff3fs_shared_sources) $(ff3fs_transfer_sources) %D%/put.c %D%/put.h %D%/put_file.c
 ff3fs_put_CFLAGS = $(ff3fs_CFLAGS)
-ff3fs_put_LDADD = $(ff3fs_LDADD)
+ff3fs_put_LDADD = libff3fs.la libff3base.la $(JANSSON_LIBS) -lpthread
 
 ff3fs_get_SOURCES = \
 	$(ff3fs_shared_sources) $(ff3fs_transfer_sources) %D%/get.c %D%/get.h %D%/get_file.c
 ff3fs_get_CFLAGS = $(ff3fs_CFLAGS)
-ff3fs_get_LDADD = $(ff3fs_LDADD)
+ff3fs_get_LDADD = $(ff3fs_put_LDADD)
 
 bin_PROGRAMS += ff3fs-admin
 ff3fs_admin_SOURCES = \
@@ -50,7 +52,7 @@ ff3fs_mount_SOURCES = \
 	%D%/mount.c %D%/mount.h \
 	%D%/mount_dir.c %D%/mount_file.c %D%/mount_lock.c %D%/mount_names.c %D%/mount_users.c %D%/mount_wire.c
 ff3fs_mount_CFLAGS = $(ff3fs_CFLAGS) $(FUSE_CFLAGS)
-ff3fs_mount_LDADD = $(ff3fs_LDADD) $(FUSE_LIBS)
+ff3fs_mount_LDADD = $(ff3fs_put_LDADD) $(FUSE_LIBS)
 
 # Bash looks for a file of the command's name.
 bashcompletiondir = $(datadir)/bash-completion/completions

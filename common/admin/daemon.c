@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../base/log.h"
+#include "../net/ticket.h"
 
 enum { OPT_CONF = 256, OPT_READY_FD, OPT_EXIT_WITH_PARENT };
 
@@ -101,6 +102,26 @@ int ff3_daemon_begin(struct ff3_daemon *d, const char *name, struct ff3_conf *re
 	raise_limits();
 	r = catch_signals(d);
 	return r < 0 ? ff3_log_errno(r, "cannot catch signals") : 0;
+}
+
+int ff3_daemon_load_key(const char *file, struct ff3_tickets **ret)
+{
+	_cleanup_free_ struct ff3_tickets *t = NULL;
+	int r;
+
+	if (!*file)
+		return 0;
+	t = calloc(1, sizeof *t);
+	r = t ? ff3_tickets_load(file, t) : -ENOMEM;
+	if (r == -EPERM)
+		ff3_error("the key %s is not its owner's alone: chmod 600 it, and make another one if others have seen it", file);
+	else if (r == -EBADMSG)
+		ff3_error("%s is not a key: make one by 'ff3fs ticket --new-key'", file);
+	else if (r < 0)
+		ff3_log_errno(r, "cannot read the key %s", file);
+	if (r == 0)
+		*ret = TAKE_PTR(t);
+	return r;
 }
 
 void ff3_daemon_ready(struct ff3_daemon *d, const char *listen, const char *admin)

@@ -22,5 +22,8 @@ extern const struct argp ff3_daemon_argp;
 /* After argp_parse. Fills ret; says what is wrong. Signals are taken from signal_fd: call it before a thread is
  * started. */
 int ff3_daemon_begin(struct ff3_daemon *d, const char *name, struct ff3_conf *ret);
+/* The cluster's key, if file is not "": to be freed. Says what is wrong. */
+struct ff3_tickets;
+int ff3_daemon_load_key(const char *file, struct ff3_tickets **ret);
 /* Tells --ready-fd, once, and systemd. */
 void ff3_daemon_ready(struct ff3_daemon *d, const char *listen, const char *admin);

@@ -28,6 +28,7 @@ void ff3_link_counters_add(struct ff3_server_counters *into, const struct ff3_se
 				add(&into->fallbacks[l][to][why], &from->fallbacks[l][to][why]);
 	}
 	add(&into->versions, &from->versions);
+	add(&into->tickets, &from->tickets);
 }
 
 /* "ff3fs_chunkd_requests_total" */
@@ -83,6 +84,9 @@ void ff3_link_counters_print(FILE *out, const char *daemon, const struct ff3_ser
 	family(out, name, daemon, "versions_refused_total", "counter",
 	       "connections refused because they speak another protocol version");
 	ff3_metrics_sample(out, name, NULL, load(&c->versions));
+	family(out, name, daemon, "tickets_refused_total", "counter",
+	       "connections refused because they came without a ticket that is good");
+	ff3_metrics_sample(out, name, NULL, load(&c->tickets));
 }
 
 /* What came by link `to` instead of others. */

@@ -24,6 +24,7 @@
 	K(client, host_locks, flag, "no", "flock and fcntl locks exclude on this host only")       \
 	K(client, sockets, str, "", "directory of the daemons' local sockets, where TCP fails")    \
 	K(client, transports, links, FF3_LINKS_ALL, "what daemons are reached by, preferred first")     \
+	K(client, ticket, str, "", "file with the job's ticket, for daemons that ask for one over a network") \
 	K(client, mount, str, "", "a mount of ff3fs-mount's that the preloaded library may use")
 
 #define FF3_CONF_KEYS_metad(K)                                                                     \
@@ -40,6 +41,7 @@
 	K(metad, log_keep, size, "256M", "so much of the log stays for members that are behind")   \
 	K(metad, member, num, "1", "which of the group this one is")                               \
 	K(metad, cache_lease, ms, "300ms", "how long clients trust what they cache, unheard; 0: nothing")  \
+	K(metad, key, str, "", "file with the cluster's key: over a network only tickets are believed")   \
 	K(metad, sockets, str, "", "directory for a local socket; empty: none")                    \
 	K(metad, transports, links, FF3_LINKS_ALL, "what clients may use")
 
@@ -53,5 +55,6 @@
 	K(chunkd, hot, size, "256M", "of that, what clients may read by themselves; a quarter at most") \
 	K(chunkd, capacity, size, "0", "bytes a target may use; 0: what its file system has")      \
 	K(chunkd, flush, ms, "1s", "unsynced bytes are written out after this at most")            \
+	K(chunkd, key, str, "", "file with the cluster's key: over a network only tickets are believed")  \
 	K(chunkd, sockets, str, "", "directory for a local socket; empty: none")                   \
 	K(chunkd, transports, links, FF3_LINKS_ALL, "what clients may use")

@@ -69,4 +69,4 @@
 	E(4102, INSTANCE, EIO, FINAL, "daemon restarted and lost unsynced bytes")                  \
 	E(4103, REDIRECT, ELOOP, FINAL, "path leaves the file system")                             \
 	E(4104, NOT_PRIMARY, EIO, REFRESH_ROUTE, "this metadata server is not the primary")        \
-	E(4105, CREDENTIAL, EACCES, FINAL, "credential refused")
+	E(4105, CREDENTIAL, EACCES, FINAL, "no ticket that is good")

@@ -4,6 +4,7 @@
  * Threads: everything is thread-safe; a client is freed when nobody uses it. A thread is not cancelled while it is
  * inside: locks and connections would stay taken.
  * Fork: see fork.c. Signals: ff3_enter refuses calls from a handler that interrupted one. */
+#include "../net/ticket_file.h"
 #include "replay.h"
 
 #include <stdio.h>
@@ -48,7 +49,28 @@ bool ff3_inside(void)
 	return depth > 0;
 }
 
-void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause)
+/* Why a ticket is refused that was never looked at on this side: as far as that can be told. */
+static void explain_ticket(const struct ff3fs *fs, const char *daemon, const char *address)
+{
+	const char *file = fs->conf.client.ticket;
+	char text[FF3_TICKET_MAX + 1];
+	int r = *file ? ff3_ticket_read(file, text) : 0;
+
+	if (!*file)
+		ff3_explain("%s at %s asks for a ticket: have one made ('ff3fs ticket'), and name its file in client.ticket "
+			    "(FF3FS_CLIENT_TICKET)",
+			    daemon, address);
+	else if (r < 0)
+		ff3_explain("%s at %s asks for a ticket, and %s cannot be read: %s", daemon, address, file,
+			    ff3_strerror(r));
+	else
+		ff3_explain("%s at %s refused the ticket %s: it has expired, or is another cluster's ('ff3fs ticket --show' "
+			    "tells); have a new one made",
+			    daemon, address, file);
+}
+
+void ff3_explain_daemon(const struct ff3fs *fs, const struct ff3_rpc_peer *rpc, const char *daemon, const char *address,
+			int cause)
 {
 	unsigned version = ff3_rpc_peer_version(rpc);
 
@@ -60,6 +82,8 @@ void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, cons
 		ff3_explain("%s at %s is of another build than this ff3fs " PACKAGE_VERSION
 			    ": install the same version on both",
 			    daemon, address);
+	else if (cause == FF3_E_CREDENTIAL)
+		explain_ticket(fs, daemon, address);
 	else
 		ff3_explain("%s at %s refused the connection: %s", daemon, address, ff3_strerror(cause));
 }
@@ -211,6 +235,20 @@ static int who_this_process_is(struct who *ret)
 	return ret->n_groups < 0 ? -errno : 0;
 }
 
+/* Kept as it is now for when its file cannot be read any more: by another user, in another root. That it cannot be read
+ * now is told when a daemon asks for one. */
+static void set_ticket(struct ff3fs *fs)
+{
+	const char *file = fs->conf.client.ticket;
+	int len = *file ? ff3_ticket_read(file, fs->ticket) : 0;
+
+	if (!*file)
+		return;
+	fs->identity.ticket = file;
+	if (len > 0)
+		fs->identity.credential = (struct ff3_blob){ fs->ticket, (uint32_t)len };
+}
+
 static void set_identity(struct ff3fs *fs, const struct who *who)
 {
 	for (int i = 0; i < who->n_groups; i++)
@@ -224,6 +262,7 @@ static void set_identity(struct ff3fs *fs, const struct who *who)
 		.groups = fs->groups,
 		.n_groups = (uint32_t)who->n_groups,
 	};
+	set_ticket(fs);
 }
 
 static int client_init(struct ff3fs *fs, const struct who *who)

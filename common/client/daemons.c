@@ -144,8 +144,8 @@ static int ping_by(struct ff3fs *fs, const struct daemon *d, const char *link, u
 		return r;
 	r = ping(rpc, n, timeout_ns, ret_ns);
 	why = r < 0 ? reason(rpc, link) : NULL;
-	if (r == FF3_E_VERSION)
-		ff3_explain_daemon(rpc, d->kind, d->address, r);
+	if (r == FF3_E_VERSION || r == FF3_E_CREDENTIAL)
+		ff3_explain_daemon(fs, rpc, d->kind, d->address, r);
 	else if (why)
 		ff3_explain("%s", why);
 	ff3_rpc_peer_free(rpc);
@@ -166,8 +166,8 @@ EXPORT int ff3fs_ping(struct ff3fs *fs, size_t i, const char *link, unsigned n, 
 		r = ping_by(fs, &d, link, n, timeout_ns, ret_ns);
 	} else {
 		r = ping(d.rpc, n, timeout_ns, ret_ns);
-		if (r == FF3_E_VERSION || r == FF3_E_CLUSTER)
-			ff3_explain_daemon(d.rpc, d.kind, d.address, r);
+		if (r == FF3_E_VERSION || r == FF3_E_CLUSTER || r == FF3_E_CREDENTIAL)
+			ff3_explain_daemon(fs, d.rpc, d.kind, d.address, r);
 	}
 	return ff3_public(r);
 }

@@ -279,6 +279,7 @@ struct ff3fs {
 	struct ff3fs *next; /* in fork.c's list */
 	struct ff3_conf conf;
 	struct ff3_rpc_identity identity;
+	char ticket[FF3_TICKET_MAX + 1];
 	uint32_t groups[FF3_GROUPS_MAX];
 	uint64_t timeout_ns;
 	_Atomic uint64_t session;
@@ -338,7 +339,8 @@ void ff3_leave_briefly(const int *entered);
 	return _entered
 
 /* The text of ff3fs_last_error, of a daemon that cannot be spoken with. */
-void ff3_explain_daemon(const struct ff3_rpc_peer *rpc, const char *daemon, const char *address, int cause);
+void ff3_explain_daemon(const struct ff3fs *fs, const struct ff3_rpc_peer *rpc, const char *daemon, const char *address,
+			int cause);
 /* A code for the application: negative errno, or -FF3FS_REDIRECT. Explains domain codes. */
 int ff3_public(int r);
 

@@ -316,7 +316,7 @@ static void explain_refusal(struct ff3fs *fs, const struct ff3_retry *retry, int
 	if (ff3_rpc_group_is_many(fs->meta.group))
 		explain(fs, "metad refused the connection", retry, cause);
 	else
-		ff3_explain_daemon(ff3_rpc_group_peer(fs->meta.group), "metad", fs->conf.client.metad, cause);
+		ff3_explain_daemon(fs, ff3_rpc_group_peer(fs->meta.group), "metad", fs->conf.client.metad, cause);
 }
 
 static int call_until_timeout(struct ff3fs *fs, struct ff3_meta_call *call, const void *body,

@@ -297,8 +297,8 @@ void ff3_piece_explain(const struct ff3_piece *p, const struct ff3_retry *retry,
 {
 	if (cause == -EFAULT || cause == -ENOSPC)
 		return;
-	if (cause == FF3_E_VERSION && p->route.peer) {
-		ff3_explain_daemon(p->route.peer->rpc, "chunkd", p->route.peer->address, cause);
+	if ((cause == FF3_E_VERSION || cause == FF3_E_CREDENTIAL) && p->route.peer) {
+		ff3_explain_daemon(p->inode->fs, p->route.peer->rpc, "chunkd", p->route.peer->address, cause);
 		return;
 	}
 	ff3_explain("chunk %u of inode %" PRIu64 " at %s: %s%s", p->index, p->inode->ino,

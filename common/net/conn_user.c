@@ -1,7 +1,8 @@
-/* Purpose: as whom the process at the other end of a local socket is served.
+/* Purpose: as whom the process at the other end of a connection is served.
  *
- * Over a network a hello is believed; of a process of this host the kernel knows better. Root and the daemon's own user
- * may act for others (ff3fs-mount does, and daemons are of other roles). Anybody else is served as
+ * Over a network that is who the hello's ticket says, if the server asks for one, and else the hello is believed. A ticket
+ * for root may act for others: those of daemons are. Of a process of this host, at a local socket, the kernel knows
+ * better. Root and the daemon's own user may act for others (ff3fs-mount does, and daemons are of other roles). Anybody else is served as
  *
  * - who it says it is with the hello's bytes (SCM_CREDENTIALS), which the kernel allows for the real, the effective and
  *   the saved user of who sends them, and translates between user namespaces: access(2) goes by the real one;
@@ -12,7 +13,11 @@
  * outside. What /proc tells of a process is not used: after its hello it may execute a program with more rights.
  *
  * Threads: the connection's loop. What came with the bytes is kept until the hello is accepted. */
+#include "../base/log.h"
 #include "server_priv.h"
+#include "ticket.h"
+
+#define SAY_NS (60 * FF3_NSEC_PER_SEC)
 
 /* In a user namespace, everybody who is unknown there looks like this one. */
 #define UID_UNKNOWN 65534u
@@ -138,24 +143,66 @@ static bool is_true(const struct ff3_req_hello *hello, const struct ucred *who, 
 	return true;
 }
 
-int ff3_conn_identify(const struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS])
+/* Whoever leaves groups out means to be served without them. */
+static void serve_as(struct ff3_req_hello *hello, const struct ucred *who, struct ff3_blob groups)
 {
-	const struct ucred *who;
-	struct ff3_blob list;
+	if (is_true(hello, who, groups))
+		return;
+	hello->uid = who->uid;
+	hello->gid = who->gid;
+	hello->groups = groups;
+}
+
+/* Says once in a while who is refused. */
+static void say_refused(struct ff3_conn *conn, int r)
+{
+	struct ff3_server *server = conn->server;
+	uint64_t now = ff3_boottime_ns();
+
+	ff3_server_count(&server->counters.tickets);
+	if (server->ticket_said_ns && now - server->ticket_said_ns < SAY_NS)
+		return;
+	server->ticket_said_ns = now;
+	ff3_warning("%s is refused: %s", conn->peer,
+		    r == -ENOKEY      ? "it came without a ticket" :
+		    r == -EKEYEXPIRED ? "its ticket has expired" :
+					"its ticket is none of this cluster's key");
+}
+
+static int identify_by_ticket(struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS])
+{
+	struct ff3_ticket t;
 	int r;
 
-	if (!conn->local || may_speak_for_others(&conn->cred))
+	if (!conn->by->tickets)
+		return 0;
+	r = ff3_ticket_verify(conn->by->tickets, hello->credential, ff3_realtime_ns() / FF3_NSEC_PER_MSEC, groups, &t);
+	if (r < 0) {
+		say_refused(conn, r);
+		return FF3_E_CREDENTIAL;
+	}
+	if (t.uid == 0)
+		return 0;
+	if (hello->role != FF3_ROLE_CLIENT)
+		return -EACCES;
+	serve_as(hello, &(struct ucred){ .uid = t.uid, .gid = t.gid }, t.groups);
+	return 0;
+}
+
+int ff3_conn_identify(struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS])
+{
+	struct ff3_blob list = { NULL, 0 };
+	int r;
+
+	if (!conn->local)
+		return identify_by_ticket(conn, hello, groups);
+	if (may_speak_for_others(&conn->cred))
 		return 0;
 	if (hello->role != FF3_ROLE_CLIENT)
 		return -EACCES;
 	r = groups_of(conn->fd, groups, &list);
 	if (r < 0)
 		return r;
-	who = who_it_is(conn);
-	if (is_true(hello, who, list))
-		return 0;
-	hello->uid = who->uid;
-	hello->gid = who->gid;
-	hello->groups = list;
+	serve_as(hello, who_it_is(conn), list);
 	return 0;
 }

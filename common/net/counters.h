@@ -14,6 +14,7 @@ struct ff3_server_counters {
 	/* Connections that came by the second link because the first, which they prefer, did not work. */
 	_Atomic uint64_t fallbacks[FF3_LINK_N][FF3_LINK_N][FF3_REASON_N];
 	_Atomic uint64_t versions; /* connections refused for their protocol version */
+	_Atomic uint64_t tickets;  /* ... for want of a ticket that is good */
 };
 
 static inline void ff3_server_count(_Atomic uint64_t *c)

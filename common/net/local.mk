@@ -4,20 +4,23 @@ libff3rpc_la_SOURCES = \
 	%D%/addr.c %D%/addr.h %D%/pass.c %D%/pass.h \
 	%D%/rpc.c %D%/rpc.h %D%/rpc_priv.h \
 	%D%/rpc_connect.c %D%/rpc_group.c %D%/rpc_group.h %D%/rpc_link.c %D%/rpc_send.c %D%/rpc_spin.c %D%/rpc_shm.c %D%/rpc_shm.h %D%/rpc_shm_recv.c %D%/shm.h %D%/shm_slots.c %D%/shm_slots.h \
-	%D%/spin.c %D%/spin.h %D%/rpc_local.c %D%/rpc_stream.c %D%/rpc_recv.c %D%/rpc_wait.c
+	%D%/spin.c %D%/spin.h %D%/ticket_file.c %D%/ticket_file.h %D%/rpc_local.c %D%/rpc_stream.c %D%/rpc_recv.c %D%/rpc_wait.c
 
 # Daemons: loop and server, and the calling side with them.
 noinst_LTLIBRARIES += libff3server.la
 libff3server_la_SOURCES = \
 	%D%/loop.c %D%/loop_files.c %D%/loop_lent.c %D%/loop.h %D%/loop_priv.h \
-	%D%/cap.c %D%/cap.h \
+	%D%/cap.c %D%/cap.h %D%/ticket.c %D%/ticket.h \
 	%D%/server.c %D%/counters.h %D%/server.h %D%/server_priv.h %D%/server_shm.c %D%/conn.c %D%/conn_user.c %D%/reply.c %D%/stall.c \
 	%D%/out.c %D%/out.h
 libff3server_la_CFLAGS = $(AM_CFLAGS) $(URING_CFLAGS) $(NETTLE_CFLAGS)
 libff3server_la_LIBADD = libff3rpc.la $(URING_LIBS) $(NETTLE_LIBS)
 
-check_PROGRAMS += tests/unit-net
-TESTS += tests/unit-net tests/e2e-sockets.sh tests/e2e-users.sh
+check_PROGRAMS += tests/unit-net tests/unit-ticket
+TESTS += tests/unit-net tests/unit-ticket tests/e2e-sockets.sh tests/e2e-tickets.sh tests/e2e-users.sh
+tests_unit_ticket_SOURCES = tests/unit-ticket.c
+tests_unit_ticket_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_ticket_LDADD = libff3server.la libff3base.la $(CHECK_LIBS) -lpthread
 tests_unit_net_SOURCES = \
 	tests/unit-net.c tests/net_daemon.c tests/net_daemon.h tests/sure.h \
 	tests/unit-net-calls.c tests/unit-net-faults.c tests/unit-net-group.c tests/unit-net-life.c tests/unit-net-links.c tests/unit-net-shm.c \

@@ -32,7 +32,9 @@ struct ff3_rpc_identity {
 	uint32_t gid;
 	const uint32_t *groups;
 	uint32_t n_groups;
-	struct ff3_blob credential;
+	struct ff3_blob credential; /* a ticket, or empty */
+	const char *ticket; /* its file: whatever it has when a hello is said. NULL, or it cannot be
+			     * read: credential */
 	uint64_t epoch; /* of a metad, to whom it calls */
 	uint64_t member, log_id; /* of a member of metad's group */
 };

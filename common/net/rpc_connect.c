@@ -5,6 +5,7 @@
 
 #include "../base/crc32c.h"
 #include "rpc_priv.h"
+#include "ticket_file.h"
 
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns)
 {
@@ -123,6 +124,7 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 	const struct ff3_rpc_user *user = other ? other : &own;
 	uint32_t n_groups = MIN(user->n_groups, FF3_GROUPS_MAX);
 	uint8_t groups[4 * FF3_GROUPS_MAX], links[2 * FF3_LINK_N];
+	char ticket[FF3_TICKET_MAX + 1];
 	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
 	uint8_t *frame;
 	char host[256] = "";
@@ -143,7 +145,10 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 	};
 	struct ff3_header h = { .op = FF3_OP_hello, .request_id = 1 };
 	size_t len;
+	int r = id->ticket ? ff3_ticket_read(id->ticket, ticket) : 0;
 
+	if (r > 0)
+		hello.credential = (struct ff3_blob){ ticket, (uint32_t)r };
 	for (uint32_t i = 0; i < n_groups; i++)
 		ff3_put_u32(&e, &user->groups[i]);
 	hello.groups = (struct ff3_blob){ groups, (uint32_t)e.len };

@@ -458,6 +458,11 @@ int ff3_server_new(struct ff3_loop *loop, const struct ff3_server_ops *ops, void
 	return 0;
 }
 
+void ff3_server_ask_tickets(struct ff3_server *server, const struct ff3_tickets *tickets)
+{
+	server->tickets = tickets;
+}
+
 void ff3_server_free(struct ff3_server *server)
 {
 	struct ff3_loop *loop;

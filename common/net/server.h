@@ -89,6 +89,10 @@ int ff3_server_listen_abstract(struct ff3_server *server);
  * ff3_server_listen_abstract if something comes by it. That it cannot is logged, and no more. */
 void ff3_server_offer(struct ff3_server *server, const struct ff3_links *links);
 
+/* Before any connection: who comes over a network by this server's listeners needs one of these tickets, which are kept. */
+struct ff3_tickets;
+void ff3_server_ask_tickets(struct ff3_server *server, const struct ff3_tickets *tickets);
+
 /* Before any connection: payloads mostly lie in [base, base + size), so that devices may move them
  * there directly. At most twice. */
 void ff3_server_register_memory(struct ff3_server *server, void *base, size_t size);

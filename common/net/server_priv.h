@@ -173,6 +173,8 @@ struct ff3_server {
 	unsigned n_memory;
 	struct ff3_server_counters counters;
 	uint64_t version_said_ns; /* when the log last told of a peer of another version */
+	uint64_t ticket_said_ns;  /* ... without a ticket that is good */
+	const struct ff3_tickets *tickets; /* NULL: whoever comes over a network is believed */
 	struct ff3_verbs_port *ports;
 	struct ff3_verbs_door *door;
 	bool freed;
@@ -228,9 +230,10 @@ int ff3_conn_claim_new(struct ff3_conn *conn);
 void ff3_conn_claim_free(struct ff3_conn *conn);
 /* Until then, receives by this what is there: the number of bytes, 0 at the end, or a negative errno. */
 int ff3_conn_claim_receive(struct ff3_conn *conn, void *p, size_t len);
-/* Over a local socket: makes the hello's user and groups (which then are in the buffer) those that the kernel knows,
- * unless the process may act for others. -EACCES: it claims to be a daemon, and may not. */
-int ff3_conn_identify(const struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS]);
+/* Makes the hello's user and groups (which then are in the buffer) those that the kernel knows, of a local socket's peer,
+ * or that its ticket says, if the server asks for one over networks; unless it may act for others. -EACCES: it claims to be
+ * a daemon, and may not; FF3_E_CREDENTIAL: it has no ticket that is good. */
+int ff3_conn_identify(struct ff3_conn *conn, struct ff3_req_hello *hello, uint8_t groups[FF3_CONN_GROUPS]);
 
 /* reply.c */
 void ff3_conn_send(struct ff3_conn *conn);

@@ -31,6 +31,7 @@
 	S(tag)                                                                                     \
 	S(cap)                                                                                     \
 	S(cap_key)                                                                                 \
+	S(ticket)                                                                                  \
 	S(chunk)
 
 #define FF3_STRUCT_time(F)                                                                         \
@@ -122,6 +123,13 @@
 #define FF3_STRUCT_cap_key(F)                                                                      \
 	F(u32, id)                                                                                 \
 	F(blob, key)
+
+/* Who may come over a network as whom. In a hello it is hexadecimal, with 32 bytes of HMAC-SHA256 over it. */
+#define FF3_STRUCT_ticket(F)                                                                       \
+	F(u32, uid)                                                                                \
+	F(u32, gid)                                                                                \
+	F(u64, expires) /* milliseconds since 1970 */                                              \
+	F(blob, groups) /* u32 */
 
 /* A chunk that a target holds. */
 #define FF3_STRUCT_chunk(F)                                                                        \
@@ -674,6 +682,8 @@
 #define FF3_PATH_MAX 4096u
 #define FF3_XATTR_NAME_MAX 255u
 #define FF3_CAP_MAX 96u
+#define FF3_TICKET_GROUPS 64u /* entries */
+#define FF3_TICKET_MAX (2u * (20u + 4u * FF3_TICKET_GROUPS + 32u))
 #define FF3_XATTR_SIZE_MAX 65536u
 #define FF3_GROUPS_MAX 1024u /* entries */
 #define FF3_BODY_MAX (1024u * 1024u)
