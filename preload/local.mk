@@ -56,7 +56,7 @@ preload_sources = \
 	%D%/lock_shared.c \
 	%D%/map.h %D%/map_fault.h \
 	%D%/map_evict.c %D%/map_fault.c %D%/map_limits.c %D%/map_node.c \
-	%D%/map_object.c %D%/map_private.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \
+	%D%/map_object.c %D%/map_private.c %D%/map_refuse.c %D%/map_region.c %D%/map_shared.c %D%/map_step.c \
 	%D%/openat2.c \
 	%D%/placeholder.c %D%/placeholder.h \
 	%D%/posix_aio.c %D%/posix_aio.h \
@@ -100,6 +100,7 @@ TESTS += \
 	tests/e2e-preload-allocators.sh \
 	tests/e2e-preload-calls.sh \
 	tests/e2e-preload-map.sh \
+	tests/e2e-preload-map-away.sh \
 	tests/e2e-preload-map-exit.sh \
 	tests/e2e-preload-map-fuzz.sh \
 	tests/e2e-preload-wal.sh \
@@ -154,6 +155,9 @@ tests_preload_map_fork_LDADD = -lpthread
 check_PROGRAMS += tests/preload-map-fuzz
 tests_preload_map_fuzz_SOURCES = tests/preload_map_fuzz.c tests/preload_show.h
 tests_preload_map_fuzz_CFLAGS = $(AM_CFLAGS) -O1 -w
+check_PROGRAMS += tests/preload-map-away
+tests_preload_map_away_SOURCES = tests/preload_map_away.c tests/preload_show.h
+tests_preload_map_away_CFLAGS = $(AM_CFLAGS) -O1 -w
 check_PROGRAMS += tests/preload-map-exit
 tests_preload_map_exit_SOURCES = tests/preload_map_exit.c tests/preload_show.h
 tests_preload_map_exit_CFLAGS = $(AM_CFLAGS) -O1 -w

@@ -6,6 +6,7 @@
  *	map_step.c      and keeping them in step with calls
  *	map_node.c      the files behind them, and who lives
  *	map_fault.c     userfaultfd: pages loaded when they are touched
+ *	map_refuse.c    those that cannot be had
  *	map_evict.c     and dropped when there are too many
  *	map_private.c   private mappings
  *	map_shared.c    shared ones

@@ -4,9 +4,7 @@
  * the file around it and puts the pages in. 64 KiB at first; who goes on where the last load ended gets
  * twice as much each time, up to a few MiB, which the client reads in parallel.
  *
- * What cannot be read becomes a poisoned page: SIGBUS for the toucher, EFAULT in a system call. The
- * poison is taken away a little later, so that whoever comes back after the cluster has finds the
- * data. A kernel without poison gets the toucher a SIGBUS directly.
+ * What cannot be read is refused (map_refuse.c).
  *
  * Pages of one process beyond map_memory() are dropped, oldest first (map_evict.c).
  *
@@ -32,30 +30,16 @@
 #define GRANULE (64ul << 10)
 #define WINDOW_MAX (4ul << 20)
 #define THREADS_MAX 4
-#define CLEAR_AFTER_MS 200
 #define USER_MODE_ONLY 1
 
 /* Newer than the headers we build with may be. */
 #define FEATURE_WP_SHMEM (1 << 12)
 #define FEATURE_POISON (1 << 14)
-struct poison_ {
-	struct uffdio_range range;
-	uint64_t mode;
-	int64_t updated;
-};
-#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison_)
 #define IOCTL_NEW _IO(0xAA, 0x00)
 
 static int uffd = -1;
 static uint64_t features;
 static _Atomic int n_threads, n_idle;
-
-/* Poisoned pages, to be cleaned. Under map_lock. */
-static struct {
-	uintptr_t addr;
-	uint64_t id, when;
-} poisoned[64];
-static _Atomic int n_poisoned;
 
 /* --- The descriptor ------------------------------------------------------------------------ */
 
@@ -79,11 +63,9 @@ static int new_descriptor(void)
 static int open_uffd(void)
 {
 	static const uint64_t wanted[] = {
-		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID |
-			UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_POISON,
-		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID |
-			UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM,
-		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_POISON,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM,
+		UFFD_FEATURE_MISSING_SHMEM,
 	};
 	int fd = new_descriptor();
 
@@ -107,6 +89,11 @@ bool map_fault_protects(void)
 	return features & FEATURE_WP_SHMEM;
 }
 
+bool map_fault_has_poison(void)
+{
+	return features & FEATURE_POISON;
+}
+
 int map_fault_register(const struct map_region *r)
 {
 	struct uffdio_register reg = { .range = { r->addr, r->len },
@@ -117,12 +104,20 @@ int map_fault_register(const struct map_region *r)
 	return (int)RAW(ioctl, uffd, UFFDIO_REGISTER, &reg);
 }
 
-void map_fault_protect(uintptr_t addr, size_t len, bool protect)
+static long protect_range(uintptr_t addr, size_t len, bool protect)
 {
 	struct uffdio_writeprotect wp = { .range = { addr, len },
 					  .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
 
-	RAW(ioctl, uffd, UFFDIO_WRITEPROTECT, &wp);
+	return RAW(ioctl, uffd, UFFDIO_WRITEPROTECT, &wp);
+}
+
+/* A refused page cuts a mapping into pieces, of which the kernel takes one at a time. */
+void map_fault_protect(uintptr_t addr, size_t len, bool protect)
+{
+	if (protect_range(addr, len, protect) < 0)
+		for (size_t at = 0; len > MAP_PAGE && at < len; at += MAP_PAGE)
+			protect_range(addr + at, MAP_PAGE, protect);
 }
 
 static void wake(uintptr_t addr, size_t len)
@@ -137,20 +132,22 @@ static void wake(uintptr_t addr, size_t len)
 /* 0, or an error that the first page met. Pages that are there already stay. */
 static int put_pages(uintptr_t addr, const char *buf, size_t n, bool protect)
 {
+	size_t step = n; /* see map_fault_protect */
 	int r, first = 0;
 
 	for (size_t done = 0; done < n;) {
 		struct uffdio_copy c = { .dst = addr + done, .src = (uintptr_t)buf + done,
-					 .len = n - done, .mode = UFFDIO_COPY_MODE_DONTWAKE };
+					 .len = MIN(step, n - done), .mode = UFFDIO_COPY_MODE_DONTWAKE };
 
 		if (protect)
 			c.mode |= UFFDIO_COPY_MODE_WP;
 		r = (int)RAW(ioctl, uffd, UFFDIO_COPY, &c);
-		if (r == 0)
-			break;
 		if (c.copy > 0) {
 			done += (size_t)c.copy;
-		} else if (r == -EEXIST) {
+		} else if (r == -ENOENT && c.len > MAP_PAGE) {
+			step = MAP_PAGE;
+		} else if (r == -EEXIST || r == -ENOENT) {
+			first = r == -ENOENT && done == 0 ? r : first;
 			done += MAP_PAGE;
 		} else if (r != -EAGAIN) {
 			first = done == 0 ? r : 0;
@@ -158,58 +155,6 @@ static int put_pages(uintptr_t addr, const char *buf, size_t n, bool protect)
 		}
 	}
 	return first;
-}
-
-/* The page cannot be had: whoever touches it is told. */
-static void refuse(uintptr_t page, uint64_t id, int tid)
-{
-	struct poison_ p = { .range = { page, MAP_PAGE } };
-
-	if (!(features & FEATURE_POISON)) {
-		long pid = RAW(getpid);
-
-		RAW(tgkill, pid, tid, SIGBUS);
-		return;
-	}
-	if (RAW(ioctl, uffd, IOCTL_POISON, &p) < 0)
-		return;
-	map_lock();
-	if (n_poisoned < (int)ARRAY_SIZE(poisoned)) {
-		poisoned[n_poisoned].addr = page;
-		poisoned[n_poisoned].id = id;
-		poisoned[n_poisoned].when = ff3_boottime_ns() / FF3_NSEC_PER_MSEC + CLEAR_AFTER_MS;
-		n_poisoned++;
-	}
-	map_unlock();
-}
-
-static uint64_t id_of(const struct map_region *r)
-{
-	return r->object ? r->object->id : r->private->id;
-}
-
-static void clean_poisoned(void)
-{
-	uint64_t now = ff3_boottime_ns() / FF3_NSEC_PER_MSEC;
-
-	if (!n_poisoned)
-		return;
-	map_lock();
-	for (int i = 0; i < n_poisoned;) {
-		struct map_region *r = map_region_at(poisoned[i].addr);
-		off_t at;
-
-		if (poisoned[i].when > now) {
-			i++;
-			continue;
-		}
-		at = r ? r->offset + (off_t)(poisoned[i].addr - r->addr) : 0;
-		if (r && r->lazy && id_of(r) == poisoned[i].id &&
-		    (r->object || !map_private_is_dirty(r->private, at)))
-			RAW(madvise, poisoned[i].addr, MAP_PAGE, MADV_DONTNEED);
-		poisoned[i] = poisoned[--n_poisoned];
-	}
-	map_unlock();
 }
 
 /* --- One fault ----------------------------------------------------------------------------- */
@@ -222,7 +167,6 @@ struct fault {
 	struct map_private *private;
 	struct ff3fs_file *file;
 	uint64_t id;
-	int tid;
 };
 
 /* What to load: from the page on if it is where the last load ended, else the granule around it. */
@@ -258,7 +202,7 @@ static bool find(struct fault *f)
 	choose(r, f);
 	f->object = r->object;
 	f->private = r->private;
-	f->id = id_of(r);
+	f->id = map_region_id(r);
 	if (f->object)
 		atomic_fetch_add(&f->object->refs, 1);
 	else
@@ -333,12 +277,14 @@ static void serve_missing(struct fault *f, char *buf)
 		r = load_shared(f, buf);
 	} else {
 		r = read_around(f, buf);
+		map_refuse_hold();
 		if (r == 0)
 			r = put_pages(f->addr, buf, f->n, map_fault_protects());
+		map_refuse_let_go();
 	}
 	if (r < 0) {
 		if (r != -ENOENT) /* else it was unmapped meanwhile */
-			refuse(f->page, f->id, f->tid);
+			map_refuse(uffd, f->page, f->id);
 		wake(f->page, MAP_PAGE);
 	} else {
 		wake(f->addr, f->n);
@@ -407,17 +353,17 @@ static int start_thread(void)
 static bool next_fault(struct fault *f, bool *ret_store)
 {
 	struct pollfd p = { .fd = uffd, .events = POLLIN };
-	struct timespec limit = { .tv_nsec = CLEAR_AFTER_MS * 1000000l };
+	int clear_ms = map_refuse_clear();
+	struct timespec limit = { .tv_nsec = clear_ms * 1000000l };
 	struct uffd_msg msg;
 	long n;
 
-	RAW(ppoll, &p, 1, n_poisoned ? &limit : NULL, NULL, 8);
-	clean_poisoned();
+	RAW(ppoll, &p, 1, clear_ms >= 0 ? &limit : NULL, NULL, 8);
+	map_refuse_clear();
 	n = RAW(read, uffd, &msg, sizeof msg);
 	if (n != sizeof msg || msg.event != UFFD_EVENT_PAGEFAULT)
 		return false;
-	*f = (struct fault){ .page = ROUND_DOWN((uintptr_t)msg.arg.pagefault.address, MAP_PAGE),
-			     .tid = (int)msg.arg.pagefault.feat.ptid };
+	*f = (struct fault){ .page = ROUND_DOWN((uintptr_t)msg.arg.pagefault.address, MAP_PAGE) };
 	*ret_store = msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
 	return true;
 }
@@ -464,36 +410,31 @@ void map_fault_resume(void)
 
 /* --- Fork ---------------------------------------------------------------------------------- */
 
+bool map_fault_map_anew(const struct map_region *r)
+{
+	long m = r->object ? RAW(mmap, r->addr, r->len, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+				 r->object->data, r->offset) :
+			     RAW(mmap, r->addr, r->len, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+				 r->private->memfd, r->offset - r->private->base);
+
+	if ((m < 0 && m > -4096) || map_fault_register(r) < 0)
+		return false;
+	if (r->object || !r->private->stored)
+		RAW(madvise, r->addr, r->len, MADV_DONTFORK);
+	RAW(mprotect, r->addr, r->len, r->prot);
+	return true;
+}
+
 /* What was not inherited is mapped again; what was is registered. Either must not be touched if that
  * fails. */
 static void restore(struct map_region *r)
 {
 	bool inherited = r->private && r->private->stored;
-	long m;
 
-	if (uffd < 0) {
+	if (uffd < 0 || !(inherited ? map_fault_register(r) >= 0 : map_fault_map_anew(r)))
 		RAW(munmap, r->addr, r->len);
-		return;
-	}
-	if (!inherited) {
-		m = r->object ? RAW(mmap, r->addr, r->len, PROT_NONE,
-				    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, r->object->data, r->offset) :
-				RAW(mmap, r->addr, r->len, PROT_NONE,
-				    MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, r->private->memfd,
-				    r->offset - r->private->base);
-		if (m < 0 && m > -4096)
-			return;
-	}
-	if (map_fault_register(r) < 0) {
-		RAW(munmap, r->addr, r->len);
-		return;
-	}
-	if (inherited) {
+	else if (inherited)
 		map_fault_protect(r->addr, r->len, true);
-	} else {
-		RAW(madvise, r->addr, r->len, MADV_DONTFORK);
-		RAW(mprotect, r->addr, r->len, r->prot);
-	}
 }
 
 bool shared_map_has_faults(void)
@@ -509,14 +450,16 @@ void map_fault_after_fork(void)
 	fdtab_forget(uffd); /* it was the parent's memory's */
 	raw_close(uffd);
 	uffd = -1;
-	n_threads = n_idle = n_poisoned = 0;
+	n_threads = n_idle = 0;
 	map_evict_forget();
-	if (!map_n_lazy)
-		return;
-	open_uffd();
+	if (map_n_lazy)
+		open_uffd();
 	for (struct map_region *r = map_regions; r; r = r->next)
 		if (r->lazy)
 			restore(r);
+	map_refuse_after_fork();
+	if (!map_n_lazy)
+		return;
 	if (!fork_is_hooked())
 		map_fault_resume();
 }

@@ -1,4 +1,4 @@
-/* Between map_fault.c and map_evict.c. */
+/* Between map_fault.c, map_evict.c and map_refuse.c. */
 #pragma once
 
 #include "map.h"
@@ -6,6 +6,23 @@
 /* Can stores into loaded pages be noticed? */
 bool map_fault_protects(void);
 void map_fault_protect(uintptr_t addr, size_t len, bool protect);
+/* Can the kernel make pages that nobody can touch? */
+bool map_fault_has_poison(void);
+/* Maps all of r where it was, with nothing of it loaded. Else none of it may be touched. */
+bool map_fault_map_anew(const struct map_region *r);
+static inline uint64_t map_region_id(const struct map_region *r)
+{
+	return r->object ? r->object->id : r->private->id;
+}
+
+/* The page, of a region of this id, cannot be had: who waits for it is to be woken, and is told. */
+void map_refuse(int uffd, uintptr_t page, uint64_t id);
+/* Takes away what was refused a while ago. In how many milliseconds again; -1: there is no more. */
+int map_refuse_clear(void);
+/* Meanwhile pages of private mappings may be put in. */
+void map_refuse_hold(void);
+void map_refuse_let_go(void);
+void map_refuse_after_fork(void);
 
 /* Pages of a private mapping that were stored to. Under map_lock. */
 bool map_private_is_dirty(const struct map_private *p, off_t at);

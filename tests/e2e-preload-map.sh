@@ -1,7 +1,7 @@
 #!/bin/bash
 # Mappings (preload_map.c): what calls on them give is what a local directory gives, loaded whole and loaded
 # when touched; forked and many-threaded readers; processes that talk through one; forks that leave them; what
-# a killed one leaves; files larger than the memory for them; a cluster that is away; LMDB, SQLite, NumPy, fio.
+# a killed one leaves; files larger than the memory for them; LMDB, SQLite, NumPy, fio.
 # SCALE=full: a 20 GiB file too.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
@@ -243,32 +243,4 @@ if [ "${SCALE:-}" = full ]; then
 	done
 fi
 unset FF3FS_MMAP_MEMORY
-
-# The cluster is away while pages are touched.
-on "$map" build "$prefix/m" 32 1 || die 'building'
-export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=$(slower 1)s
-coproc waiter { on "$map" wait "$prefix/m"; }
-waiter_pid=$waiter_PID # which bash forgets when it ends
-read -r -u "${waiter[0]}" line
-equal 'a mapping' ready "$line"
-ask() { echo >&"${waiter[1]}"; read -r -t "$(slower 40)" -u "${waiter[0]}" line; }
-ask
-equal 'the cluster is there' data "$line"
-kill_daemon "${chunkd_pid[1]}"
-kill_daemon "${chunkd_pid[2]}"
-ask
-equal 'the cluster is away' SIGBUS "$line"
-read -r -u "${waiter[0]}" line
-equal 'and in a system call' EFAULT "$line"
-start_chunkd 1
-start_chunkd 2
-limit=$((SECONDS + $(slower 30)))
-while [ $SECONDS -lt $limit ]; do
-	ask
-	[ "$line" = data ] && break
-	read -r -u "${waiter[0]}" line
-done
-equal 'the cluster is back' data "$line"
-exec {waiter[1]}>&-
-wait "$waiter_pid"
 exit 0

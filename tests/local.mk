@@ -71,7 +71,7 @@ EXTRA_DIST += \
 	%D%/prepare.sh \
 	%D%/tsan.supp \
 	%D%/with-limit.sh \
-	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/suite.sh %D%/vm/cannot %D%/vm/rdma-posix.sh %D%/vm/rdma-device.sh \
+	%D%/vm/machine.sh %D%/vm/init %D%/vm/guest.sh %D%/vm/all.sh %D%/vm/suite.sh %D%/vm/cannot %D%/vm/rdma-pages.sh %D%/vm/rdma-posix.sh %D%/vm/rdma-device.sh \
 	%D%/vm/rdma-doctor.sh %D%/vm/rdma-links.sh %D%/vm/rdma-memlock.sh %D%/vm/cluster.sh %D%/vm/rdma-data.sh \
 	%D%/vm/network.sh %D%/vm/rdma-away.sh %D%/vm/rdma-cost.sh %D%/vm/rdma-fork.sh %D%/vm/rdma-user.sh %D%/vm/rdma-hooks.sh %D%/vm/rdma-hot.sh %D%/vm/rdma-net.sh \
 	%D%/vm/samples.py %D%/vm/rdma-reads.sh %D%/vm/rdma-faults.sh %D%/vm/rdma-train.sh %D%/vm/rdma-windows.sh \

@@ -1,7 +1,7 @@
 /* Mappings, in the directory of argument 2. "calls" prints what it saw, and the same must come from a local
  * directory; the others check themselves: "forks", "threads", "talk" (two unrelated processes in a
  * shared mapping, one of them killed), "left FILE" (stores and is killed), "build MIB STRIDE" and "large TYPE STRIDE"
- * (a large file), "wait" (touches a page and says what came of it). */
+ * (a large file). */
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -546,29 +546,6 @@ static int large(char type, uint64_t stride)
 	return 0;
 }
 
-/* "wait": stdin says when to touch the next page. */
-static int waiting(void)
-{
-	int fd = open(at("large"), O_RDONLY);
-	char *m = mmap(NULL, 16 << 20, PROT_READ, MAP_SHARED, fd, 0), *p = m, line[16];
-	int pipe_fd[2];
-
-	CHECK(pipe(pipe_fd) == 0);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	CHECK(m != MAP_FAILED);
-	printf("ready\n");
-	while (fgets(line, sizeof line, stdin)) {
-		const char *got = touch(p, 0);
-
-		printf("%s\n", *got == 'S' ? got : "data");
-		if (*got == 'S')
-			printf("%s\n", write(pipe_fd[1], p, 1) == 1 ? "written" : strerrorname_np(errno));
-		else
-			p += 4 << 20;
-	}
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "";
@@ -590,8 +567,6 @@ int main(int argc, char **argv)
 		return left();
 	if (!strcmp(what, "found"))
 		return found();
-	if (!strcmp(what, "wait"))
-		return waiting();
 	if (!strcmp(what, "large"))
 		return large(argv[3][0], strtoull(argv[4], NULL, 0));
 	if (!strcmp(what, "build"))
