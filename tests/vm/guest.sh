@@ -5,6 +5,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mkdir -p /run/disk "$HOME"
 mkfs.ext4 -q -m 0 -E lazy_itable_init=0,nodiscard /dev/ram0 && mount /dev/ram0 /run/disk || exit 125
 chmod 1777 /run/disk
+echo vm >/proc/sys/kernel/hostname # mpirun takes no machine without one
 export TMPDIR=/run/disk FF3FS_TEST_SLOWER=6
 ulimit -l unlimited
 echo 0 >/proc/sys/fs/protected_symlinks # as e2e-metad-posix compares with
