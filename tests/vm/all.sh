@@ -19,7 +19,7 @@ run() { # NAME
 # Two lanes, as there are two processors: those that do not care what else there is go one after the other beside the
 # others. Faults come last, and alone: a link that was down, and killed daemons' windows, are not quite gone when they
 # end.
-beside='cost data fork hooks posix user'
+beside='cost data fork hooks pages posix user'
 all=$(cd "$dir" && ls rdma-*.sh | sed 's/^rdma-//; s/\.sh$//')
 [ $# -gt 0 ] || set -- $beside $(echo "$all" | grep -v -x -F -e "${beside// /$'\n'}" -e faults) faults
 lane=() others=()
