@@ -163,7 +163,10 @@ if [ -z "${TRANSPORT:-}" ]; then
 	start_metad
 	for i in 1 2; do start_chunkd $i; done
 	chmod 755 "$tmp" # for empty.conf
-	user() { FF3FS_CLIENT_TICKET= LD_PRELOAD=$tmp/lib/${shim##*/} setpriv --reuid 4321 --regid 4321 --clear-groups "$@"; }
+	user() {
+		FF3FS_CLIENT_TICKET='' setpriv --reuid 4321 --regid 4321 --clear-groups \
+			env LD_PRELOAD="${sanitizer_runtime:+$sanitizer_runtime:}$tmp/lib/${shim##*/}" "$@"
+	}
 	mkdir "$tmp/lib" && cp -L "$shim" "$(find_built libff3fs.so.0 || echo "$library")" "$tmp/lib/"
 	equal 'a user of this host' secret "$(user cat "$prefix/600:4321:0")"
 	fails 'who is nobody else by it' 1 user cat "$prefix/600:0:0"
