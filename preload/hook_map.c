@@ -221,9 +221,13 @@ static int protect_ours(uintptr_t addr, size_t len, int prot)
 		return r;
 	map_lock();
 	for (struct map_region *p = map_regions; p; p = p->next)
-		if (p->addr >= addr && p->addr + p->len <= addr + len)
+		if (p->addr >= addr && p->addr + p->len <= addr + len) {
 			p->prot = prot & (PROT_READ | PROT_WRITE | PROT_EXEC);
+			if (p->lazy && p->private)
+				map_private_may_store(p->private, prot);
+		}
 	map_unlock();
+	map_refuse_clear_in(addr, len); /* those that have the right of before */
 	return 0;
 }
 
@@ -335,6 +339,7 @@ static void *remap_ours(uintptr_t addr, size_t old_len, size_t len, int flags, v
 		under = map_region_take((uintptr_t)to, len);
 		map_shared_send_regions(under);
 	}
+	map_refuse_clear_in(addr, old_len);
 	if (e == 0)
 		m = REAL(mremap)((void *)addr, old_len, len, flags, to);
 	else

@@ -199,8 +199,15 @@ int map_fault_register(const struct map_region *r);
 void map_fault_after_fork(void);
 /* A thread to serve what was registered after a fork. */
 void map_fault_resume(void);
+/* Stores are allowed now: where they are not noticed, children inherit the mapping from now on. Under map_lock. */
+void map_private_may_store(struct map_private *p, int prot);
 /* Its pages were given back: stores in them are gone. Under map_lock. */
 void map_private_forget(struct map_private *p, off_t at, size_t n);
+
+/* --- map_refuse.c -------------------------------------------------------------------------- */
+
+/* Nothing in [addr, addr + len) is refused any more, until it is touched again. */
+void map_refuse_clear_in(uintptr_t addr, size_t len);
 
 /* --- map_private.c ------------------------------------------------------------------------- */
 

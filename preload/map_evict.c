@@ -65,6 +65,12 @@ void map_private_inherit(struct map_private *p)
 			RAW(madvise, r->addr, r->len, MADV_DOFORK);
 }
 
+void map_private_may_store(struct map_private *p, int prot)
+{
+	if ((prot & PROT_WRITE) && !p->stored && !map_fault_protects())
+		map_private_inherit(p);
+}
+
 void map_private_forget(struct map_private *p, off_t at, size_t n)
 {
 	if (p->stored)
@@ -81,7 +87,7 @@ static bool part_of(const struct map_region *r, const struct loaded *e, off_t *f
 
 static void drop_private(struct map_region *r, off_t from, off_t to)
 {
-	if (!map_fault_protects() && (r->prot & PROT_WRITE))
+	if (!map_fault_protects() && ((r->prot & PROT_WRITE) || r->private->stored))
 		return; /* who knows what is in them */
 	while (from < to) {
 		off_t begin = from;

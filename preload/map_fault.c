@@ -10,7 +10,7 @@
  *
  * Which kernel allows it: CAP_SYS_PTRACE, vm.unprivileged_userfaultfd or /dev/userfaultfd. Else,
  * with FF3FS_MMAP=useronly, one that cannot serve system calls: they get EFAULT for pages that
- * are not there.
+ * are not there. FF3FS_MMAP=basic: no more than the oldest kernel has.
  *
  * Threads: fault threads have all signals blocked, and take map_lock and object->state only.
  * Fork: a child gets a userfaultfd and threads of its own. Its first thread is started when fork's handlers
@@ -43,9 +43,15 @@ static _Atomic int n_threads, n_idle;
 
 /* --- The descriptor ------------------------------------------------------------------------ */
 
+static bool is_mode(const char *mode)
+{
+	const char *is = getenv("FF3FS_MMAP");
+
+	return is && strcmp(is, mode) == 0;
+}
+
 static int new_descriptor(void)
 {
-	const char *mode = getenv("FF3FS_MMAP");
 	int flags = O_CLOEXEC | O_NONBLOCK, fd = (int)RAW(userfaultfd, flags), dev;
 
 	if (fd >= 0)
@@ -55,7 +61,7 @@ static int new_descriptor(void)
 		fd = (int)RAW(ioctl, dev, IOCTL_NEW, flags);
 		raw_close(dev);
 	}
-	if (fd < 0 && mode && strcmp(mode, "useronly") == 0)
+	if (fd < 0 && is_mode("useronly"))
 		fd = (int)RAW(userfaultfd, flags | USER_MODE_ONLY);
 	return fd;
 }
@@ -63,21 +69,22 @@ static int new_descriptor(void)
 static int open_uffd(void)
 {
 	static const uint64_t wanted[] = {
-		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_POISON,
-		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM,
-		UFFD_FEATURE_MISSING_SHMEM,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM | FEATURE_POISON,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID | UFFD_FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM,
+		UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID,
 	};
 	int fd = new_descriptor();
 
 	if (fd < 0)
 		return -ENODEV;
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+	for (size_t i = is_mode("basic") ? ARRAY_SIZE(wanted) - 1 : 0; i < ARRAY_SIZE(wanted); i++) {
 		struct uffdio_api api = { .api = UFFD_API, .features = wanted[i] };
 
 		if (RAW(ioctl, fd, UFFDIO_API, &api) < 0)
 			continue;
 		features = wanted[i];
 		uffd = map_hide(fd);
+		map_refuse_start();
 		return 0;
 	}
 	raw_close(fd);
@@ -104,20 +111,17 @@ int map_fault_register(const struct map_region *r)
 	return (int)RAW(ioctl, uffd, UFFDIO_REGISTER, &reg);
 }
 
-static long protect_range(uintptr_t addr, size_t len, bool protect)
+/* A refused page may cut a mapping into pieces, of which the kernel takes one at a time. */
+void map_fault_protect(uintptr_t addr, size_t len, bool protect)
 {
 	struct uffdio_writeprotect wp = { .range = { addr, len },
 					  .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+	size_t half = ROUND_UP(len / 2, MAP_PAGE);
 
-	return RAW(ioctl, uffd, UFFDIO_WRITEPROTECT, &wp);
-}
-
-/* A refused page cuts a mapping into pieces, of which the kernel takes one at a time. */
-void map_fault_protect(uintptr_t addr, size_t len, bool protect)
-{
-	if (protect_range(addr, len, protect) < 0)
-		for (size_t at = 0; len > MAP_PAGE && at < len; at += MAP_PAGE)
-			protect_range(addr + at, MAP_PAGE, protect);
+	if (!map_fault_protects() || RAW(ioctl, uffd, UFFDIO_WRITEPROTECT, &wp) >= 0 || len <= MAP_PAGE)
+		return;
+	map_fault_protect(addr, half, protect);
+	map_fault_protect(addr + half, len - half, protect);
 }
 
 static void wake(uintptr_t addr, size_t len)
@@ -161,12 +165,13 @@ static int put_pages(uintptr_t addr, const char *buf, size_t n, bool protect)
 
 struct fault {
 	uintptr_t page, addr; /* addr: where the load begins */
-	size_t n;
+	size_t n, wanted; /* bytes to load, at first */
 	off_t offset; /* in the file, of addr */
 	struct map_object *object;
 	struct map_private *private;
 	struct ff3fs_file *file;
 	uint64_t id;
+	int tid;
 };
 
 /* What to load: from the page on if it is where the last load ended, else the granule around it. */
@@ -262,6 +267,26 @@ static int load_shared(struct fault *f, char *buf)
 	}
 }
 
+static int load_private(struct fault *f, char *buf)
+{
+	int r = read_around(f, buf);
+
+	map_refuse_hold();
+	if (r == 0)
+		r = put_pages(f->addr, buf, f->n, map_fault_protects());
+	map_refuse_let_go();
+	return r;
+}
+
+static void narrow(struct fault *f)
+{
+	size_t skipped = ROUND_DOWN(f->page - f->addr, GRANULE);
+
+	f->addr += skipped;
+	f->offset += (off_t)skipped;
+	f->n = MIN(GRANULE, f->wanted - skipped);
+}
+
 static void serve_missing(struct fault *f, char *buf)
 {
 	size_t room;
@@ -271,20 +296,17 @@ static void serve_missing(struct fault *f, char *buf)
 		wake(f->page, MAP_PAGE);
 		return;
 	}
-	room = f->n;
+	room = f->wanted = f->n;
 	map_evict_make_room(room);
-	if (f->object) {
-		r = load_shared(f, buf);
-	} else {
-		r = read_around(f, buf);
-		map_refuse_hold();
-		if (r == 0)
-			r = put_pages(f->addr, buf, f->n, map_fault_protects());
-		map_refuse_let_go();
+	r = f->object ? load_shared(f, buf) : load_private(f, buf);
+	/* What cannot be read may be of another chunk than the page. */
+	if (r < 0 && r != -ENOENT && room > GRANULE) {
+		narrow(f);
+		r = f->object ? load_shared(f, buf) : load_private(f, buf);
 	}
 	if (r < 0) {
 		if (r != -ENOENT) /* else it was unmapped meanwhile */
-			map_refuse(uffd, f->page, f->id);
+			map_refuse(uffd, f->page, f->id, f->tid);
 		wake(f->page, MAP_PAGE);
 	} else {
 		wake(f->addr, f->n);
@@ -363,7 +385,8 @@ static bool next_fault(struct fault *f, bool *ret_store)
 	n = RAW(read, uffd, &msg, sizeof msg);
 	if (n != sizeof msg || msg.event != UFFD_EVENT_PAGEFAULT)
 		return false;
-	*f = (struct fault){ .page = ROUND_DOWN((uintptr_t)msg.arg.pagefault.address, MAP_PAGE) };
+	*f = (struct fault){ .page = ROUND_DOWN((uintptr_t)msg.arg.pagefault.address, MAP_PAGE),
+			     .tid = (int)msg.arg.pagefault.feat.ptid };
 	*ret_store = msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP;
 	return true;
 }
@@ -421,8 +444,7 @@ bool map_fault_map_anew(const struct map_region *r)
 		return false;
 	if (r->object || !r->private->stored)
 		RAW(madvise, r->addr, r->len, MADV_DONTFORK);
-	RAW(mprotect, r->addr, r->len, r->prot);
-	return true;
+	return RAW(mprotect, r->addr, r->len, r->prot) == 0;
 }
 
 /* What was not inherited is mapped again; what was is registered. Either must not be touched if that
@@ -454,10 +476,10 @@ void map_fault_after_fork(void)
 	map_evict_forget();
 	if (map_n_lazy)
 		open_uffd();
+	map_refuse_after_fork();
 	for (struct map_region *r = map_regions; r; r = r->next)
 		if (r->lazy)
 			restore(r);
-	map_refuse_after_fork();
 	if (!map_n_lazy)
 		return;
 	if (!fork_is_hooked())

@@ -15,13 +15,16 @@ static inline uint64_t map_region_id(const struct map_region *r)
 	return r->object ? r->object->id : r->private->id;
 }
 
-/* The page, of a region of this id, cannot be had: who waits for it is to be woken, and is told. */
-void map_refuse(int uffd, uintptr_t page, uint64_t id);
+/* The page, of a region of this id, cannot be had: who waits for it (thread tid) is to be woken, and is told. */
+void map_refuse(int uffd, uintptr_t page, uint64_t id, int tid);
 /* Takes away what was refused a while ago. In how many milliseconds again; -1: there is no more. */
 int map_refuse_clear(void);
 /* Meanwhile pages of private mappings may be put in. */
 void map_refuse_hold(void);
 void map_refuse_let_go(void);
+/* After userfaultfd is open. */
+void map_refuse_start(void);
+/* In a child, that has one of its own. */
 void map_refuse_after_fork(void);
 
 /* Pages of a private mapping that were stored to. Under map_lock. */

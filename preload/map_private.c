@@ -239,6 +239,9 @@ static long map_touched(struct ofd *o, void *addr, size_t len, int prot, int fla
 		r = space_ftruncate(p->memfd, ROUND_UP(data, MAP_PAGE));
 	if (r == 0)
 		r = map_lazily(&region, addr, flags, p->memfd, 0);
+	map_lock();
+	map_private_may_store(p, prot);
+	map_unlock();
 	map_private_unref(p);
 	return r;
 }

@@ -5,7 +5,8 @@
  *
  * The second says "ready", and then what came of each line of its input: "next" touches a page further on, by itself and
  * by a system call, "same" the same one again, "fork" makes a child, "child" has that touch the page and end, "store" stores
- * into a page beside it, and "all" looks at every byte. Pages that were there before come first: the first MiB. */
+ * into a page beside it, "sweep N" into the first N pages of the last MiB, one after the other, and "all" looks at every
+ * byte. Pages that were there before come first: the first MiB. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,12 +21,15 @@
 #define SIZE (8ul << 20)
 #define STEP (1ul << 20)
 #define STORED 4096ul /* where a byte was stored at the start */
+#define SWEPT (SIZE - STEP)
 
 static char *map;
 static size_t at_page = STEP;
 static int to_child = -1;
 static pid_t child;
 static size_t beside; /* where "store" has stored; 0: nowhere */
+static size_t swept;  /* pages */
+static bool is_private;
 
 static char byte_at(size_t k)
 {
@@ -71,10 +75,32 @@ static const char *store(void)
 	return caught == SIGBUS ? "SIGBUS" : "SIGSEGV";
 }
 
-static const char *all(bool is_private)
+static const char *sweep(size_t pages)
+{
+	static char done[32];
+	volatile size_t at_now = swept;
+
+	caught = 0;
+	if (sigsetjmp(back, 1) == 0)
+		for (; at_now < pages; swept = ++at_now)
+			*(volatile char *)(map + SWEPT + at_now * 4096) = 'w';
+	snprintf(done, sizeof done, "%zu", swept);
+	return caught == 0 ? done : caught == SIGBUS ? "SIGBUS" : "SIGSEGV";
+}
+
+static char want_at(size_t k)
+{
+	if (is_private && k == STORED)
+		return 's';
+	if (k == beside && beside)
+		return 'b';
+	return k >= SWEPT && k % 4096 == 0 && (k - SWEPT) / 4096 < swept ? 'w' : byte_at(k);
+}
+
+static const char *all(void)
 {
 	for (size_t k = 0; k < SIZE; k++)
-		if (map[k] != (is_private && k == STORED ? 's' : k == beside && beside ? 'b' : byte_at(k)))
+		if (map[k] != want_at(k))
 			return "wrong";
 	return "whole";
 }
@@ -91,6 +117,7 @@ static const char *make_child(void)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(fds[1]);
 		CHECK(read(fds[0], &c, 1) == 1);
+		CHECK(!is_private || map[STORED] == 's');
 		printf("%s %s\n", touch(at_page), by_call(at_page));
 		fflush(stdout);
 		_exit(0);
@@ -124,7 +151,6 @@ static int make(const char *name)
 int main(int argc, char **argv)
 {
 	const struct sigaction sa = { .sa_handler = on_fault };
-	bool is_private;
 	char line[16];
 	int fd;
 
@@ -155,8 +181,10 @@ int main(int argc, char **argv)
 			let_child_look();
 		else if (!strcmp(line, "store"))
 			printf("%s\n", store());
+		else if (!strncmp(line, "sweep ", 6))
+			printf("%s\n", sweep((size_t)atoi(line + 6)));
 		else
-			printf("%s\n", all(is_private));
+			printf("%s\n", all());
 	}
 	return 0;
 }
