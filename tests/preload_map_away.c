@@ -5,8 +5,8 @@
  *
  * The second says "ready", and then what came of each line of its input: "next" touches a page further on, by itself and
  * by a system call, "same" the same one again, "fork" makes a child, "child" has that touch the page and end, "store" stores
- * into a page beside it, "sweep N" into the first N pages of the last MiB, one after the other, and "all" looks at every
- * byte. Pages that were there before come first: the first MiB. */
+ * into a page beside it, "sweep N" into the first N pages of the last 512 KiB, one after the other, and "all" looks at every
+ * byte. Pages that were there before come first: the first 512 KiB. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,8 +18,8 @@
 
 #include "preload_show.h"
 
-#define SIZE (8ul << 20)
-#define STEP (1ul << 20)
+#define SIZE (4ul << 20)
+#define STEP (512ul << 10)
 #define STORED 4096ul /* where a byte was stored at the start */
 #define SWEPT (SIZE - STEP)
 
