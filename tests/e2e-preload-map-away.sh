@@ -9,7 +9,7 @@ own_map_dir
 [ $lazily = yes ] || skip 'pages that are loaded when touched need root'
 
 start_cluster 2
-export FF3FS_MMAP_EAGER_MAX=64K FF3FS_CLIENT_TIMEOUT=$(slower 1)s
+export FF3FS_MMAP_EAGER_MAX=64K
 
 ask() { # ask COMMAND: $answer
 	echo "$1" >&"${job[1]}"
@@ -31,30 +31,31 @@ soon() { # soon WHAT WANT COMMAND
 for type in ${BASIC-'private basic' 'shared basic'} private shared; do
 	check 'a file' on "$away" make "$prefix/m"
 	export FF3FS_MMAP=${type#* }
-	coproc job { on "$away" "${type% *}" "$prefix/m"; }
+	coproc job { FF3FS_CLIENT_TIMEOUT=$(slower 1)s on "$away" "${type% *}" "$prefix/m"; }
 	job_pid=$job_PID # which bash forgets when it ends
 	pids+=("$job_pid")
 	read -r -t "$(slower 40)" -u "${job[0]}" answer
 	equal "$type: a mapping" ready "$answer"
-	asks 'the cluster is there' 'data data' next
-	asks 'a few pages are stored into' 3 'sweep 3'
+	ask next
+	soon 'the cluster is there' 'data data' same
+	soon 'a few pages are stored into' 3 'sweep 3'
 	leave
 	asks 'the cluster is away' 'SIGBUS EFAULT' next
 	asks 'stores go on where the pages end' SIGBUS 'sweep 100'
 	asks 'the same page again' 'SIGBUS EFAULT' same
 	asks 'a child is made at once' forked fork
 	come_back
-	asks 'it looks when the cluster is back' 'data data' child
+	asks 'it has the data when the cluster is back' 'data data' until
 	soon 'so does its parent' 'data data' same
 	soon 'its stores go on' 100 'sweep 100'
-	asks 'a store beside it' stored store
+	soon 'a store beside it' stored store
 	leave
 	asks 'the cluster is away again' 'SIGBUS EFAULT' next
 	asks 'another child is made' forked fork
-	asks 'and looks' 'SIGBUS EFAULT' child
+	asks 'and looks' 'SIGBUS EFAULT' once
 	come_back
 	soon 'the cluster is back' 'data data' same
-	asks 'every byte' whole all
+	soon 'every byte' whole all
 	leave
 	asks 'what was loaded stays, what was stored too' whole all
 	come_back

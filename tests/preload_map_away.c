@@ -4,9 +4,9 @@
  *   preload-map-away shared|private FILE
  *
  * The second says "ready", and then what came of each line of its input: "next" touches a page further on, by itself and
- * by a system call, "same" the same one again, "fork" makes a child, "child" has that touch the page and end, "store" stores
- * into a page beside it, "sweep N" into the first N pages of the last 512 KiB, one after the other, and "all" looks at every
- * byte. Pages that were there before come first: the first 512 KiB. */
+ * by a system call, "same" the same one again, "fork" makes a child, "once" has that touch the page and end, or "until" it
+ * has the data, "store" stores into a page beside it, "sweep N" into the first N pages of the last 512 KiB, one after the
+ * other, and "all" looks at every byte. Pages that were there before come first: the first 512 KiB. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -99,6 +99,9 @@ static char want_at(size_t k)
 
 static const char *all(void)
 {
+	caught = 0;
+	if (sigsetjmp(back, 1) != 0)
+		return caught == SIGBUS ? "SIGBUS" : "SIGSEGV";
 	for (size_t k = 0; k < SIZE; k++)
 		if (map[k] != want_at(k))
 			return "wrong";
@@ -118,6 +121,8 @@ static const char *make_child(void)
 		close(fds[1]);
 		CHECK(read(fds[0], &c, 1) == 1);
 		CHECK(!is_private || map[STORED] == 's');
+		while (c == 'u' && strcmp(touch(at_page), "data"))
+			usleep(100000);
 		printf("%s %s\n", touch(at_page), by_call(at_page));
 		fflush(stdout);
 		_exit(0);
@@ -127,11 +132,11 @@ static const char *make_child(void)
 	return "forked";
 }
 
-static void let_child_look(void)
+static void let_child_look(const char *how)
 {
 	int status;
 
-	CHECK(write(to_child, "", 1) == 1);
+	CHECK(write(to_child, how, 1) == 1);
 	CHECK(waitpid(child, &status, 0) == child && status == 0);
 	close(to_child);
 }
@@ -164,10 +169,13 @@ int main(int argc, char **argv)
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (is_private && strcmp(touch(STORED), "data"))
+		usleep(100000);
 	if (is_private)
 		map[STORED] = 's';
 	for (size_t k = 0; k < STEP; k += 4096)
-		CHECK(k == STORED || !strcmp(touch(k), "data"));
+		while (k != STORED && strcmp(touch(k), "data"))
+			usleep(100000);
 	printf("ready\n");
 	while (fgets(line, sizeof line, stdin)) {
 		line[strcspn(line, "\n")] = '\0';
@@ -177,8 +185,8 @@ int main(int argc, char **argv)
 			printf("%s %s\n", touch(at_page), by_call(at_page));
 		else if (!strcmp(line, "fork"))
 			printf("%s\n", make_child());
-		else if (!strcmp(line, "child"))
-			let_child_look();
+		else if (!strcmp(line, "once") || !strcmp(line, "until"))
+			let_child_look(line);
 		else if (!strcmp(line, "store"))
 			printf("%s\n", store());
 		else if (!strncmp(line, "sweep ", 6))
