@@ -165,7 +165,8 @@ static void complain(struct chunkd_register *g, int r)
 
 	ff3_rpc_group_explain(g->metad, each, sizeof each);
 	if (r == FF3_E_CREDENTIAL)
-		ff3_warning("metad at %s has another key than [chunkd] key; going on trying", g->daemon->conf->chunkd.metad);
+		ff3_warning("metad at %s has another key than [chunkd] key, or its clock is 10 minutes off; "
+			    "going on trying", g->daemon->conf->chunkd.metad);
 	else if (*each && ff3_rpc_group_is_many(g->metad))
 		ff3_warning("metad at %s; going on trying", each);
 	else
@@ -241,7 +242,8 @@ int chunkd_register_start(struct chunkd_daemon *d, void (*on_registered)(void *a
 			      &(struct ff3_rpc_identity){ .cluster = cluster,
 							  .session = ff3_random_u64(),
 							  .role = FF3_ROLE_CHUNKD,
-							  .credential = ff3_tickets_own(d->tickets) },
+							  .ticket = ff3_tickets_own,
+							  .ticket_arg = d->tickets },
 			      &options, &g->metad);
 	if (r < 0) {
 		free(g);

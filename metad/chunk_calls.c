@@ -29,7 +29,8 @@ int metad_chunk_calls_new(const struct metad *m, struct metad_chunk_calls **ret)
 		.session = ff3_random_u64(),
 		.role = FF3_ROLE_METAD,
 		.epoch = m->epoch,
-		.credential = ff3_tickets_own(m->tickets),
+		.ticket = ff3_tickets_own,
+		.ticket_arg = m->tickets,
 	};
 	*ret = c;
 	return 0;

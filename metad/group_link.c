@@ -16,12 +16,14 @@ static size_t on_hello(void *user, void *body, size_t size)
 {
 	const struct group_peer *p = user;
 	const struct metad_group *g = p->g;
+	char ticket[FF3_TICKET_MAX + 1];
+	int len = ff3_tickets_own(g->m->tickets, ticket);
 	struct ff3_req_hello q = {
 		.cluster = g->cluster,
 		.session = g->m->conf->metad.election,
 		.role = FF3_ROLE_MEMBER,
 		.pid = (uint32_t)getpid(),
-		.credential = ff3_tickets_own(g->m->tickets),
+		.credential = { ticket, (uint32_t)len },
 		.epoch = g->vote.epoch,
 		.member = g->vote.id,
 		.log_id = g->vote.log_id,
@@ -68,7 +70,8 @@ static void on_down(void *user, int error)
 	struct group_peer *p = user;
 
 	if (error == FF3_E_CREDENTIAL && p->error != error)
-		ff3_error("member %" PRIu64 " at %s has another [metad] key: they do not talk", p->id, p->address);
+		ff3_error("member %" PRIu64 " at %s has another [metad] key, or its clock is 10 minutes off: "
+			  "they do not talk", p->id, p->address);
 	else if (p->error == 0)
 		ff3_debug("member %" PRIu64 " at %s: %s", p->id, p->address, ff3_strerror(error));
 	if (error == FF3_E_CREDENTIAL)

@@ -94,6 +94,29 @@ equal 'its own file' secret "$(with user cat "$prefix/600:4321:0")"
 fails 'a change of rights' 1 with user chmod 666 "$prefix/600:0:0"
 check 'a new file' with user touch "$prefix/all/new"
 equal 'is whose' 4321:4321 "$(with root stat -c %u:%g "$prefix/all/new")"
+# What a host keeps of names it keeps by tickets.
+check 'a directory of root' with root mkdir -m 700 "$prefix/private"
+check 'with a name in it' with root touch "$prefix/private/name"
+cat >"$tmp/kept.py" <<'PY'
+import os, subprocess, sys
+def stat(n):
+    for i in range(n):
+        os.stat(sys.argv[1])
+if len(sys.argv) > 2:
+    for i in range(100):
+        try:
+            stat(1)
+        except PermissionError:
+            continue
+        sys.exit("another's answer")
+    sys.exit()
+stat(1000) # so that it is kept, and is for as long as these go on
+other = subprocess.Popen([sys.executable, *sys.argv, "other"], env={**os.environ, "FF3FS_CLIENT_TICKET": os.environ["OTHER"]})
+while other.poll() is None:
+    stat(100)
+sys.exit(other.returncode)
+PY
+OTHER=$tmp/user FF3FS_CLIENT_CACHE=16M check 'nothing that is kept for root' with root $python "$tmp/kept.py" "$prefix/private/name"
 if [ "$by" = tcp ]; then # a device is its user's
 	check 'who becomes somebody else goes on with the ticket that it cannot read any more' with root $python -c '
 import os, sys
@@ -143,11 +166,14 @@ asks 0
 equal 'a job reads' 1048576 "$got"
 cp "$tmp/foreign" "$tmp/jobs"
 for i in 1 2; do kill_daemon "${chunkd_pid[$i]}" TERM; done
-kill_daemon "$metad_pid" TERM
-start_metad
 for i in 1 2; do start_chunkd $i; done
 asks 1048576
-equal 'its ticket is good no more: it is told' 'Permission denied' "$got"
+equal 'its ticket is good no more for chunk daemons: it is told' 'Permission denied' "$got"
+[ $(($(count "${chunkd_admin[1]}") + $(count "${chunkd_admin[2]}"))) -gt 0 ] || die 'no chunk daemon counts it as refused'
+kill_daemon "$metad_pid" TERM
+start_metad
+asks 1048576
+equal 'nor for metad' 'Permission denied' "$got"
 cp "$tmp/root" "$tmp/jobs"
 asks 1048576
 equal 'a good one is taken, without a restart' 1048576 "$got"

@@ -55,7 +55,7 @@ static int on_hello(struct ff3_server *server, const struct ff3_req_hello *hello
 		return FF3_E_NOT_PRIMARY;
 	if (hello->cluster && hello->cluster != cluster)
 		return FF3_E_CLUSTER;
-	if (hello->credential.len > 0)
+	if (hello->credential.len > 0 && !d->tickets)
 		return FF3_E_CREDENTIAL;
 	if (d->move && server == d->server)
 		*move_to = d->second;
@@ -303,6 +303,7 @@ void daemon_listen(struct daemon *d, const char *address)
 	default_links(d);
 	ck_assert_int_eq(ff3_loop_new(0, &d->loop), 0);
 	ck_assert_int_eq(ff3_server_new(d->loop, &ops, d, &d->server), 0);
+	ff3_server_ask_tickets(d->server, d->tickets);
 	ck_assert_int_eq(ff3_server_listen(d->server, address, &d->port), 0);
 	snprintf(d->address, sizeof d->address, "%s:%u", net_host(), d->port);
 	if (d->abstract)

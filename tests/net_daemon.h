@@ -39,6 +39,7 @@ struct daemon {
 	atomic_uint n_local; /* requests over local sockets */
 	atomic_uint n_places; /* requests with a place for their payload */
 	bool no_shm;          /* does not offer it */
+	const struct ff3_tickets *tickets; /* asks for them; NULL: refuses them */
 	uint64_t cluster; /* 0: CLUSTER */
 	_Atomic uint64_t epoch; /* in hellos */
 	const char *_Atomic primary; /* refuses hellos and names it; NULL: serves */

@@ -355,6 +355,44 @@ START_TEST(service_user)
 }
 END_TEST
 
+/* --- Who comes with a ticket ----------------------------------------------------------------- */
+
+static int ticket(const void *arg, char text[FF3_TICKET_MAX + 1])
+{
+	const int *ret = arg;
+
+	strcpy(text, "x");
+	return *ret;
+}
+
+/* The daemon refuses whoever shows one. */
+static int ping_with(enum ff3_link_kind link, int fresh, const char *last)
+{
+	struct daemon d = { .abstract = true, .links = { 1, { (uint8_t)link } } };
+	struct ff3_rpc_options o = { .links = d.links };
+	struct ff3_rpc_identity id = { .session = 9, .ticket = ticket, .ticket_arg = &fresh,
+				       .credential = { last, (uint32_t)strlen(last) } };
+	struct ff3_rpc_peer *peer;
+	int r;
+
+	daemon_start(&d);
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &o, &peer), 0);
+	r = ping(peer, 1);
+	ff3_rpc_peer_free(peer);
+	daemon_stop(&d);
+	return r;
+}
+
+START_TEST(tickets)
+{
+	ck_assert_int_eq(ping_with(FF3_LINK_TCP, -ENOENT, ""), 0);
+	ck_assert_int_eq(ping_with(FF3_LINK_TCP, 1, ""), FF3_E_CREDENTIAL);
+	ck_assert_int_eq(ping_with(FF3_LINK_TCP, -ENOENT, "y"), FF3_E_CREDENTIAL);
+	ck_assert_int_eq(ping_with(FF3_LINK_UNIX, 1, "y"), 0);
+	ck_assert_int_eq(ping_with(FF3_LINK_SHM, 1, "y"), 0);
+}
+END_TEST
+
 TCase *net_links_case(void)
 {
 	TCase *t = tcase_create("links");
@@ -368,5 +406,6 @@ TCase *net_links_case(void)
 	tcase_add_test(t, any_address);
 	tcase_add_test(t, squatter);
 	tcase_add_test(t, service_user);
+	tcase_add_test(t, tickets);
 	return t;
 }

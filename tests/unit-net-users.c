@@ -10,6 +10,7 @@
 
 #include "../common/base/crc32c.h"
 #include "../common/net/addr.h"
+#include "../common/net/ticket.h"
 #include "net_daemon.h"
 #include "sure.h"
 
@@ -158,6 +159,40 @@ START_TEST(daemons)
 			}
 			child_succeeds(pid, root ? "root's daemon" : "a user's daemon");
 		}
+	daemon_stop(&d);
+}
+END_TEST
+
+static int sign(const void *tickets, char text[FF3_TICKET_MAX + 1])
+{
+	uint8_t groups[4];
+	struct ff3_enc e = ff3_enc_init(groups, sizeof groups);
+	struct ff3_ticket user = { .uid = USER, .gid = GROUP, .expires = UINT64_MAX, .groups = { groups, sizeof groups } };
+
+	ff3_put_u32(&e, &(uint32_t){ 77 });
+	ff3_ticket_sign(tickets, &user, text);
+	return (int)strlen(text);
+}
+
+/* Where the connection came in a ticket was asked for: it is whose it is wherever the connection is served. */
+START_TEST(by_ticket)
+{
+	const struct ff3_tickets key = { { 1 } }, other = { { 2 } };
+	struct daemon d = { .links = { 1, { FF3_LINK_TCP } }, .tickets = &key, .move = _i % 2 };
+	const struct who is = { USER, GROUP, { 77 } };
+	struct ff3_rpc_options o = { .links = d.links };
+	struct ff3_rpc_identity id = { .session = 9, .role = FF3_ROLE_CLIENT, .ticket = sign, .ticket_arg = &key };
+	struct ff3_rpc_peer *peer;
+
+	daemon_start(&d);
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &o, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), 0);
+	served_as(&d, &is, "root, with a user's ticket");
+	ff3_rpc_peer_free(peer);
+	id.ticket_arg = &other;
+	ck_assert_int_eq(ff3_rpc_peer_new(d.address, &id, &o, &peer), 0);
+	ck_assert_int_eq(ping(peer, 1), FF3_E_CREDENTIAL);
+	ff3_rpc_peer_free(peer);
 	daemon_stop(&d);
 }
 END_TEST
@@ -375,6 +410,7 @@ TCase *net_users_case(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, hellos, 0, 2);
 	tcase_add_test(tc, daemons);
+	tcase_add_loop_test(tc, by_ticket, 0, 2);
 	tcase_add_test(tc, apart);
 	tcase_add_test(tc, others_bytes);
 	tcase_add_test(tc, descriptors_with_a_hello);

@@ -99,9 +99,24 @@ START_TEST(time_and_key)
 	ck_assert_int_eq(ff3_ticket_verify(&t, text_of(text), NOW - 1, buf, &got), 0);
 	other.key[0] ^= 1;
 	ck_assert_int_eq(ff3_ticket_verify(&other, text_of(text), NOW - 1, buf, &got), -EKEYREJECTED);
-	ck_assert_int_eq(verify(ff3_tickets_own(&t)), 0);
-	ck_assert(got.uid == 0 && got.expires == FF3_TICKET_FOREVER);
-	ck_assert_uint_eq(ff3_tickets_own(NULL).len, 0);
+}
+END_TEST
+
+/* Of no use a while after the hello that it was made for. */
+START_TEST(daemons_own)
+{
+	uint64_t before = ff3_realtime_ns() / FF3_NSEC_PER_MSEC, after;
+	char text[FF3_TICKET_MAX + 1];
+	int len = ff3_tickets_own(&t, text);
+
+	after = ff3_realtime_ns() / FF3_NSEC_PER_MSEC;
+	ck_assert_int_eq(len, (int)strlen(text));
+	ck_assert_int_eq(ff3_ticket_verify(&t, text_of(text), before, buf, &got), 0);
+	ck_assert(got.uid == 0 && got.gid == 0 && got.groups.len == 0);
+	ck_assert(got.expires >= before + 600000 && got.expires <= after + 600000);
+	ck_assert_int_eq(ff3_ticket_verify(&t, text_of(text), got.expires, buf, &got), -EKEYEXPIRED);
+	ck_assert_int_eq(ff3_tickets_own(NULL, text), 0);
+	ck_assert_str_eq(text, "");
 }
 END_TEST
 
@@ -168,6 +183,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_loop_test(tc, signed_and_forged, 0, 2);
 	tcase_add_test(tc, time_and_key);
+	tcase_add_test(tc, daemons_own);
 	tcase_add_loop_test(tc, noise, 0, 2);
 	tcase_add_test(tc, files);
 	suite_add_tcase(s, tc);

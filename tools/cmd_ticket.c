@@ -174,7 +174,7 @@ static void say(const char *file, const struct ff3_ticket *t)
 	struct ff3_dec d = ff3_dec_blob(t->groups);
 	json_t *groups = json_array();
 	bool expired = t->expires <= ff3_realtime_ns() / FF3_NSEC_PER_MSEC;
-	char text[12 * FF3_TICKET_GROUPS + 1] = "", date[64] = "for ever";
+	char text[12 * FF3_TICKET_GROUPS + 1] = "", date[64] = "";
 	size_t at = 0;
 	struct tm tm;
 
@@ -185,7 +185,7 @@ static void say(const char *file, const struct ff3_ticket *t)
 		at += (size_t)snprintf(text + at, sizeof text - at, "%s%u", at ? ", " : "", gid);
 		json_array_append_new(groups, json_integer(gid));
 	}
-	if (t->expires != FF3_TICKET_FOREVER && gmtime_r(&until.tv_sec, &tm))
+	if (gmtime_r(&until.tv_sec, &tm))
 		strftime(date, sizeof date, "until %F %T UTC", &tm);
 	if (cli.json)
 		cli_print_json(json_pack("{s:s, s:I, s:I, s:o, s:o, s:b}", "ticket", file, "user", (json_int_t)t->uid, "group",

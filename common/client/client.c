@@ -235,6 +235,11 @@ static int who_this_process_is(struct who *ret)
 	return ret->n_groups < 0 ? -errno : 0;
 }
 
+static int read_ticket(const void *file, char text[FF3_TICKET_MAX + 1])
+{
+	return ff3_ticket_read(file, text);
+}
+
 /* Kept as it is now for when its file cannot be read any more: by another user, in another root. That it cannot be read
  * now is told when a daemon asks for one. */
 static void set_ticket(struct ff3fs *fs)
@@ -244,7 +249,8 @@ static void set_ticket(struct ff3fs *fs)
 
 	if (!*file)
 		return;
-	fs->identity.ticket = file;
+	fs->identity.ticket = read_ticket;
+	fs->identity.ticket_arg = file;
 	if (len > 0)
 		fs->identity.credential = (struct ff3_blob){ fs->ticket, (uint32_t)len };
 }

@@ -30,6 +30,9 @@ void ff3_leases_init(struct ff3fs *fs)
 	l->salt = (uint64_t)ff3_crc32c(0, metad, strlen(metad)) << 32 | ff3_crc32c(1, metad, strlen(metad));
 	a = ff3_crc32c(a, who->groups, who->n_groups * sizeof *who->groups);
 	b = ff3_crc32c(b, who->groups, who->n_groups * sizeof *who->groups);
+	/* metad serves whom it names, if it asks for one. */
+	a = ff3_crc32c(a, fs->ticket, strlen(fs->ticket));
+	b = ff3_crc32c(b, fs->ticket, strlen(fs->ticket));
 	l->cred = (uint64_t)a << 32 | b;
 	l->user = (struct ff3_rpc_user){ who->uid, who->gid, who->groups, who->n_groups };
 	l->off = fs->conf.client.cache == 0 || who->uid != geteuid();

@@ -29,7 +29,7 @@ struct ff3_lease_dep {
 struct ff3_lease_entry {
 	/* The question. */
 	uint64_t salt; /* of the cluster */
-	uint64_t cred; /* of the user */
+	uint64_t cred; /* of the user and its ticket */
 	uint64_t dir;
 	uint32_t flags;
 	uint16_t path_len;

@@ -32,9 +32,11 @@ struct ff3_rpc_identity {
 	uint32_t gid;
 	const uint32_t *groups;
 	uint32_t n_groups;
+	/* For hellos over networks: the length of the ticket that is in text now, or not more than 0; then
+	 * credential is what is sent. May be NULL, and runs in any thread. */
+	int (*ticket)(const void *arg, char text[FF3_TICKET_MAX + 1]);
+	const void *ticket_arg;
 	struct ff3_blob credential; /* a ticket, or empty */
-	const char *ticket; /* its file: whatever it has when a hello is said. NULL, or it cannot be
-			     * read: credential */
 	uint64_t epoch; /* of a metad, to whom it calls */
 	uint64_t member, log_id; /* of a member of metad's group */
 };

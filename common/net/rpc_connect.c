@@ -5,7 +5,6 @@
 
 #include "../base/crc32c.h"
 #include "rpc_priv.h"
-#include "ticket_file.h"
 
 int ff3_rpc_wait_fd(int fd, short events, uint64_t deadline_ns)
 {
@@ -116,6 +115,19 @@ static struct ff3_blob tried(const struct ff3_rpc_peer *peer, enum ff3_link_kind
 	return (struct ff3_blob){ buf, (uint32_t)e.len };
 }
 
+/* None over local links: there the kernel says who it is. */
+static struct ff3_blob credential(const struct ff3_rpc_identity *id, enum ff3_link_kind link,
+				  char text[FF3_TICKET_MAX + 1])
+{
+	int len = 0;
+
+	if (link == FF3_LINK_SHM || link == FF3_LINK_UNIX)
+		return (struct ff3_blob){ NULL, 0 };
+	if (id->ticket)
+		len = id->ticket(id->ticket_arg, text);
+	return len > 0 ? (struct ff3_blob){ text, (uint32_t)len } : id->credential;
+}
+
 int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *other,
 		  enum ff3_link_kind link, uint8_t **ret, size_t *ret_len)
 {
@@ -138,17 +150,14 @@ int ff3_rpc_hello(const struct ff3_rpc_peer *peer, const struct ff3_rpc_user *ot
 		.pid = (uint32_t)getpid(),
 		.link = (uint8_t)link,
 		.tried = tried(peer, link, links),
-		.credential = id->credential,
+		.credential = credential(id, link, ticket),
 		.epoch = id->epoch,
 		.member = id->member,
 		.log_id = id->log_id,
 	};
 	struct ff3_header h = { .op = FF3_OP_hello, .request_id = 1 };
 	size_t len;
-	int r = id->ticket ? ff3_ticket_read(id->ticket, ticket) : 0;
 
-	if (r > 0)
-		hello.credential = (struct ff3_blob){ ticket, (uint32_t)r };
 	for (uint32_t i = 0; i < n_groups; i++)
 		ff3_put_u32(&e, &user->groups[i]);
 	hello.groups = (struct ff3_blob){ groups, (uint32_t)e.len };

@@ -36,7 +36,6 @@ static void mac_of(const struct ff3_tickets *t, const uint8_t *p, size_t len, ui
 
 int ff3_tickets_load(const char *file, struct ff3_tickets *ret)
 {
-	const struct ff3_ticket own = { .expires = FF3_TICKET_FOREVER };
 	uint8_t key[FF3_TICKET_KEY_SIZE];
 	char text[FF3_TICKET_MAX + 1];
 	struct stat st;
@@ -51,7 +50,6 @@ int ff3_tickets_load(const char *file, struct ff3_tickets *ret)
 	if (from_hex((struct ff3_blob){ text, (uint32_t)r }, key, sizeof key) != (int)sizeof key)
 		return -EBADMSG;
 	memcpy(ret->key, key, sizeof key);
-	ff3_ticket_sign(ret, &own, ret->own);
 	return 0;
 }
 
@@ -76,9 +74,14 @@ int ff3_tickets_make_key(const char *file)
 	return (int)n;
 }
 
-struct ff3_blob ff3_tickets_own(const struct ff3_tickets *t)
+int ff3_tickets_own(const void *tickets, char ret[FF3_TICKET_MAX + 1])
 {
-	return t ? (struct ff3_blob){ t->own, (uint32_t)strlen(t->own) } : (struct ff3_blob){ NULL, 0 };
+	const struct ff3_ticket own = { .expires = ff3_realtime_ns() / FF3_NSEC_PER_MSEC + FF3_TICKET_OWN_MS };
+
+	ret[0] = '\0';
+	if (tickets)
+		ff3_ticket_sign(tickets, &own, ret);
+	return (int)strlen(ret);
 }
 
 void ff3_ticket_sign(const struct ff3_tickets *t, const struct ff3_ticket *ticket, char ret[FF3_TICKET_MAX + 1])
