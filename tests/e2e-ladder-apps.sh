@@ -104,8 +104,9 @@ const { DuckDBInstance } = createRequire(process.env.NPM + '/')('@duckdb/node-ap
 fs.mkdirSync(D + '/spill', { recursive: true });
 const c = await (await DuckDBInstance.create(':memory:')).connect();
 const q = async (s) => (await c.runAndReadAll(s)).getRows().map((r) => r.map(String).join('|')).join(';');
-for (const s of [`memory_limit='64MB'`, 'threads=2', 'preserve_insertion_order=false', `temp_directory='${D}/spill'`]) await c.run('set ' + s);
-await c.run(`copy (select range i, hash(range) k, md5(range::varchar) s from range(600000)) to '${D}/a.parquet' (row_group_size 20000)`);
+// So much that one thread can sort it, and spills, if the other one gets no processor.
+for (const s of [`memory_limit='100MB'`, 'threads=2', 'preserve_insertion_order=false', `temp_directory='${D}/spill'`]) await c.run('set ' + s);
+await c.run(`copy (select range i, hash(range) k, md5(range::varchar) s from range(1200000)) to '${D}/a.parquet' (row_group_size 20000)`);
 console.log(await q(`select count(*), sum(i), bit_xor(k) from '${D}/a.parquet'`), await q(`select s from '${D}/a.parquet' where i in (7, 555555) order by i`));
 let spilled = 0;
 const watch = setInterval(() => { spilled = Math.max(spilled, fs.readdirSync(D + '/spill').length); }, 5);

@@ -1,7 +1,8 @@
 #!/bin/bash
 # A mapping whose pages are loaded when touched, and a cluster that is away meanwhile: SIGBUS, EFAULT in a system
 # call, also in a child; and all of the data, and what was stored, when the cluster is back. With what this kernel's
-# userfaultfd can, and with what the oldest one's could (BASIC= without).
+# userfaultfd can, and with what the oldest one's could (ONLY=private:
+# that one).
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 away=$(find_built preload-map-away) || die 'preload-map-away is not built'
@@ -28,7 +29,8 @@ soon() { # soon WHAT WANT COMMAND
 	say "ok: $type: $1"
 }
 
-for type in ${BASIC-'private basic' 'shared basic'} private shared; do
+for type in 'private basic' 'shared basic' private shared; do
+	[ "${ONLY:-$type}" = "$type" ] || continue
 	check 'a file' on "$away" make "$prefix/m"
 	export FF3FS_MMAP=${type#* }
 	coproc job { FF3FS_CLIENT_TIMEOUT=$(slower 1)s on "$away" "${type% *}" "$prefix/m"; }
