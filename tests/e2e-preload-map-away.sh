@@ -1,8 +1,7 @@
 #!/bin/bash
 # A mapping whose pages are loaded when touched, and a cluster that is away meanwhile: SIGBUS, EFAULT in a system
 # call, also in a child; and all of the data, and what was stored, when the cluster is back. With what this kernel's
-# userfaultfd can, and with what the oldest one's could (ONLY=private:
-# that one).
+# userfaultfd can, and with what the oldest one's could. ONLY=private: that alone.
 . "${srcdir:-$(dirname "$0")/..}/tests/functions.sh"
 requires ff3fs-metad ff3fs-chunkd
 away=$(find_built preload-map-away) || die 'preload-map-away is not built'
