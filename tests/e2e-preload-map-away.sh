@@ -15,6 +15,7 @@ ask() { # ask COMMAND: $answer
 	echo "$1" >&"${job[1]}"
 	answer=
 	read -r -t "$(slower 40)" -u "${job[0]}" answer
+	[ $poison = yes ] || answer=${answer/SIGSEGV/SIGBUS} # see map_refuse.c
 }
 asks() { ask "$3" && equal "$type: $1" "$2" "$answer"; } # asks WHAT WANT COMMAND
 leave() { for i in 1 2; do kill_daemon "${chunkd_pid[$i]}"; done; }
@@ -32,6 +33,8 @@ for type in 'private basic' 'shared basic' private shared; do
 	[ "${ONLY:-$type}" = "$type" ] || continue
 	check 'a file' on "$away" make "$prefix/m"
 	export FF3FS_MMAP=${type#* }
+	poison=no
+	[[ $type == *basic || $(printf '6.6\n%s\n' "$(uname -r)" | sort -V | head -n 1) != 6.6 ]] || poison=yes
 	coproc job { FF3FS_CLIENT_TIMEOUT=$(slower 1)s on "$away" "${type% *}" "$prefix/m"; }
 	job_pid=$job_PID # which bash forgets when it ends
 	pids+=("$job_pid")
