@@ -94,9 +94,9 @@ static int ask_keeper(uint64_t id, const struct request *q, struct reply *ret, i
 	if (s < 0)
 		return s;
 	n = RAW(sendto, s, q, sizeof *q, MSG_NOSIGNAL, NULL, 0);
-	do
-		n = n < 0 ? n : RAW(recvmsg, s, &m, MSG_CMSG_CLOEXEC);
-	while (n == -EINTR);
+	if (n >= 0)
+		while ((n = RAW(recvmsg, s, &m, MSG_CMSG_CLOEXEC)) == -EINTR)
+			;
 	raw_close(s);
 	if (n != sizeof *ret)
 		return -ECONNREFUSED; /* it has just ended */

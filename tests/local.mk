@@ -56,6 +56,7 @@ EXTRA_DIST += \
 	%D%/power_load.py \
 	%D%/crash_load.py \
 	%D%/lock_hosts.py \
+	%D%/lock_signal.py \
 	%D%/append_same.py \
 	%D%/failover_load.py \
 	%D%/hold_frames.py \

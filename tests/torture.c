@@ -82,9 +82,9 @@ void make_shared(struct shared *s, const char *name, int i, size_t size)
 
 static int alive = -1; /* to the watcher: a byte now and then */
 
-/* Shows this process and its children. */
+/* Shows this process, its children, and who keeps locks for them. */
 static const char show[] =
-	"pids=$1; for p in $1; do pids=\"$pids $(pgrep -P $1 | tr '\\n' ' ')\"; done\n"
+	"pids=\"$1 $(pgrep -P $1 | tr '\\n' ' ') $(pgrep -x ff3fs-lock | tr '\\n' ' ')\"\n"
 	"for p in $pids; do [ $p = $$ ] || [ $p = $PPID ] || { echo \"--- $p\";\n"
 	"timeout 120 gdb -p $p -batch -ex 'thread apply all bt 40' 2>/dev/null; }; done >&2";
 
