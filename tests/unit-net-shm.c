@@ -13,8 +13,7 @@
 #include "../common/base/crc32c.h"
 #include "../common/net/addr.h"
 #include "../common/net/pass.h"
-#include "../common/net/rpc_priv.h"
-#include "../common/net/shm_slots.h"
+#include "../common/net/rpc_shm.h"
 #include "net_daemon.h"
 
 static const struct ff3_links only_shm = { 1, { FF3_LINK_SHM } };
@@ -435,35 +434,127 @@ START_TEST(abandoned_place)
 }
 END_TEST
 
+/* Bytes of the area's first pages that are in memory. */
+static size_t present(const void *area, size_t size)
+{
+	unsigned char in_memory[FF3_SHM_DATA / FF3_SHM_PAGE];
+	size_t n = 0;
+
+	ck_assert_int_eq(mincore((void *)(uintptr_t)area, size, in_memory), 0);
+	for (size_t i = 0; i < size / FF3_SHM_PAGE; i++)
+		n += in_memory[i] & 1 ? FF3_SHM_PAGE : 0;
+	return n;
+}
+
+/* Whether the kernel makes large pages of shared memory for whoever asks (since Linux 6.1, unless configured not to). */
+static bool kernel_makes_huge(void)
+{
+	_cleanup_close_ int fd = memfd_create("probe", MFD_CLOEXEC);
+	void *map;
+	int r;
+
+	ck_assert_int_eq(ftruncate(fd, FF3_SHM_SIZE), 0);
+	ck_assert_int_eq(ff3_shm_map(fd, &map), 0);
+	*(uint8_t *)map = 1;
+	r = madvise(map, FF3_SHM_HUGE, 25 /* MADV_COLLAPSE */);
+	munmap(map, FF3_SHM_SIZE);
+	return r == 0;
+}
+
+START_TEST(large_pages)
+{
+	_cleanup_close_ int fd = memfd_create("large", MFD_CLOEXEC);
+	atomic_bool tried[FF3_SHM_N_HUGE] = { false };
+	const uint32_t each = FF3_SHM_HUGE / FF3_SHM_PAGE;
+	uint8_t *data;
+	void *map;
+
+	ck_assert_int_eq(ftruncate(fd, FF3_SHM_SIZE), 0);
+	ck_assert_int_eq(ff3_shm_map(fd, &map), 0);
+	data = ff3_shm_data(map);
+	ck_assert_uint_eq((uintptr_t)data % FF3_SHM_HUGE, 0);
+	data[FF3_SHM_HUGE + 7] = 77;
+	data[FF3_SHM_DATA - 1] = 78;
+	ff3_shm_make_huge(map, tried, each - 1, 2);
+	ck_assert(tried[0] && tried[1] && !tried[2]);
+	ck_assert_uint_eq(data[FF3_SHM_HUGE + 7], 77);
+	if (kernel_makes_huge())
+		ck_assert_uint_eq(present(data, 3 * FF3_SHM_HUGE), 2 * FF3_SHM_HUGE);
+	ff3_shm_make_huge(map, tried, FF3_SLOT_PAGES - 1, 1);
+	ck_assert(tried[FF3_SHM_N_HUGE - 1]);
+	ck_assert_uint_eq(data[FF3_SHM_DATA - 1], 78);
+	munmap(map, FF3_SHM_SIZE);
+}
+END_TEST
+
+static void call_with_place(struct ff3_rpc_peer *peer, size_t len)
+{
+	struct op op;
+
+	ping_init(&op, 0);
+	op.call.place_len = len;
+	ck_assert_int_eq(ff3_rpc_call(peer, &op.call, in_ms(10000)), 0);
+}
+
+/* Large places lie in large pages when there have been some. */
+START_TEST(large_places)
+{
+	const struct ff3_rpc_shm *s;
+	struct ff3_rpc_peer *peer;
+	struct daemon d = { 0 };
+
+	start(&d, &peer);
+	for (int i = 0; i < 128; i++)
+		call_with_place(peer, 65536);
+	s = peer->conns[0].link_state;
+	ck_assert_uint_lt(present(s->data, FF3_SHM_DATA), FF3_SHM_HUGE);
+	call_with_place(peer, 65535 - FF3_SHM_PAGE);
+	ck_assert_uint_lt(present(s->data, FF3_SHM_DATA), FF3_SHM_HUGE);
+	for (int i = 0; i < 10; i++)
+		call_with_place(peer, 65536);
+	if (kernel_makes_huge())
+		ck_assert_uint_eq(present(s->data + FF3_MIB(8), FF3_MIB(24)), FF3_SHM_HUGE);
+	call_with_place(peer, FF3_SHM_DATA); /* what is larger than that part of it */
+	stop(&d, peer);
+}
+END_TEST
+
 START_TEST(slots)
 {
 	struct ff3_slots *s = calloc(1, sizeof *s);
 	uint32_t page, other;
 
 	ff3_slots_init(s);
-	ck_assert(!ff3_slots_take(s, 0, &page));
-	ck_assert(!ff3_slots_take(s, FF3_SLOT_PAGES + 1, &page));
-	ck_assert(ff3_slots_take(s, 3, &page));
+	ck_assert(!ff3_slots_take(s, 0, 0, &page));
+	ck_assert(!ff3_slots_take(s, FF3_SLOT_PAGES + 1, 0, &page));
+	ck_assert(ff3_slots_take(s, 3, 0, &page));
 	ck_assert_uint_eq(page, 0);
-	ck_assert(ff3_slots_take(s, 200, &other));
+	ck_assert(ff3_slots_take(s, 200, 0, &other));
 	ck_assert_uint_eq(other, 3);
 	ff3_slots_give(s, page, 3);
 	/* The lowest that is large enough. */
-	ck_assert(ff3_slots_take(s, 4, &page));
+	ck_assert(ff3_slots_take(s, 4, 0, &page));
 	ck_assert_uint_eq(page, 203);
-	ck_assert(ff3_slots_take(s, 2, &page));
+	ck_assert(ff3_slots_take(s, 2, 0, &page));
 	ck_assert_uint_eq(page, 0);
-	ck_assert(ff3_slots_take(s, FF3_SLOT_PAGES - 207, &page));
-	ck_assert(ff3_slots_take(s, 1, &page));
+	ck_assert(ff3_slots_take(s, FF3_SLOT_PAGES - 207, 0, &page));
+	ck_assert(ff3_slots_take(s, 1, 0, &page));
 	ck_assert_uint_eq(page, 2);
-	ck_assert(!ff3_slots_take(s, 1, &page));
+	ck_assert(!ff3_slots_take(s, 1, 0, &page));
+	ck_assert(!ff3_slots_take(s, 1, 100, &page));
 	ff3_slots_orphan(s, 77, other, 200);
 	ff3_slots_reclaim(s, 78);
-	ck_assert(!ff3_slots_take(s, 1, &page));
+	ck_assert(!ff3_slots_take(s, 1, 0, &page));
 	ff3_slots_reclaim(s, 77);
 	ff3_slots_reclaim(s, 77);
-	ck_assert(ff3_slots_take(s, 200, &page));
+	ck_assert(ff3_slots_take(s, 200, 0, &page));
 	ck_assert_uint_eq(page, other);
+	ff3_slots_give(s, 100, 100);
+	/* Behind a page, or else before it. */
+	ck_assert(ff3_slots_take(s, 40, 150, &page));
+	ck_assert_uint_eq(page, 150);
+	ck_assert(ff3_slots_take(s, 40, 150, &page));
+	ck_assert_uint_eq(page, 100);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -482,6 +573,8 @@ TCase *net_shm_case(void)
 	tcase_add_test(t, killed_and_looked_at);
 	tcase_add_test(t, thousands);
 	tcase_add_test(t, abandoned_place);
+	tcase_add_test(t, large_pages);
+	tcase_add_test(t, large_places);
 	tcase_add_test(t, slots);
 	return t;
 }

@@ -3,7 +3,7 @@ noinst_LTLIBRARIES += libff3rpc.la
 libff3rpc_la_SOURCES = \
 	%D%/addr.c %D%/addr.h %D%/pass.c %D%/pass.h \
 	%D%/rpc.c %D%/rpc.h %D%/rpc_priv.h \
-	%D%/rpc_connect.c %D%/rpc_group.c %D%/rpc_group.h %D%/rpc_link.c %D%/rpc_send.c %D%/rpc_spin.c %D%/rpc_shm.c %D%/rpc_shm.h %D%/rpc_shm_recv.c %D%/shm.h %D%/shm_slots.c %D%/shm_slots.h \
+	%D%/rpc_connect.c %D%/rpc_group.c %D%/rpc_group.h %D%/rpc_link.c %D%/rpc_send.c %D%/rpc_spin.c %D%/rpc_shm.c %D%/rpc_shm.h %D%/rpc_shm_recv.c %D%/shm.h %D%/shm_map.c %D%/shm_slots.c %D%/shm_slots.h \
 	%D%/spin.c %D%/spin.h %D%/ticket_file.c %D%/ticket_file.h %D%/rpc_local.c %D%/rpc_stream.c %D%/rpc_recv.c %D%/rpc_wait.c
 
 # Daemons: loop and server, and the calling side with them.

@@ -21,6 +21,12 @@
 #include "../base/probe.h"
 #include "rpc_shm.h"
 
+/* A place of so many pages lies in large ones if places of that size have had so many altogether: to make one takes as
+ * long as to read a megabyte. They are made behind what has been in use until then. */
+#define HUGE_MIN (65536u / FF3_SHM_PAGE)
+#define HUGE_AFTER (8u * 1024u * 1024u / FF3_SHM_PAGE)
+#define HUGE_BEGIN HUGE_AFTER
+
 /* --- Connecting ---------------------------------------------------------------------------- */
 
 static int recv_exactly(int fd, uint8_t *p, size_t len, struct ff3_fds_queue *fds, uint64_t until)
@@ -84,17 +90,12 @@ static int map_memory(int fd, void **ret)
 {
 	const int seals = F_SEAL_SHRINK | F_SEAL_GROW;
 	struct stat st;
-	void *map;
 
 	/* What could shrink would kill us. */
 	if (fstat(fd, &st) < 0 || st.st_size != FF3_SHM_SIZE ||
 	    (fcntl(fd, F_GET_SEALS) & seals) != seals)
 		return -EBADMSG;
-	map = mmap(NULL, FF3_SHM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	*ret = map;
-	return 0;
+	return ff3_shm_map(fd, ret);
 }
 
 static int attach(struct ff3_rpc_up *up, uint64_t until)
@@ -279,15 +280,27 @@ static bool goes_by_place(size_t payload_len)
 	return payload_len >= FF3_SHM_BY_PLACE && payload_len <= FF3_PAYLOAD_MAX;
 }
 
+static bool is_worth_huge(struct ff3_rpc_shm *s, uint32_t n)
+{
+	return n >= HUGE_MIN && (atomic_load_explicit(&s->n_large, memory_order_relaxed) >= HUGE_AFTER ||
+				 atomic_fetch_add_explicit(&s->n_large, n, memory_order_relaxed) >= HUGE_AFTER);
+}
+
 /* A place for the payload, or the reply's. */
 static bool take_place(struct ff3_rpc_shm *s, struct ff3_rpc_call *call, size_t payload_len)
 {
 	size_t len = goes_by_place(payload_len) ? MAX(payload_len, call->place_len) : call->place_len;
 	uint32_t n = (uint32_t)((len + FF3_SHM_PAGE - 1) / FF3_SHM_PAGE);
+	bool huge;
 
-	if (call->place_pages == 0 && n > 0 && call->body_len <= FF3_BODY_MAX - FF3_SHM_PLACE &&
-	    ff3_slots_take(&s->slots, n, &call->place_page))
+	if (call->place_pages == 0 && n > 0 && call->body_len <= FF3_BODY_MAX - FF3_SHM_PLACE) {
+		huge = is_worth_huge(s, n);
+		if (!ff3_slots_take(&s->slots, n, huge ? HUGE_BEGIN : 0, &call->place_page))
+			return false;
 		call->place_pages = n;
+		if (huge)
+			ff3_shm_make_huge(s->map, s->huge_tried, call->place_page, n);
+	}
 	return call->place_pages > 0;
 }
 

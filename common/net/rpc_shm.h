@@ -20,6 +20,8 @@ struct ff3_rpc_shm {
 	struct ff3_shm_end up; /* conn->send_lock */
 	struct ff3_spinner room_spinner; /* the same */
 	struct ff3_slots slots;
+	_Atomic uint32_t n_large; /* pages that large places have had, until they are enough */
+	atomic_bool huge_tried[FF3_SHM_N_HUGE];
 
 	/* The reader's. */
 	struct ff3_shm_end down;

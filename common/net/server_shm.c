@@ -418,15 +418,14 @@ static const struct ff3_conn_ops shm_ops = {
 static int make_memory(void **ret_map, int *ret_fd)
 {
 	_cleanup_close_ int fd = memfd_create("ff3fs-shm", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *map;
+	int r;
 
 	if (fd < 0 || ftruncate(fd, FF3_SHM_SIZE) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
-	map = mmap(NULL, FF3_SHM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	*ret_map = map;
+	r = ff3_shm_map(fd, ret_map);
+	if (r < 0)
+		return r;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }

@@ -4,6 +4,7 @@
  *   page 0         struct ff3_shm_page: the counters of both rings
  *   ring up        requests, client to daemon
  *   ring down      replies, daemon to client
+ *   at 2 MiB:
  *   data           4 KiB pages given out by the client: where payloads of requests lie, and where the daemon
  *                  may put those of replies
  *
@@ -27,7 +28,10 @@
 #define FF3_SHM_RING (256u * 1024u)
 #define FF3_SHM_DATA (32u * 1024u * 1024u)
 #define FF3_SHM_PAGE 4096u
-#define FF3_SHM_SIZE (FF3_SHM_PAGE + 2u * FF3_SHM_RING + FF3_SHM_DATA)
+/* The kernel's large pages on x86-64 and arm64. The data area begins with one. */
+#define FF3_SHM_HUGE (2u * 1024u * 1024u)
+#define FF3_SHM_N_HUGE (FF3_SHM_DATA / FF3_SHM_HUGE)
+#define FF3_SHM_SIZE (FF3_SHM_HUGE + FF3_SHM_DATA)
 /* What is written at a time: the other side can begin with it. */
 #define FF3_SHM_PIECE (64u * 1024u)
 /* In front of a body in these rings: of a request, where its answer may be put (page, pages), and where its
@@ -140,5 +144,10 @@ static inline uint8_t *ff3_shm_ring_down(void *map)
 
 static inline uint8_t *ff3_shm_data(void *map)
 {
-	return (uint8_t *)map + FF3_SHM_PAGE + 2 * FF3_SHM_RING;
+	return (uint8_t *)map + FF3_SHM_HUGE;
 }
+
+/* Maps such memory, of FF3_SHM_SIZE bytes, so that it may have large pages. Unmapped with munmap. -errno. */
+int ff3_shm_map(int fd, void **ret);
+/* Makes the data area's pages [page, page + n) parts of large ones, each of which is tried once. Any threads. */
+void ff3_shm_make_huge(void *map, atomic_bool tried[FF3_SHM_N_HUGE], uint32_t page, uint32_t n);

@@ -20,10 +20,10 @@ static void mark(struct ff3_slots *s, uint32_t page, uint32_t n, bool busy)
 			s->busy[page / 64] &= ~((uint64_t)1 << (page % 64));
 }
 
-/* The first of n free pages in a row, or FF3_SLOT_PAGES. */
-static uint32_t find(const struct ff3_slots *s, uint32_t n)
+/* The first of n free pages in a row, not before from, or FF3_SLOT_PAGES. */
+static uint32_t find(const struct ff3_slots *s, uint32_t n, uint32_t from)
 {
-	uint32_t page = s->first, run = 0;
+	uint32_t page = MAX(s->first, from), run = 0;
 
 	while (page < FF3_SLOT_PAGES && run < n) {
 		if (page % 64 == 0 && s->busy[page / 64] == UINT64_MAX) {
@@ -37,14 +37,16 @@ static uint32_t find(const struct ff3_slots *s, uint32_t n)
 	return run == n ? page - n : FF3_SLOT_PAGES;
 }
 
-bool ff3_slots_take(struct ff3_slots *s, uint32_t n, uint32_t *ret_page)
+bool ff3_slots_take(struct ff3_slots *s, uint32_t n, uint32_t from, uint32_t *ret_page)
 {
 	uint32_t page = FF3_SLOT_PAGES;
 
 	if (n == 0 || n > FF3_SLOT_PAGES)
 		return false;
 	pthread_mutex_lock(&s->lock);
-	page = find(s, n);
+	page = find(s, n, from);
+	if (page == FF3_SLOT_PAGES && from > 0)
+		page = find(s, n, 0);
 	if (page < FF3_SLOT_PAGES) {
 		mark(s, page, n, true);
 		while (s->first < FF3_SLOT_PAGES && is_busy(s, s->first))

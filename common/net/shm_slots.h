@@ -27,8 +27,8 @@ struct ff3_slots {
 };
 
 void ff3_slots_init(struct ff3_slots *s);
-/* n pages in a row, the lowest. False: there is no such place now. */
-bool ff3_slots_take(struct ff3_slots *s, uint32_t n, uint32_t *ret_page);
+/* n pages in a row, the lowest, those before page from only if there are no others. False: there is no such place now. */
+bool ff3_slots_take(struct ff3_slots *s, uint32_t n, uint32_t from, uint32_t *ret_page);
 void ff3_slots_give(struct ff3_slots *s, uint32_t page, uint32_t n);
 /* The reply of request_id will give the place back. Where there are too many, it stays lost to this
  * connection. */
