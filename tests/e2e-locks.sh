@@ -13,7 +13,10 @@ a() { XDG_RUNTIME_DIR=$tmp/a on "$@"; }
 b() { XDG_RUNTIME_DIR=$tmp/b on "$@"; }
 
 a /usr/bin/python3 "$srcdir/tests/lock_hosts.py" "$file" "$tmp/a" "$tmp/b" || die "locks between hosts"
-check "a signal while a keeper is asked" a timeout 60 /usr/bin/python3 "$srcdir/tests/lock_signal.py" "$file"
+case ${SANITIZE_FLAGS:-} in
+*thread*) ;; # calls handlers later
+*) check "a signal while a keeper is asked" a timeout 60 /usr/bin/python3 "$srcdir/tests/lock_signal.py" "$file"
+esac
 
 # A shell holds a lock that flock(1) took for it; closing the descriptor gives it back.
 export file tmp
