@@ -10,10 +10,11 @@
  * Threads: no lock on any path to a native descriptor. Descriptions live in memory that is never
  * given back, so that a reader may look at one whose last reference is just going: it takes a
  * reference unless there are none left, and then looks whether the slot still names it.
- * `free_lock` guards the free list; nothing is called with it held. Who takes a file up may be late: the
- * number may be another file's by then, or closed. So its slot changes only from UNKNOWN, to the
- * description with the tag, for which others wait; the number is looked at once more; and only the same
- * word becomes the description itself. A close in between takes the word away.
+ * `free_lock` guards the free list; nothing is called with it held. The last ones that were let go are kept
+ * beside it, a word each, for who opens the next file: he needs no lock, and no signal is blocked.
+ * Who takes a file up may be late: the number may be another file's by then, or closed. So its slot changes
+ * only from UNKNOWN, to the description with the tag, for which others wait; the number is looked at once
+ * more; and only the same word becomes the description itself. A close in between takes the word away.
  * Fork: a child inherits table and references. Descriptions that other threads of the parent were
  * using keep those references for ever. Between vfork and exec the table belongs to the parent:
  * the hooks that change it look whether they are in such a child (init.h).
@@ -56,6 +57,8 @@ static bool is_tagged(uintptr_t word)
 	return word > SLOT_INTERNAL && (word & TAG);
 }
 
+#define SPARES 4
+static _Atomic(struct ofd *) spares[SPARES];
 static struct ofd *free_ofds;
 static _Atomic int free_lock;
 
@@ -95,11 +98,15 @@ static struct ofd *new_slab(void)
 	return slab;
 }
 
-struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener)
+static struct ofd *take_free(void)
 {
 	struct ofd *o;
 	uint64_t saved;
 
+	for (int i = 0; i < SPARES; i++)
+		if (atomic_load_explicit(&spares[i], memory_order_relaxed) &&
+		    (o = atomic_exchange_explicit(&spares[i], NULL, memory_order_acquire)))
+			return o;
 	lock_free_list(&saved);
 	if (!free_ofds)
 		free_ofds = new_slab();
@@ -107,6 +114,31 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 	if (o)
 		free_ofds = o->next_free;
 	unlock_free_list(&saved);
+	return o;
+}
+
+static void give_free(struct ofd *o)
+{
+	uint64_t saved;
+
+	for (int i = 0; i < SPARES; i++) {
+		struct ofd *none = NULL;
+
+		if (!atomic_load_explicit(&spares[i], memory_order_relaxed) &&
+		    atomic_compare_exchange_strong_explicit(&spares[i], &none, o, memory_order_release,
+							    memory_order_relaxed))
+			return;
+	}
+	lock_free_list(&saved);
+	o->next_free = free_ofds;
+	free_ofds = o;
+	unlock_free_list(&saved);
+}
+
+struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t opener)
+{
+	struct ofd *o = take_free();
+
 	if (!o)
 		return NULL;
 	o->slots = 0;
@@ -132,7 +164,6 @@ struct ofd *ofd_new(const struct placeholder *p, struct ff3fs_file *file, pid_t 
 
 static int ofd_free(struct ofd *o)
 {
-	uint64_t saved;
 	int r = 0;
 
 	if (o->dir)
@@ -140,10 +171,7 @@ static int ofd_free(struct ofd *o)
 	lock_release(o);
 	if (o->file || o->held)
 		r = CALL(close, o->file ? o->file : o->held);
-	lock_free_list(&saved);
-	o->next_free = free_ofds;
-	free_ofds = o;
-	unlock_free_list(&saved);
+	give_free(o);
 	return r;
 }
 

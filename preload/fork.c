@@ -27,6 +27,12 @@ bool init_is_vfork_child(void)
 	return (pid_t)RAW(getpid) != self;
 }
 
+pid_t fork_self(void)
+{
+	fork_notice();
+	return self;
+}
+
 static void before_fork(void)
 {
 	if (!init_is_vfork_child())

@@ -18,7 +18,7 @@ int open_install(uint64_t ino, uint64_t generation, struct ff3fs_file *file, int
 			CALL(close, file);
 		return fd;
 	}
-	o = ofd_new(&p, file, (pid_t)RAW(getpid));
+	o = ofd_new(&p, file, fork_self());
 	if (!o) {
 		raw_close(fd);
 		if (file)

@@ -24,6 +24,8 @@ static inline void fork_notice(void)
 		fork_unannounced();
 }
 void fork_init(void);
+/* This process; of a vfork child its parent, whose descriptions are used there. Without a system call. */
+pid_t fork_self(void);
 /* This process is a new one, and everything of ours is to know. */
 void fork_in_child(void);
 bool fork_is_hooked(void); /* in a fork whose end hook_fork will see */
