@@ -245,7 +245,7 @@ void ff3_hot_heat(struct ff3_inode *inode, size_t len, uint64_t offset)
 	uint32_t chunk_size = ff3_inode_chunk_size(inode);
 	struct ff3_hot_table *t;
 
-	if (!inode->hot.may_read || !(t = table_get(inode)))
+	if (!inode->hot.may_read || !inode->fs->conf.client.hot || !(t = table_get(inode)))
 		return;
 	while (len > 0) {
 		size_t part = MIN(len, (size_t)(chunk_size - (offset & (chunk_size - 1))));

@@ -37,11 +37,7 @@ struct ff3_hot_daemon {
 
 void ff3_hot_init(struct ff3fs *fs)
 {
-	const struct ff3_links *links = &fs->conf.client.transports;
-
 	pthread_mutex_init(&fs->hot.lock, NULL);
-	for (unsigned i = 0; i < links->n && fs->conf.client.hot; i++)
-		fs->hot.possible |= links->kind[i] != FF3_LINK_TCP;
 }
 
 struct ff3_hot_shard *ff3_hot_shard(struct ff3fs *fs)
@@ -457,7 +453,7 @@ void ff3_hot_learn(struct ff3_inode *inode, bool may_read, struct ff3_blob cap, 
 	struct ff3fs *fs = inode->fs;
 
 	atomic_store_explicit(&inode->hot.pinned, pin == FF3_PIN_MEMORY, memory_order_relaxed);
-	if (!fs->hot.possible || !may_read || cap.len > FF3_CAP_MAX)
+	if (!may_read || cap.len > FF3_CAP_MAX)
 		return;
 	atomic_store_explicit(&inode->hot.may_read, true, memory_order_relaxed);
 	/* Without a capability: it is asked for when it is needed. */

@@ -33,7 +33,6 @@ struct ff3_hot_file {
 struct ff3_hot_parked;
 
 struct ff3_hot {
-	bool possible; /* a link that is configured can show memory */
 	pthread_mutex_t lock;
 	struct ff3_hot_slot *live, *free[FF3_HOT_SHIFTS];
 	struct ff3_hot_daemon *daemons;
