@@ -111,7 +111,8 @@ equal 'the space is free but for the file with another name' 1 "$(chunks)"
 equal 'that one is as it was' 'still here! 1' "$(on cat "$prefix/c/text") $(on stat -c %h "$prefix/c/text")"
 curl -sf "http://$metad_admin/v1/removals" >"$tmp/removals" || die '/v1/removals'
 grep -q '"names": 303' "$tmp/removals" || { cat "$tmp/removals"; die '/v1/removals does not know of it'; }
-curl -sf "http://$metad_admin/metrics" | grep -q '^ff3fs_metad_removals 0$' || die 'metrics'
+curl -sSf "http://$metad_admin/metrics" >"$tmp/metrics" || die '/metrics'
+grep -q '^ff3fs_metad_removals 0$' "$tmp/metrics" || { cat "$tmp/metrics"; die '/metrics: one removal is not over'; }
 
 # --- Errors, and who may ---------------------------------------------------------------------------------
 refuses 'the root' 'refusing' ff3fs rm -r "$prefix"
