@@ -291,10 +291,10 @@ static bool take_place(struct ff3_rpc_shm *s, struct ff3_rpc_call *call, size_t 
 {
 	size_t len = goes_by_place(payload_len) ? MAX(payload_len, call->place_len) : call->place_len;
 	uint32_t n = (uint32_t)((len + FF3_SHM_PAGE - 1) / FF3_SHM_PAGE);
-	bool huge;
 
 	if (call->place_pages == 0 && n > 0 && call->body_len <= FF3_BODY_MAX - FF3_SHM_PLACE) {
-		huge = is_worth_huge(s, n);
+		bool huge = is_worth_huge(s, n);
+
 		if (!ff3_slots_take(&s->slots, n, huge ? HUGE_BEGIN : 0, &call->place_page))
 			return false;
 		call->place_pages = n;

@@ -33,8 +33,7 @@ int ff3_shm_map(int fd, void **ret)
 	}
 	if (before > 0)
 		munmap(all, before);
-	if (before < FF3_SHM_HUGE)
-		munmap(map + FF3_SHM_SIZE, FF3_SHM_HUGE - before);
+	munmap(map + FF3_SHM_SIZE, FF3_SHM_HUGE - before);
 	*ret = map;
 	return 0;
 }
